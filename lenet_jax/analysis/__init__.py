@@ -1,0 +1,1 @@
+"""Pictures and findings about a network or a run."""

@@ -1,0 +1,52 @@
+"""What the programs share before their work begins: the configuration and the complaints."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+import tyro
+
+from lenet_jax.errors import UserError
+from lenet_jax.training import config
+
+
+def experiment(program: str, description: str, arguments: Sequence[str]) -> config.Experiment:
+    """The experiment of `--config file.py[:variant]`, its fields overridden by the other flags.
+
+    Prints the help with the file's own values and exits for --help. Raises UserError for a file
+    that is no experiment and SystemExit(2), after saying why, for a flag that is none.
+    """
+    usage = f"{program} --config experiments/classic.py[:variant] [flags of the experiment]"
+    first = argparse.ArgumentParser(
+        program, usage, description, add_help=False, allow_abbrev=False, exit_on_error=False
+    )
+    first.add_argument("--config")
+    try:
+        given, flags = first.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise UserError(f"{error}. Give it a file: {usage}") from error
+    if given.config is None:
+        if {"-h", "--help"} & set(flags):
+            print(f"usage: {usage}\n\n{description}\n\nThe flags: {program} --config FILE --help")
+            raise SystemExit(0)
+        raise UserError(f"no --config given. The way: {usage}")
+    return tyro.cli(
+        config.Experiment,
+        default=config.load(given.config),
+        args=flags,
+        prog=f"{program} --config {given.config}",
+        description=description,
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+
+
+def run(main: Callable[[Sequence[str]], int]) -> None:
+    """Calls a program's main with the arguments; a UserError becomes a message and exit code 2."""
+    try:
+        code = main(sys.argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:  # before training began there is nothing to save
+        code = 130
+    sys.exit(code)

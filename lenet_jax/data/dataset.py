@@ -1,0 +1,111 @@
+"""A data set that knows where it came from, and the places where MNIST may lie."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lenet_jax.data import digits, mnist
+from lenet_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Images:
+    """uint8 images [n, 28, 28] with their labels, int32 [n], 0 to 9."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training, validation (may be empty) and test images, with their name, source and sum.
+
+    `sha256` is of all images and labels as loaded, before anything is held out or left away.
+    """
+
+    name: str
+    source: str
+    sha256: str
+    train: Images
+    validation: Images
+    test: Images
+
+
+def load(
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    fallback: str = "uci-digits",
+    limit: int | None = None,
+    validation: int = 0,
+    say: Callable[[str], None] = print,
+) -> Dataset:
+    """MNIST, from the first of these places, or the embedded set.
+
+    1. a copy that TFDS has prepared in `data_dir` (default: TFDS's own folder);
+    2. the four original files in `manual_dir` (default: the environment's LENET_JAX_MNIST),
+       verified and prepared through TFDS;
+    3. TFDS's download, if its host answers within seconds;
+    4. unless `fallback` is "none", the 1,797 digits that scikit-learn carries ("uci-digits").
+
+    The last `validation` training patterns are held out, then the first `limit` kept.
+    Raises UserError for files that are not MNIST's, for no MNIST and no fallback, and for
+    splits larger than the set.
+    """
+    name, source, arrays = _find(data_dir, manual_dir, fallback, say)
+    train = _images(arrays, "train")
+    kept = len(train) - validation
+    if kept < 1 or (limit or 0) > kept:
+        raise UserError(
+            f"--data.validation {validation} and --data.limit {limit} ask for more than the "
+            f"{len(train)} training patterns of {name}: together they may have at most as many, "
+            "one of them to train on"
+        )
+    return Dataset(
+        name=name,
+        source=source,
+        sha256=mnist.digest(arrays),
+        train=Images(train.images[:kept][:limit], train.labels[:kept][:limit]),
+        validation=Images(train.images[kept:], train.labels[kept:]),
+        test=_images(arrays, "test"),
+    )
+
+
+def _find(
+    data_dir: Path | None, manual_dir: Path | None, fallback: str, say: Callable[[str], None]
+) -> tuple[str, str, mnist.Arrays]:
+    if data_dir is None:
+        data_dir = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+    data_dir = data_dir.expanduser()
+    if manual_dir is None and os.environ.get("LENET_JAX_MNIST"):
+        manual_dir = Path(os.environ["LENET_JAX_MNIST"])
+    if manual_dir is not None:  # named files are checked even where a prepared copy makes them idle
+        manual_dir = manual_dir.expanduser()
+        mnist.check_originals(manual_dir)
+    ready = mnist.prepared(data_dir)
+    if ready is None and (manual_dir is not None or mnist.host_answers()):
+        ready = mnist.prepare(data_dir, manual_dir, say)
+    if ready is not None:
+        return "mnist", f"TFDS mnist/3.0.1 in {ready}", mnist.read(ready, say)
+    if fallback == "none":
+        raise UserError(
+            f"no MNIST: none prepared in {data_dir}, no original files given, and {mnist.URL} "
+            "does not answer. Give the four original files with --data.manual-dir, or take the "
+            "embedded digits with --data.fallback uci-digits"
+        )
+    say(
+        f"no MNIST: none prepared in {data_dir}, no original files given, and its host does not "
+        "answer.\nTraining on the embedded set instead: uci-digits, 1,797 small digits from "
+        "scikit-learn. Its results are not MNIST's.\n"
+        "For MNIST: --data.manual-dir <folder of the four original files>, or a network."
+    )
+    return "uci-digits", "scikit-learn's load_digits", digits.load()
+
+
+def _images(arrays: mnist.Arrays, split: str) -> Images:
+    return Images(arrays[f"{split}_images"], arrays[f"{split}_labels"].astype(np.int32))

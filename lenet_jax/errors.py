@@ -1,0 +1,5 @@
+"""The one kind of error that is the user's to mend."""
+
+
+class UserError(ValueError):
+    """Says what was given, what is allowed and the way out; the programs print it and exit with 2."""

@@ -1,0 +1,1 @@
+"""Networks: layers, codes and the LeNets. Imports no other room."""

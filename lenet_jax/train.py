@@ -1,0 +1,65 @@
+"""Trains the network of an experiment: python -m lenet_jax.train --config experiments/classic.py"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lenet_jax import commandline
+from lenet_jax.training.config import Experiment
+
+
+def main(arguments: Sequence[str]) -> int:
+    """One run, new or resumed; returns the exit code: 0 finished, 42 interrupted and saved."""
+    experiment = commandline.experiment("python -m lenet_jax.train", __doc__ or "", arguments)
+    workdir = experiment.workdir or Path("runs") / experiment.name
+
+    # Nothing above this line imports jax.
+    from lenet_jax.analysis import figures
+    from lenet_jax.data import dataset
+    from lenet_jax.training import loop
+
+    data = dataset.load(**vars(experiment.data), say=say)
+    say(f"{experiment.name} on {data.name}: {len(data.train):,} training patterns, {data.source}")
+    try:
+        result = loop.train(experiment, data, workdir, say)
+    except loop.Interrupted:
+        command = shlex.join(["python", "-m", "lenet_jax.train", *arguments])
+        say(f"stopped and saved in {workdir}. To go on, give the same command:\n  {command}")
+        return 42
+    figures.curve(result.rows, result.record, result.folder / "curve.png")
+    print_result(experiment, result)
+    return 0
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def print_result(experiment: Experiment, result) -> None:
+    """The final table, with the paper's numbers beside ours where the data is the paper's."""
+    from rich.console import Console
+    from rich.table import Table
+
+    record, paper = result.record, experiment.paper
+    compare = paper is not None and record["dataset"] == "mnist"
+    table = Table(title=f"{record['experiment']} on {record['dataset']}, seed {record['seed']}")
+    for column in ("", "misses", "of", "error", *(["paper"] if compare else [])):
+        table.add_column(column, justify="right" if column else "left")
+    for split in ("train", "validation", "test"):
+        if f"{split}_misses" not in record:
+            continue
+        misses, size = record[f"{split}_misses"], record[f"{split}_size"]
+        cells = [split, f"{misses:,}", f"{size:,}", f"{100 * misses / size:.2f} %"]
+        if compare:
+            theirs = {"train": paper.train_error, "test": paper.test_error}.get(split)
+            cells.append("" if theirs is None else f"{theirs:.2f} %")
+        table.add_row(*cells)
+    Console().print(table)
+    if compare:
+        print(f"The paper's numbers: {paper.source}.")
+    print(f"In {result.folder}: result.json, metrics.jsonl, curve.png, checkpoints")
+
+
+if __name__ == "__main__":
+    commandline.run(main)

@@ -1,0 +1,129 @@
+"""Checkpoints: Orbax behind one class, with our own SHA-256 of the state.
+
+Orbax writes a step whole or not at all, but loads a flipped bit without a word, and casts another
+dtype to the one asked for. So the sum lies beside the state and is compared on the way in.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from lenet_jax.errors import UserError
+
+
+def digest(state: Any) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of all arrays of a tree."""
+    sum256 = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        array = np.asarray(leaf)
+        sum256.update(f"{jax.tree_util.keystr(path)}{array.dtype}{array.shape}".encode())
+        sum256.update(array.tobytes())
+    return sum256.hexdigest()
+
+
+class Checkpoints:
+    """The checkpoints of one run, under an absolute folder; the newest `keep` stay.
+
+    `say` gets a line for each checkpoint that had to be passed over.
+    """
+
+    def __init__(self, folder: Path, keep: int, say: Callable[[str], None]) -> None:
+        import orbax.checkpoint as ocp
+
+        # Orbax logs what it does, and its own account of each error that we report in a line.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
+        self._args = ocp.args
+        self._folder = folder
+        self._say = say
+        self._manager = ocp.CheckpointManager(
+            folder,
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep,
+                cleanup_tmp_directories=True,
+                enable_async_checkpointing=False,
+            ),
+        )
+
+    def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
+        """Writes the state, and with it `meta`, in JSON's types, as the checkpoint of a step.
+
+        Raises OSError where the folder is full or cannot be written.
+        """
+        meta = meta | {"sha256": digest(state)}
+        try:
+            self._manager.save(
+                step,
+                args=self._args.Composite(
+                    state=self._args.StandardSave(state._asdict()), meta=self._args.JsonSave(meta)
+                ),
+            )
+            self._manager.wait_until_finished()
+        except OSError:
+            raise
+        except Exception as error:  # tensorstore has its own words for a full disk
+            raise OSError(_first_line(error)) from error
+
+    def restore(self, like: Any) -> Any | None:
+        """The newest state that verifies, or None where there is no checkpoint at all.
+
+        `like` is the state as it should be, on the devices where it should go. Checkpoints that
+        do not verify are moved aside, so that they can be looked at and written anew.
+        Raises UserError where there are checkpoints and none of them verifies.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        bad: dict[int, str] = {}
+        state = None
+        for step in steps:
+            try:
+                state = self._verified(step, like)
+                break
+            except Exception as error:  # whatever a damaged file makes of Orbax
+                bad[step] = _first_line(error)
+        if state is None and bad:
+            listed = "; ".join(f"{step}: {reason}" for step, reason in bad.items())
+            raise UserError(
+                f"no checkpoint in {self._folder} can be used ({listed}). Nothing was changed. "
+                "Restore one from a copy, or start anew with another --workdir"
+            )
+        for step, reason in bad.items():
+            aside = self._folder.parent / "damaged" / str(step)
+            self._say(f"checkpoint {step} is damaged ({reason}); moved to {aside}, going back one")
+            aside.parent.mkdir(exist_ok=True)
+            shutil.rmtree(aside, ignore_errors=True)
+            shutil.move(self._folder / str(step), aside)
+        if bad:
+            self._manager.reload()
+        return state
+
+    def close(self) -> None:
+        self._manager.close()
+
+    def _verified(self, step: int, like: Any) -> Any:
+        abstract = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like
+        )
+        restored = self._manager.restore(
+            step,
+            args=self._args.Composite(
+                state=self._args.StandardRestore(abstract._asdict()), meta=self._args.JsonRestore()
+            ),
+        )
+        state = type(like)(**restored.state)
+        if digest(state) != restored.meta["sha256"]:
+            raise ValueError("its contents do not match their SHA-256")
+        return state
+
+
+def _first_line(error: BaseException) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return "a file of it is not whole"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

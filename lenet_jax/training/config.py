@@ -1,0 +1,223 @@
+"""An experiment as a tree of frozen dataclasses: what `get_config()` returns and flags override.
+
+Nothing here imports jax or flax (two seconds), so that `--help` and every complaint about an
+argument are instant. The fields of a network are therefore written down here once more, and a
+test compares them with the module's own.
+"""
+
+import dataclasses
+import importlib.util
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from lenet_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class LeNet5:
+    """The fields of `models.lenet.LeNet5`."""
+
+    table: Literal["paper", "full"] = "paper"
+    """connections of C3: Table I, or every map of S2"""
+    pooling: Literal["subsampling"] = "subsampling"
+    squashing: Literal["scaled-tanh"] = "scaled-tanh"
+    head: Literal["rbf", "linear"] = "rbf"
+    """RBF units with the codes of Fig. 3, or ten weighted sums for a softmax"""
+    adaptive: bool = False
+    """train the RBF codes too"""
+    initialization: Literal["lush", "printed"] = "lush"
+    """v/sqrt(Fi), as the authors' code does it, or 2.4/Fi, as appendix A prints it"""
+
+    def module(self):
+        """The linen module with these fields."""
+        from lenet_jax.models import lenet
+
+        return lenet.LeNet5(**dataclasses.asdict(self))
+
+
+@dataclass(frozen=True)
+class ML:
+    """Maximum likelihood, eq. 8: the penalty of the right class."""
+
+
+@dataclass(frozen=True)
+class MAP:
+    """Maximum a posteriori, eq. 9: competition between the classes and a rubbish class."""
+
+    j: float = 30.0
+    """the rubbish class's penalty; it acts when it is of the size of the wrong classes' (tens)"""
+
+    def __post_init__(self) -> None:
+        _require(self.j > 0, "loss.j", self.j, "a positive number", "30 is a good start")
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """The loss of a softmax over the scores."""
+
+
+@dataclass(frozen=True)
+class SDLM:
+    """Stochastic diagonal Levenberg-Marquardt, appendix C: a step of eta/(mu + h) per parameter."""
+
+    mu: float = 0.02
+    """bounds the step where the curvature h is small (eq. 21)"""
+    samples: int = 500
+    """patterns on which h is measured before each pass"""
+    learning_rates: tuple[float, ...] = (5e-4,) * 2 + (2e-4,) * 3 + (1e-4,) * 3 + (5e-5,) * 4 + (
+        1e-5,
+    )
+    """eta of each pass; the last one goes on"""
+    never_below_previous: bool = True
+    """h = max(h, h of the pass before): without it training falls apart in the second pass"""
+
+    def __post_init__(self) -> None:
+        rates = self.learning_rates
+        _require(self.mu > 0, "optimizer.mu", self.mu, "a positive number", "the paper's is 0.02")
+        _require(self.samples > 0, "optimizer.samples", self.samples, "1 or more", "500")
+        _require(
+            len(rates) > 0 and all(rate > 0 for rate in rates),
+            "optimizer.learning-rates",
+            rates,
+            "one positive number or more",
+            "the paper's first is 0.0005",
+        )
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which images, and where they may come from (`data.dataset.load`)."""
+
+    data_dir: Path | None = None
+    """where prepared data sets live (default: that of TFDS, ~/tensorflow_datasets)"""
+    manual_dir: Path | None = None
+    """folder of the four original MNIST files (default: $LENET_JAX_MNIST)"""
+    fallback: Literal["uci-digits", "none"] = "uci-digits"
+    """without MNIST: take the embedded digits, or stop"""
+    limit: int | None = None
+    """train on the first so many patterns"""
+    validation: int = 0
+    """hold out the last so many training patterns, and report on them too"""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.limit is None or self.limit > 0,
+            "data.limit",
+            self.limit,
+            "1 or more",
+            "leave it out for all patterns",
+        )
+        _require(self.validation >= 0, "data.validation", self.validation, "0 or more", "5000")
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What the paper reports for an experiment, in percent."""
+
+    test_error: float
+    train_error: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run: a network, its loss, its training and its data."""
+
+    name: Annotated[str, tyro.conf.Suppress]
+    model: LeNet5 = field(default_factory=LeNet5)
+    loss: ML | MAP | CrossEntropy = field(default_factory=ML)
+    optimizer: SDLM = field(default_factory=SDLM)
+    data: Data = field(default_factory=Data)
+    paper: Annotated[Paper | None, tyro.conf.Suppress] = None
+    passes: int = 20
+    """through the training set"""
+    batch_size: int = 1
+    """patterns per update; the paper's is 1"""
+    order: Literal["fixed", "reshuffled"] = "fixed"
+    """one random order for all passes, as in the paper, or a new one each pass"""
+    seed: int = 0
+    """of the weights, the order and the samples for the curvature"""
+    devices: int | None = None
+    """how many devices share a batch (default: as many of the visible ones as divide it)"""
+    workdir: Path | None = None
+    """the run's folder (default: runs/<experiment>)"""
+    keep: int = 2
+    """how many checkpoints stay"""
+
+    def __post_init__(self) -> None:
+        _require(self.passes > 0, "passes", self.passes, "1 or more", "the paper's is 20")
+        _require(self.batch_size > 0, "batch-size", self.batch_size, "1 or more", "1")
+        _require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295", "0")
+        _require(self.keep > 0, "keep", self.keep, "1 or more", "2")
+        if self.devices is not None:
+            _require(self.devices > 0, "devices", self.devices, "1 or more", "leave it out")
+            if self.batch_size % self.devices:
+                raise UserError(
+                    f"--devices {self.devices} does not divide --batch-size {self.batch_size}: "
+                    "each device takes an equal share of every batch. Give a batch size that is "
+                    f"a multiple of {self.devices}, or leave --devices out"
+                )
+        penalties = isinstance(self.loss, ML | MAP)
+        if penalties != (self.model.head == "rbf"):
+            raise UserError(
+                f"loss {type(self.loss).__name__} does not go with the head {self.model.head!r}: "
+                "eq. 8 and 9 are over the penalties of an 'rbf' head, CrossEntropy over a "
+                "'linear' one"
+            )
+
+
+def _require(ok: bool, what: str, given: Any, allowed: str, way_out: str) -> None:
+    if not ok:
+        raise UserError(f"--{what} is {given}, allowed is {allowed} (for example: {way_out})")
+
+
+def load(config: str) -> Experiment:
+    """The experiment of `path/to/file.py[:variant]`: what its get_config([variant]) returns.
+
+    Raises UserError for a file that is missing, does not run or returns something else.
+    """
+    file, _, variant = config.partition(":")
+    path = Path(file)
+    if not path.is_file():
+        known = ", ".join(sorted(str(p) for p in Path("experiments").glob("*.py")))
+        raise UserError(f"--config {file}: no such file. There are: {known or 'none here'}")
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    if spec is None or spec.loader is None:
+        raise UserError(f"--config {file}: not a Python file; give one that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.resolve().parent))  # a variant imports the file it starts from
+    try:
+        spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise UserError(f"--config {file}: it has no get_config(); see experiments/classic.py")
+        experiment = module.get_config(variant) if variant else module.get_config()
+    except UserError:
+        raise
+    except BaseException as error:  # whatever a user's file may raise, SystemExit too
+        raise UserError(f"--config {config}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    if not isinstance(experiment, Experiment):
+        raise UserError(
+            f"--config {file}: get_config() returned {type(experiment).__name__}, expected a "
+            "lenet_jax.training.config.Experiment"
+        )
+    return experiment
+
+
+def as_json(experiment: Experiment) -> dict[str, Any]:
+    """The resolved configuration in JSON's types, the class of each part under "is"."""
+
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            parts = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+            return {"is": type(value).__name__, **parts}
+        if isinstance(value, tuple):
+            return [plain(v) for v in value]
+        return str(value) if isinstance(value, Path) else value
+
+    return plain(experiment)

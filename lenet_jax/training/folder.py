@@ -1,0 +1,92 @@
+"""A run is a folder: one run, one program at a time, nothing twice and nothing missing."""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from lenet_jax.errors import UserError
+
+# These say where and on what a run works, not what it computes.
+FREE = {"workdir", "devices", "keep", "data.data_dir", "data.manual_dir", "data.fallback"}
+
+
+class RunFolder:
+    """Opens a folder for a run, or makes it, and holds its lock until the process ends.
+
+    `config` is the resolved configuration in JSON's types (`config.as_json`) with the data set.
+    Raises UserError for a folder that cannot be written, that another program works in, or that
+    holds a run with another configuration.
+    """
+
+    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+        self.path = path.absolute()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.path / "lock", "a+")  # noqa: SIM115, open as long as the run
+        except OSError as error:
+            raise UserError(
+                f"--workdir {path}: {error.strerror}. Give a folder that can be written"
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+            self._lock.seek(0)
+            raise UserError(
+                f"--workdir {path}: in use by {self._lock.read().strip() or 'another program'}. "
+                "Wait for it, stop it, or give another --workdir"
+            ) from None
+        self._same_run(config)
+        self._lock.truncate(0)
+        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        self._lock.flush()
+
+    def _same_run(self, config: dict[str, Any]) -> None:
+        file = self.path / "config.json"
+        try:
+            there = json.loads(file.read_text())
+        except FileNotFoundError:
+            if strangers := sorted(p.name for p in self.path.iterdir() if p.name != "lock"):
+                raise UserError(
+                    f"--workdir {self.path}: holds {', '.join(strangers[:5])} but no config.json, "
+                    "so it is not a run's. Give a new folder"
+                ) from None
+            return write_whole(file, json.dumps(config, indent=2) + "\n")
+        except ValueError as error:
+            raise UserError(f"{file} is damaged ({error}). Give another --workdir") from error
+        old, new = _flat(there), _flat(config)
+        differ = [
+            f"{name}: {old.get(name)!r} there, {new.get(name)!r} here"
+            for name in sorted(old.keys() | new.keys())
+            if name not in FREE and old.get(name) != new.get(name)
+        ]
+        if differ:
+            raise UserError(
+                f"--workdir {self.path} holds another run:\n  " + "\n  ".join(differ) + "\n"
+                "Give the same values to resume it, or another --workdir for a new one"
+            )
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replaces a file at once: after a crash it is the old one or the new one."""
+    partial = path.with_name(path.name + ".tmp")
+    with open(partial, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

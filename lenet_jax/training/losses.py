@@ -1,0 +1,59 @@
+"""The losses of section II-C, per example, over scores (minus the penalties of eq. 7)."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from lenet_jax.training import config
+
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def maximum_likelihood(scores: jax.Array, labels: jax.Array) -> jax.Array:
+    """Eq. 8, the penalty of the right class. scores [n, classes], labels int [n] -> [n]."""
+    return -jnp.take_along_axis(scores, labels[:, None], axis=1)[:, 0]
+
+
+def maximum_a_posteriori(scores: jax.Array, labels: jax.Array, j: float) -> jax.Array:
+    """Eq. 9: the penalty of the right class + log(e^-j + sum_i e^-penalty_i). Never negative.
+
+    scores [n, classes], labels int [n] -> [n]. The rubbish class with its constant penalty j is
+    one more class of a softmax. While j is far below every penalty, this is eq. 8 minus j.
+    """
+    rubbish = jnp.full_like(scores[:, :1], -j)
+    everything = jax.nn.logsumexp(jnp.concatenate([rubbish, scores], axis=1), axis=1)
+    return maximum_likelihood(scores, labels) + everything
+
+
+def cross_entropy(scores: jax.Array, labels: jax.Array) -> jax.Array:
+    """Minus the log of the right class's softmax. scores [n, classes], labels int [n] -> [n]."""
+    return maximum_likelihood(scores, labels) + jax.nn.logsumexp(scores, axis=1)
+
+
+def per_example(loss: config.ML | config.MAP | config.CrossEntropy) -> Loss:
+    """The function (scores, labels) -> losses that a configuration names."""
+    match loss:
+        case config.ML():
+            return maximum_likelihood
+        case config.MAP(j=j):
+            return lambda scores, labels: maximum_a_posteriori(scores, labels, j)
+        case config.CrossEntropy():
+            return cross_entropy
+
+
+def curvature_at_scores(
+    loss: config.ML | config.MAP | config.CrossEntropy, scores: jax.Array, labels: jax.Array
+) -> jax.Array:
+    """Where appendix C's backward pass begins: [n, classes] non-negative numbers, one example each.
+
+    For a softmax the exact second derivatives p(1 - p). The penalty losses are measured at the
+    RBF units: the weight with which each unit's squared distance, whose second derivative is 2,
+    enters. Eq. 8 has weight 1 at the right class and this is exact. Eq. 9 takes the same: its
+    true value falls to zero once a pattern is learned, and a step of eta/mu with it (the
+    authors' code fills in a constant for this loss as well).
+    """
+    if isinstance(loss, config.CrossEntropy):
+        probabilities = jax.nn.softmax(scores)
+        return probabilities * (1 - probabilities)
+    return jax.nn.one_hot(labels, scores.shape[1])

@@ -1,0 +1,64 @@
+"""What a run writes down: one JSON line per pass, TensorBoard events, and times apart.
+
+metrics.jsonl is the truth and holds nothing that another machine or another day would change:
+a run that was killed and resumed ends with the same bytes.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+
+class Metrics:
+    """Appends to the records of a run folder, after dropping what came after `passes_done`.
+
+    A pass is recorded before its checkpoint is written, so a crash can leave a line too many
+    and never one too few. Raises OSError where the folder is full.
+    """
+
+    def __init__(self, folder: Path, passes_done: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._file = folder / "metrics.jsonl"
+        self.rows = [row for row in read(self._file) if row["pass"] <= passes_done]
+        with open(self._file, "w") as file:
+            file.writelines(json.dumps(row) + "\n" for row in self.rows)
+            _sync(file)
+        self._times = folder / "times.jsonl"
+        self._events = SummaryWriter(str(folder), purge_step=passes_done + 1)
+
+    def record(self, row: dict[str, Any], images_per_second: float) -> None:
+        """Adds the row of a pass, under its key "pass"."""
+        with open(self._file, "a") as file:
+            file.write(json.dumps(row) + "\n")
+            _sync(file)
+        self.rows.append(row)
+        speed = {"images_per_second": round(images_per_second)}
+        with open(self._times, "a") as file:
+            now = time.strftime("%Y-%m-%dT%H:%M:%S")
+            file.write(json.dumps({"pass": row["pass"], "at": now} | speed) + "\n")
+        for name, value in (row | speed).items():
+            if name != "pass":
+                self._events.add_scalar(name, value, row["pass"])
+        self._events.flush()
+
+    def close(self) -> None:
+        self._events.close()
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl; a last line that a crash cut short is not one."""
+    rows = []
+    for line in file.read_text().splitlines() if file.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def _sync(file) -> None:
+    file.flush()
+    os.fsync(file.fileno())

@@ -1,0 +1,50 @@
+"""Stochastic diagonal Levenberg-Marquardt as an optax transformation (appendix C)."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lenet_jax.training import config
+
+
+def scale_by_sdlm(mu: float) -> optax.GradientTransformationExtraArgs:
+    """Divides each gradient by mu + h, its parameter's own curvature (eq. 21 without eta).
+
+    `update` takes the keyword argument `curvature`, non-negative numbers in the tree of the
+    parameters (`curvature.diagonal`), so that forgetting it is an error. It counts the four
+    connections of a subsampling coefficient one by one: h = sum over the map of d2E/da2
+    (x1^2 + x2^2 + x3^2 + x4^2), eq. 23 and 25 read literally; the authors' own code takes
+    (x1 + x2 + x3 + x4)^2, up to four times as much.
+
+    Raises ValueError unless mu is positive.
+    """
+    if mu <= 0:
+        raise ValueError(f"mu must be positive, it is {mu}: it bounds the step where h is 0")
+
+    def init_fn(params: optax.Params) -> optax.EmptyState:
+        del params
+        return optax.EmptyState()
+
+    def update_fn(updates, state, params=None, *, curvature, **extra_args):
+        del params, extra_args
+        # The reciprocal does not change within a pass: XLA takes it out of the loop over patterns.
+        return jax.tree.map(lambda g, h: g * (1 / (mu + h)), updates, curvature), state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def learning_rate(rates: tuple[float, ...], steps_per_pass: int) -> optax.Schedule:
+    """eta after so many updates: one rate for each pass, the last one for all that follow."""
+
+    def schedule(count: jax.Array) -> jax.Array:
+        return jnp.asarray(rates)[jnp.minimum(count // steps_per_pass, len(rates) - 1)]
+
+    return schedule
+
+
+def sdlm(optimizer: config.SDLM, steps_per_pass: int) -> optax.GradientTransformationExtraArgs:
+    """w <- w - eta/(mu + h) dE/dw, eta by the pass (eq. 18 and 21)."""
+    return optax.chain(
+        scale_by_sdlm(optimizer.mu),
+        optax.scale_by_learning_rate(learning_rate(optimizer.learning_rates, steps_per_pass)),
+    )

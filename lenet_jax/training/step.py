@@ -1,0 +1,215 @@
+"""One update, and the loops over updates and images that run on the device.
+
+The state is replicated over the devices of a mesh with one axis, "data"; each takes its share of
+every batch. With one device the sums over devices are of one term, and the program is the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from jax import lax
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from lenet_jax.data.normalize import normalize
+from lenet_jax.training import config, curvature, losses, optimizers
+
+Params = Any
+ABSENT = -1  # in an order: no pattern here, the last batch of a pass is short
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What stays the same during a run; hashable, so that jit takes it as static."""
+
+    model: nn.Module
+    loss: config.ML | config.MAP | config.CrossEntropy
+    sdlm: config.SDLM
+    optimizer: optax.GradientTransformationExtraArgs
+    mesh: Mesh
+
+
+class TrainState(NamedTuple):
+    """All that a run needs to go on, exactly. A pass's sums begin at zero with the pass."""
+
+    params: Params
+    opt_state: optax.OptState
+    curvature: Params  # h of this pass; zero before the first
+    key: jax.Array  # shape=(), the run's only source of chance, never changed
+    step: jax.Array  # shape=(), int32, updates so far
+    loss: jax.Array  # shape=(), float32, summed over the patterns of this pass
+    misses: jax.Array  # shape=(), int32, of the patterns of this pass, each before its update
+    broken: jax.Array  # shape=(), int32, the first step whose loss was not finite, or -1
+
+
+def recipe(experiment: config.Experiment, patterns: int, mesh: Mesh) -> Recipe:
+    """The network, loss and optimizer of an experiment on so many training patterns."""
+    steps_per_pass = -(-patterns // experiment.batch_size)
+    return Recipe(
+        experiment.model.module(),
+        experiment.loss,
+        experiment.optimizer,
+        optimizers.sdlm(experiment.optimizer, steps_per_pass),
+        mesh,
+    )
+
+
+def mesh(devices: Sequence[jax.Device]) -> Mesh:
+    """The devices along the one axis "data"."""
+    return jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
+
+
+def replicated(on: Mesh, tree: Any) -> Any:
+    """The arrays of a tree, whole on every device."""
+    return jax.device_put(tree, NamedSharding(on, P()))
+
+
+def initial_state(recipe: Recipe, seed: int) -> TrainState:
+    """Fresh weights from the seed."""
+    for_weights, key = jax.random.split(jax.random.key(seed))
+    params = recipe.model.init(for_weights, jnp.zeros((1, 32, 32)))["params"]
+    zero = jnp.zeros((), jnp.int32)
+    return TrainState(
+        params=params,
+        opt_state=recipe.optimizer.init(params),
+        curvature=jax.tree.map(jnp.zeros_like, params),
+        key=key,
+        step=zero,
+        loss=jnp.zeros(()),
+        misses=zero,
+        broken=zero - 1,
+    )
+
+
+def order_of_pass(key: jax.Array, number: int, patterns: int, batch_size: int, how: str):
+    """The patterns of a pass, int32 [steps, batch_size], from a key of the pass's number.
+
+    "fixed" is the same random order in every pass (section III-B), "reshuffled" a new one. Each
+    pattern comes once; the last batch is filled up with ABSENT.
+    """
+    draw = jax.random.fold_in(jax.random.fold_in(key, 0), number if how == "reshuffled" else 0)
+    order = jax.random.permutation(draw, patterns).astype(jnp.int32)
+    missing = -patterns % batch_size
+    return jnp.pad(order, (0, missing), constant_values=ABSENT).reshape(-1, batch_size)
+
+
+def update(
+    recipe: Recipe, state: TrainState, images: jax.Array, labels: jax.Array, present: jax.Array
+) -> TrainState:
+    """One update from this device's share of a batch: eq. 18 with the mean gradient of the batch.
+
+    images uint8 [n, 28, 28], labels int32 [n], present bool [n]. Runs inside the mesh.
+    """
+
+    def objective(params: Params):
+        scores = predict(recipe, params, images)
+        each = losses.per_example(recipe.loss)(scores, labels)
+        missed = jnp.argmax(scores, axis=1) != labels
+        return jnp.sum(each * present), jnp.sum(missed & present, dtype=jnp.int32)
+
+    (loss, misses), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
+    gradients, loss, misses, count = lax.psum((gradients, loss, misses, present.sum()), "data")
+    gradients = jax.tree.map(lambda g: g / count, gradients)
+    updates, opt_state = recipe.optimizer.update(
+        gradients, state.opt_state, state.params, curvature=state.curvature
+    )
+    fine = jnp.isfinite(loss) | (state.broken >= 0)
+    return state._replace(
+        params=optax.apply_updates(state.params, updates),
+        opt_state=opt_state,
+        step=state.step + 1,
+        loss=state.loss + loss,
+        misses=state.misses + misses,
+        broken=jnp.where(fine, state.broken, state.step),
+    )
+
+
+def predict(recipe: Recipe, params: Params, images: jax.Array) -> jax.Array:
+    """Scores [n, classes] of uint8 images [n, 28, 28]."""
+    scores, _ = recipe.model.apply({"params": params}, normalize(images))  # type: ignore[misc]
+    return scores
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
+def run_steps(
+    recipe: Recipe,
+    state: TrainState,
+    images: jax.Array,
+    labels: jax.Array,
+    order: jax.Array,
+    first: jax.Array | int,
+    last: jax.Array | int,
+) -> TrainState:
+    """The updates first to last - 1 of a pass, in one loop on the devices.
+
+    The bounds are not part of the compiled program: a pass may be cut into chunks of any length,
+    and the cuts leave no trace in the numbers.
+    """
+
+    def shard(state, images, labels, order, first, last):
+        def body(i: jax.Array, state: TrainState) -> TrainState:
+            chosen = order[i]
+            return update(recipe, state, images[chosen], labels[chosen], chosen != ABSENT)
+
+        return lax.fori_loop(first, last, body, state)
+
+    return jax.shard_map(
+        shard,
+        mesh=recipe.mesh,
+        in_specs=(P(), P(), P(), P(None, "data"), P(), P()),
+        out_specs=P(),
+        check_vma=False,
+    )(state, images, labels, order, first, last)
+
+
+@partial(jax.jit, static_argnums=0)
+def begin_pass(
+    recipe: Recipe, state: TrainState, number: int, images: jax.Array, labels: jax.Array
+) -> TrainState:
+    """Measures the curvature for a pass on some samples (appendix C) and sets its sums to zero."""
+    draw = jax.random.fold_in(jax.random.fold_in(state.key, 1), number)
+    samples = jax.random.permutation(draw, len(images))[: recipe.sdlm.samples]
+    h = curvature.diagonal(
+        lambda params: predict(recipe, params, images[samples]),
+        state.params,
+        lambda scores: losses.curvature_at_scores(recipe.loss, scores, labels[samples]),
+    )
+    if recipe.sdlm.never_below_previous:
+        h = jax.tree.map(jnp.maximum, h, state.curvature)
+    return state._replace(
+        curvature=h, loss=jnp.zeros_like(state.loss), misses=jnp.zeros_like(state.misses)
+    )
+
+
+@partial(jax.jit, static_argnums=0)
+def count_right(
+    recipe: Recipe, params: Params, images: jax.Array, labels: jax.Array
+) -> jax.Array:
+    """How many predictions are right, int32; images [blocks, devices, n, 28, 28], labels alike."""
+
+    def shard(params, images, labels):
+        def block(pair):
+            images, labels = pair
+            return jnp.sum(jnp.argmax(predict(recipe, params, images[0]), axis=1) == labels[0])
+
+        return lax.psum(lax.map(block, (images, labels)).sum(), "data")
+
+    spec = P(None, "data")
+    return jax.shard_map(
+        shard, mesh=recipe.mesh, in_specs=(P(), spec, spec), out_specs=P(), check_vma=False
+    )(params, images, labels)
+
+
+def blocks(images: np.ndarray, labels: np.ndarray, devices: int, size: int = 100):
+    """Images and labels cut up for `count_right`; the last block is filled with the label -1."""
+    missing = -len(labels) % (devices * size)
+    images = np.pad(images, ((0, missing), (0, 0), (0, 0)))
+    labels = np.pad(labels, (0, missing), constant_values=-1)
+    return images.reshape(-1, devices, size, 28, 28), labels.reshape(-1, devices, size)
