@@ -10,6 +10,7 @@ way has its curvature for nothing.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import jax
@@ -63,8 +64,10 @@ class Convolution(nn.Module):
     """Feature maps that each look at a square window of some of the maps before (section II-A).
 
     Fields: the number of `maps`, the window's `size`, and for each map the inputs it reads
-    (`table`, as in Table I; None: all of them). The kernel is [maps, inputs, size, size]; its
-    entries outside the table are no connections: multiplied by zero on the way in, zero gradient.
+    (`table`, as in Table I; None: all of them). `kernel` is [maps, inputs size size], a row for
+    each map (as a matrix of rows it is updated several times faster than in four dimensions), and
+    `bias` [maps]. Entries of the kernel outside the table are no connections: multiplied by zero
+    on the way in, zero gradient. A window of size 1 on maps of size 1 is a fully connected layer.
     """
 
     maps: int
@@ -73,39 +76,33 @@ class Convolution(nn.Module):
     initialization: Initialization = "lush"
 
     def mask(self, inputs: int) -> np.ndarray:
-        """The connections as float32 [maps, inputs, 1, 1], 1 or 0.
+        """The connections as float32 [maps, inputs size size], 1 or 0.
 
         Raises ValueError where the table has another number of maps or names a missing input.
         """
-        if self.table is None:
-            return np.ones((self.maps, inputs, 1, 1), np.float32)
-        named = sorted({i for row in self.table for i in row})
-        if len(self.table) != self.maps or not set(named) <= set(range(inputs)):
+        table = self.table or (tuple(range(inputs)),) * self.maps
+        named = sorted({i for row in table for i in row})
+        if len(table) != self.maps or not set(named) <= set(range(inputs)):
             raise ValueError(
-                f"a connection table of {len(self.table)} rows that reads maps {named} does not "
+                f"a connection table of {len(table)} rows that reads maps {named} does not "
                 f"fit {self.maps} maps over {inputs} inputs, numbered from 0"
             )
-        mask = np.zeros((self.maps, inputs, 1, 1), np.float32)
-        for row, reads in enumerate(self.table):
+        mask = np.zeros((self.maps, inputs), np.float32)
+        for row, reads in enumerate(table):
             mask[row, list(reads)] = 1
-        return mask
+        return mask.repeat(self.size**2, axis=1)
 
     @nn.compact
     def __call__(self, states: jax.Array) -> jax.Array:
-        inputs = states.shape[0]
-        mask = self.mask(inputs)
-        fan_in = mask.sum(1, keepdims=True) * self.size**2
+        mask = self.mask(states.shape[0])
+        fan_in = mask.sum(axis=1, keepdims=True)
         draw = uniform(self.initialization, fan_in)
-        kernel = self.param(
-            "kernel",
-            lambda key, shape: draw(key, shape) * mask,
-            (self.maps, inputs, self.size, self.size),
-        )
-        bias = self.param("bias", bias_init(self.initialization, fan_in.ravel()), (self.maps,))
+        kernel = self.param("kernel", lambda key, shape: draw(key, shape) * mask, mask.shape)
+        bias = self.param("bias", bias_init(self.initialization, fan_in[:, 0]), (self.maps,))
         return self.weigh(kernel, states) + per_map(bias)
 
     def weigh(self, kernel: jax.Array, states: jax.Array) -> jax.Array:
-        return correlate(kernel * self.mask(states.shape[0]), states)
+        return correlate(kernel * self.mask(states.shape[0]), states, self.size)
 
 
 class Subsampling(nn.Module):
@@ -132,23 +129,6 @@ class Subsampling(nn.Module):
 
     def weigh(self, coefficient: jax.Array, states: jax.Array) -> jax.Array:
         return per_map(coefficient) * add_four(states)
-
-
-class FullyConnected(nn.Module):
-    """Units that read every map at their own position. `kernel` is [units, inputs]."""
-
-    units: int
-    initialization: Initialization = "lush"
-
-    @nn.compact
-    def __call__(self, states: jax.Array) -> jax.Array:
-        inputs = states.shape[0]
-        kernel = self.param("kernel", uniform(self.initialization, inputs), (self.units, inputs))
-        bias = self.param("bias", bias_init(self.initialization, inputs), (self.units,))
-        return self.weigh(kernel, states) + per_map(bias)
-
-    def weigh(self, kernel: jax.Array, states: jax.Array) -> jax.Array:
-        return correlate(kernel[:, :, None, None], states)
 
 
 class RBF(nn.Module):
@@ -181,42 +161,41 @@ class RBF(nn.Module):
 _materialize = lax.optimization_barrier
 
 
-@jax.custom_vjp
-def correlate(kernel: jax.Array, states: jax.Array) -> jax.Array:
-    """Each map's window slid over the states, no padding, stride 1.
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def correlate(kernel: jax.Array, states: jax.Array, size: int) -> jax.Array:
+    """Each map's window of size x size slid over the states, no padding, stride 1.
 
-    kernel [maps, inputs, size, size] and states [inputs, height, width, images] give
+    kernel [maps, inputs size size] and states [inputs, height, width, images] give
     [maps, height - size + 1, width - size + 1, images]. Written as patches x matrix, because
     XLA's convolution inside a loop takes a slow path on the CPU.
+    Raises ValueError where the window does not fit.
     """
-    return _correlate(kernel, states)[0]
+    return _correlate(kernel, states, size)[0]
 
 
-def _correlate(kernel: jax.Array, states: jax.Array):
-    maps, inputs, size, _ = kernel.shape
-    _, height, width, images = states.shape
-    if states.shape[0] != inputs or min(height, width) < size:
+def _correlate(kernel: jax.Array, states: jax.Array, size: int):
+    inputs, height, width, images = states.shape
+    if kernel.shape[1] != inputs * size**2 or min(height, width) < size:
         raise ValueError(
-            f"a {size}x{size} window over {inputs} maps does not fit {states.shape[0]} maps of "
-            f"{height}x{width}"
+            f"a kernel of {kernel.shape[1]} weights per map, {size}x{size} each, does not fit "
+            f"{inputs} maps of {height}x{width}"
         )
     patches = _patches(states, size)
-    sums = kernel.reshape(maps, -1) @ patches
-    return sums.reshape(maps, height - size + 1, width - size + 1, images), (kernel, patches)
+    sums = (kernel @ patches).reshape(-1, height - size + 1, width - size + 1, images)
+    return sums, (kernel, patches)
 
 
-def _correlate_backward(saved, gradient: jax.Array):
+def _correlate_backward(size: int, saved, gradient: jax.Array):
     kernel, patches = saved
-    maps, inputs, size, _ = kernel.shape
-    _, rows, columns, images = gradient.shape
+    maps, rows, columns, images = gradient.shape
     gradient = gradient.reshape(maps, -1)
-    if gradient.shape[1] == 1:  # an outer product; as one it melts into the update of the weights
+    if gradient.shape[1] == 1:  # an outer product melts into the update of the weights
         for_kernel = gradient * patches.T
+        for_patches = gradient[:, 0] @ kernel
     else:
         for_kernel = lax.dot_general(gradient, patches, (((1,), (1,)), ((), ())))
-    for_patches = _materialize(kernel.reshape(maps, -1).T) @ gradient
-    for_patches = for_patches.reshape(inputs, size, size, rows, columns, images)
-    return for_kernel.reshape(kernel.shape), _overlap(for_patches)
+        for_patches = _materialize(kernel.T) @ gradient
+    return for_kernel, _overlap(for_patches.reshape(-1, size, size, rows, columns, images))
 
 
 correlate.defvjp(_correlate, _correlate_backward)
@@ -240,17 +219,14 @@ def _overlap(patches: jax.Array) -> jax.Array:
     if rows == columns == 1:
         return patches.reshape(inputs, size, size, images)
     last = size - 1
-    wide = _materialize(
-        sum(
-            jnp.pad(patches[:, :, j], ((0, 0), (0, 0), (0, 0), (j, last - j), (0, 0)))
-            for j in range(size)
-        )
+    wide = sum(
+        jnp.pad(patches[:, :, j], ((0, 0), (0, 0), (0, 0), (j, last - j), (0, 0)))
+        for j in range(size)
     )
-    return _materialize(
-        sum(
-            jnp.pad(wide[:, i], ((0, 0), (i, last - i), (0, 0), (0, 0))) for i in range(size)
-        )
-    )
+    states = jnp.zeros((inputs, rows + last, columns + last, images), patches.dtype)
+    for i in range(size):  # in place: as a sum it would be computed again by each of its readers
+        states = states.at[:, i : i + rows].add(wide[:, i])
+    return states
 
 
 @jax.custom_vjp

@@ -9,7 +9,6 @@ from flax import linen as nn
 from lenet_jax.models.layers import (
     RBF,
     Convolution,
-    FullyConnected,
     Initialization,
     Subsampling,
     scaled_tanh,
@@ -60,11 +59,11 @@ class LeNet5(nn.Module):
         x = maps["c3"] = self.squash(c3(x))
         x = maps["s4"] = self.squash(pool(init, name="s4")(x))
         x = maps["c5"] = self.squash(Convolution(120, initialization=init, name="c5")(x))
-        x = maps["f6"] = self.squash(FullyConnected(84, init, name="f6")(x))
+        x = maps["f6"] = self.squash(Convolution(84, size=1, initialization=init, name="f6")(x))
         if self.head == "rbf":
             x = RBF(self.adaptive, name="output")(x)
         else:
-            x = FullyConnected(10, init, name="output")(x)
+            x = Convolution(10, size=1, initialization=init, name="output")(x)
         scores = jnp.transpose(x, (3, 1, 2, 0))
         if scores.shape[1:3] == (1, 1):
             scores = scores[:, 0, 0]

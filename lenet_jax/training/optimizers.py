@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from lenet_jax.training import config
 
@@ -37,7 +38,8 @@ def learning_rate(rates: tuple[float, ...], steps_per_pass: int) -> optax.Schedu
     """eta after so many updates: one rate for each pass, the last one for all that follow."""
 
     def schedule(count: jax.Array) -> jax.Array:
-        return jnp.asarray(rates)[jnp.minimum(count // steps_per_pass, len(rates) - 1)]
+        rate = jnp.asarray(rates)[jnp.minimum(count // steps_per_pass, len(rates) - 1)]
+        return lax.optimization_barrier(rate)  # or XLA looks it up again for every weight
 
     return schedule
 

@@ -71,6 +71,7 @@ def replicated(on: Mesh, tree: Any) -> Any:
     return jax.device_put(tree, NamedSharding(on, P()))
 
 
+@partial(jax.jit, static_argnums=0)
 def initial_state(recipe: Recipe, seed: int) -> TrainState:
     """Fresh weights from the seed."""
     for_weights, key = jax.random.split(jax.random.key(seed))
@@ -115,7 +116,10 @@ def update(
         return jnp.sum(each * present), jnp.sum(missed & present, dtype=jnp.int32)
 
     (loss, misses), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
-    gradients, loss, misses, count = lax.psum((gradients, loss, misses, present.sum()), "data")
+    total = gradients, loss, misses, present.sum()
+    if recipe.mesh.size > 1:  # alone, a device would pay for the sum and gain nothing
+        total = lax.psum(total, "data")
+    gradients, loss, misses, count = total
     gradients = jax.tree.map(lambda g: g / count, gradients)
     updates, opt_state = recipe.optimizer.update(
         gradients, state.opt_state, state.params, curvature=state.curvature

@@ -1,0 +1,46 @@
+"""Four virtual CPU devices, and no shape that fits by accident."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The embedded set: uint8 images [1797, 28, 28] and labels [1797]."""
+    from lenet_jax.data import digits
+
+    arrays = digits.load()
+    return (
+        np.concatenate([arrays["train_images"], arrays["test_images"]]),
+        np.concatenate([arrays["train_labels"], arrays["test_labels"]]).astype(np.int32),
+    )
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Runs a program of the package as a user would, far from any MNIST."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("LENET_JAX_MNIST", "XLA_FLAGS")}
+    environment |= {"TFDS_DATA_DIR": str(tmp_path / "tfds"), "COLUMNS": "200"}
+
+    def run(verb: str, *flags: object, start: bool = False, limit=None, **more):
+        command = [sys.executable, "-m", f"lenet_jax.{verb}", *map(str, flags)]
+        settings = dict(
+            cwd=ROOT, env=environment | more, text=True, preexec_fn=limit,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        if start:
+            return subprocess.Popen(command, **settings)
+        return subprocess.run(command, timeout=300, **settings)
+
+    return run

@@ -1,0 +1,199 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+import reference
+from lenet_jax.models import layers
+from lenet_jax.models.lenet import TABLE_I, LeNet5
+from lenet_jax.training import config, curvature, losses, optimizers, step
+
+TABLE = ((0,), (0, 1), (1, 2))
+CODES = ((1.0, -1.0, 1.0, 1.0), (-1.0, -1.0, 1.0, -1.0), (1.0, 1.0, -1.0, 1.0))
+
+
+class Small(nn.Module):
+    """Every layer of the paper once: 8x8 -> 3@6x6 -> 3@3x3 -> 3@2x2 -> 4@1x1 -> 3 classes."""
+
+    adaptive: bool = False
+
+    @nn.compact
+    def __call__(self, images):
+        x = jnp.moveaxis(images, 0, -1)[None]
+        x = self.squash(layers.Convolution(3, size=3, name="c1")(x))
+        x = self.squash(layers.Subsampling(name="s2")(x))
+        x = self.squash(layers.Convolution(3, size=2, table=TABLE, name="c3")(x))
+        x = self.squash(layers.Convolution(4, size=2, name="f4")(x))
+        x = layers.RBF(self.adaptive, CODES, name="output")(x)
+        return x[:, 0, 0].T
+
+    def squash(self, sums):
+        return layers.scaled_tanh(sums)
+
+
+def by_connection(params, image):
+    """The same network as a graph of single connections."""
+    flat = {f"{layer}.{name}": v for layer, p in params.items() for name, v in p.items()}
+    graph = reference.Graph(image, flat)
+    before = np.arange(64).reshape(1, 8, 8)
+
+    def windows(before, name, size, table):
+        _, h, w = before.shape
+        units = [
+            [(None, f"{name}.bias", o)]
+            + [
+                (before[i, r + y, c + x], f"{name}.kernel", (o, (i * size + y) * size + x))
+                for i in table[o]
+                for y in range(size)
+                for x in range(size)
+            ]
+            for o in range(len(table))
+            for r in range(h - size + 1)
+            for c in range(w - size + 1)
+        ]
+        return graph.layer(units).reshape(len(table), h - size + 1, w - size + 1)
+
+    c1 = windows(before, "c1", 3, [[0]] * 3)
+    s2 = graph.layer(
+        [
+            [(None, "s2.bias", m)]
+            + [(c1[m, 2 * r + y, 2 * c + x], "s2.coefficient", m) for y in (0, 1) for x in (0, 1)]
+            for m in range(3)
+            for r in range(3)
+            for c in range(3)
+        ]
+    ).reshape(3, 3, 3)
+    c3 = windows(s2, "c3", 2, TABLE)
+    f4 = windows(c3, "f4", 2, [[0, 1, 2]] * 4)
+    return graph.curvature(f4.ravel())
+
+
+def test_equals_brute_force_connection_by_connection():
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(5, 8, 8)).astype(np.float32)
+    labels = jnp.array([0, 2, 1, 1, 0])
+    params = Small().init(jax.random.key(0), images)["params"]
+    params = jax.tree.map(lambda p: jnp.asarray(rng.normal(0, 0.4, p.shape), jnp.float32), params)
+    ours = jax.jit(
+        lambda params: curvature.diagonal(
+            lambda p: Small().apply({"params": p}, images),
+            params,
+            lambda scores: losses.curvature_at_scores(config.ML(), scores, labels),
+        )
+    )(params)
+    theirs = [by_connection(params, image) for image in images]
+    for layer, leaves in ours.items():
+        for name, h in leaves.items():
+            expected = np.mean([each[f"{layer}.{name}"] for each in theirs], axis=0)
+            assert (expected > 0).any()
+            np.testing.assert_allclose(h, expected, rtol=1e-5, err_msg=f"{layer}.{name}")
+
+
+def test_is_the_true_hessian_diagonal_for_one_linear_layer():
+    """No squashing, eq. 8: nothing is neglected, and adaptive codes are exact as well."""
+
+    class Linear(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = layers.Convolution(4, size=1, name="f")(x.T[:, None, None])
+            return layers.RBF(True, CODES, name="output")(x)[:, 0, 0].T
+
+    rng = np.random.default_rng(1)
+    with jax.enable_x64(True):
+        x, labels = jnp.asarray(rng.normal(size=(6, 5))), jnp.array([0, 1, 2, 0, 1, 2])
+        params = Linear().init(jax.random.key(0), x)["params"]
+        params = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape)), params)
+        flat, unflatten = jax.flatten_util.ravel_pytree(params)
+
+        def loss(flat):
+            scores = Linear().apply({"params": unflatten(flat)}, x)
+            return losses.maximum_likelihood(scores, labels).mean()
+
+        hessian = jnp.diag(jax.jacrev(jax.jacrev(loss))(flat))
+        ours = curvature.diagonal(
+            lambda p: Linear().apply({"params": p}, x),
+            params,
+            lambda scores: losses.curvature_at_scores(config.ML(), scores, labels),
+        )
+        np.testing.assert_allclose(jax.flatten_util.ravel_pytree(ours)[0], hessian, rtol=1e-12)
+
+
+def test_softmax_curvature_is_the_true_hessian_diagonal_of_the_biases():
+    rng = np.random.default_rng(2)
+    scores, labels = jnp.asarray(rng.normal(size=(7, 10)), jnp.float32), jnp.arange(7)
+    ours = losses.curvature_at_scores(config.CrossEntropy(), scores, labels)
+    for n in range(7):
+        hessian = jax.hessian(lambda s, n=n: losses.cross_entropy(s[None], labels[n : n + 1])[0])
+        np.testing.assert_allclose(ours[n], jnp.diag(hessian(scores[n])), rtol=1e-5)
+
+
+def test_ordinary_gradients_are_untouched_afterwards():
+    images = np.random.default_rng(0).normal(size=(2, 8, 8)).astype(np.float32)
+    params = Small().init(jax.random.key(0), images)["params"]
+
+    def total(p):
+        return Small().apply({"params": p}, images).sum()
+
+    before = jax.grad(total)(params)
+    curvature.diagonal(lambda p: Small().apply({"params": p}, images), params, jnp.ones_like)
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), before, jax.grad(total)(params)))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_step_sizes_of_the_first_pass_span_what_section_iii_b_reports(digits, seed):
+    images, labels = jnp.asarray(digits[0][:500]), jnp.asarray(digits[1][:500])
+    experiment = config.Experiment(name="test", data=config.Data())
+    recipe = step.recipe(experiment, 500, step.mesh(jax.devices()[:1]))
+    state = step.begin_pass(recipe, step.initial_state(recipe, seed), 1, images, labels)
+    mask = layers.Convolution(16, table=TABLE_I).mask(6)
+    h = jax.tree.map(np.asarray, state.curvature)
+    assert (h["c3"]["kernel"][mask == 0] == 0).all()
+    assert all((leaf >= 0).all() for leaf in jax.tree.leaves(h))
+    h["c3"]["kernel"] = h["c3"]["kernel"][mask == 1]
+    steps = np.concatenate([np.ravel(0.0005 / (0.02 + leaf)) for leaf in jax.tree.leaves(h)])
+    assert 7e-5 / 1.5 < steps.min() < 7e-5 * 1.5
+    assert 0.016 / 1.5 < steps.max() < 0.016 * 1.5
+
+
+def test_sdlm_steps_by_eta_over_mu_plus_h():
+    optimizer = optimizers.sdlm(config.SDLM(mu=0.5, learning_rates=(0.1, 0.01)), steps_per_pass=2)
+    params = {"w": jnp.array([1.0, 1.0])}
+    state = optimizer.init(params)
+    gradients, h = {"w": jnp.array([2.0, -3.0])}, {"w": jnp.array([0.0, 1.5])}
+    taken = []
+    for _ in range(5):
+        updates, state = optimizer.update(gradients, state, params, curvature=h)
+        taken.append(np.asarray(updates["w"]))
+    one = np.array([-0.1 * 2 / 0.5, 0.1 * 3 / 2])
+    np.testing.assert_allclose(taken, [one, one, one / 10, one / 10, one / 10], rtol=1e-6)
+    with pytest.raises(TypeError, match="curvature"):
+        optimizer.update(gradients, state, params)
+    with pytest.raises(ValueError, match="-1"):
+        optimizers.scale_by_sdlm(-1)
+
+
+def test_sdlm_composes_with_optax_and_minimises_a_bowl():
+    """With h the true curvature of a quadratic, mu = 0 in effect and eta = 1, one step is enough."""
+    optimizer = optax.chain(
+        optax.clip(1e6), optimizers.scale_by_sdlm(1e-9), optax.scale(-1.0)
+    )
+    h = {"w": jnp.array([0.1, 3.0, 50.0])}
+    params = {"w": jnp.array([4.0, -2.0, 1.0])}
+    gradients = jax.tree.map(lambda h, w: h * w, h, params)
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params, curvature=h)
+    np.testing.assert_allclose(optax.apply_updates(params, updates)["w"], 0, atol=1e-6)
+
+
+def test_curvature_never_falls_below_the_previous(digits):
+    images, labels = jnp.asarray(digits[0][:100]), jnp.asarray(digits[1][:100])
+    for floor in (True, False):
+        sdlm = config.SDLM(samples=50, never_below_previous=floor)
+        experiment = config.Experiment(name="test", optimizer=sdlm)
+        recipe = step.recipe(experiment, 100, step.mesh(jax.devices()[:1]))
+        state = step.initial_state(recipe, 0)
+        high = jax.tree.map(lambda h: h + 1.0, state.curvature)
+        after = step.begin_pass(recipe, state._replace(curvature=high), 2, images, labels)
+        lowest = min(float(leaf.min()) for leaf in jax.tree.leaves(after.curvature))
+        assert (lowest >= 1.0) == floor

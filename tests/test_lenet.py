@@ -1,0 +1,168 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import reference
+from lenet_jax.data.normalize import normalize
+from lenet_jax.models import layers
+from lenet_jax.models.codes import BITMAPS, codes
+from lenet_jax.models.lenet import TABLE_I, LeNet5
+
+
+def fresh(module, seed=0):
+    return jax.jit(module.init)(jax.random.key(seed), jnp.zeros((1, 32, 32)))["params"]
+
+
+def parameters(module, seed=0):
+    """Parameters like those of a trained network: of some size, none of them zero."""
+    params = fresh(module, seed)
+    keys = iter(jax.random.split(jax.random.key(seed + 1), 99))
+    return jax.tree.map(lambda p: p + 0.1 * jax.random.normal(next(keys), p.shape), params)
+
+
+def close(ours, theirs, relative=1e-5):
+    """To float32 accuracy, measured by the largest value."""
+    theirs = np.asarray(theirs)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=relative * np.abs(theirs).max())
+
+
+def test_squashing_constants():
+    assert layers.scaled_tanh(jnp.array(1.0)) == pytest.approx(1.0, abs=3e-6)
+    assert layers.scaled_tanh(jnp.array(-1.0)) == pytest.approx(-1.0, abs=3e-6)
+    assert jax.grad(layers.scaled_tanh)(0.0) == pytest.approx(1.14393, abs=1e-5)
+    assert jax.grad(layers.scaled_tanh)(1.0) == pytest.approx(0.7554, abs=5e-5)
+
+
+@pytest.mark.parametrize("table", ["paper", "full"])
+@pytest.mark.parametrize("size", [(32, 32), (36, 40)])
+def test_forward_equals_reference(digits, table, size):
+    module = LeNet5(table=table)
+    params = parameters(module)
+    images = np.random.default_rng(0).uniform(-0.1, 1.175, (3, *size)).astype(np.float32)
+    images[:, :32, :32] = normalize(jnp.asarray(digits[0][:3]))
+    scores, maps = jax.jit(module.apply)({"params": params}, images)
+    rows = reference.TABLE if table == "paper" else [list(range(6))] * 16
+    for n, image in enumerate(images):
+        penalties, states = reference.lenet5(params, image, codes(), rows)
+        close(-scores[n], penalties[:, 0, 0] if size == (32, 32) else np.moveaxis(penalties, 0, -1))
+        assert maps.keys() == states.keys()
+        for name in states:
+            close(maps[name][n], states[name])
+
+
+def test_any_table_and_any_codes():
+    rng = np.random.default_rng(1)
+    table = [sorted(rng.choice(5, rng.integers(1, 6), replace=False).tolist()) for _ in range(7)]
+    states = rng.normal(size=(5, 9, 8, 2)).astype(np.float32)
+    conv = layers.Convolution(7, size=3, table=tuple(map(tuple, table)))
+    params = conv.init(jax.random.key(0), states)["params"]
+    # what lies outside the table must not matter, whatever it is
+    params = {"kernel": rng.normal(size=params["kernel"].shape), "bias": rng.normal(size=7)}
+    sums = conv.apply({"params": params}, states)
+    centres = rng.normal(size=(4, 7)).astype(np.float32)
+    rbf = layers.RBF(code_table=tuple(map(tuple, centres.tolist())))
+    scores = rbf.apply({}, sums)
+    for n in range(2):
+        theirs = reference.convolution(
+            states[..., n].astype(np.float64), params["kernel"], params["bias"], 3, table
+        )
+        close(sums[..., n], theirs)
+        distances = ((theirs[None] - centres[:, :, None, None].astype(np.float64)) ** 2).sum(1)
+        close(-scores[..., n], distances)
+
+
+def test_codes_are_those_of_fig_3():
+    assert len(BITMAPS) == 95 and set(BITMAPS) == set(map(chr, range(32, 127)))
+    pictures = codes("4g").reshape(2, 12, 7)
+    drawn = ["".join("#" if p == 1 else "." for p in row) for row in pictures[0]]
+    assert drawn == [
+        *(".#####.", ".......", ".......", ".##..##", ".##..##", "###..##"),
+        *("##...##", "##...##", "##..###", ".######", ".....##", ".....##"),
+    ]
+    digits = codes()
+    assert set(np.unique(digits)) == {-1, 1}
+    assert (digits == 1).sum(1).tolist() == [35, 27, 33, 32, 41, 35, 39, 25, 43, 39]
+    bits = (digits[:, None] != digits[None]).sum(-1)
+    assert [bits[6, 8], bits[0, 4], bits[8, 9], bits[1, 4]] == [12, 18, 18, 50]
+    everything = codes("".join(BITMAPS))
+    assert len({row.tobytes() for row in everything}) == 95
+    with pytest.raises(ValueError, match="é"):
+        codes("é")
+
+
+def test_table_1():
+    assert [list(row) for row in TABLE_I] == reference.TABLE
+    assert [len(row) for row in TABLE_I] == [3] * 6 + [4] * 9 + [6]
+    assert [sum(i in row for row in TABLE_I) for i in range(6)] == [10] * 6
+
+
+def test_first_map_of_c3_reads_three_maps_of_s2(digits):
+    module = LeNet5()
+    params = parameters(module)
+    conv = layers.Convolution(16, table=TABLE_I)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(6, 14, 14, 2)), jnp.float32)
+
+    def first_map(x):
+        return conv.apply({"params": params["c3"]}, x)[0].sum()
+
+    reached = np.abs(jax.grad(first_map)(x)).max(axis=(1, 2, 3))
+    assert (reached[:3] > 0).all() and (reached[3:] == 0).all()
+
+
+def test_masked_weights_have_no_gradient_and_no_value(digits):
+    module = LeNet5()
+    outside = layers.Convolution(16, table=TABLE_I).mask(6) == 0
+    assert outside.sum() == (96 - 60) * 25
+    assert (np.asarray(fresh(module)["c3"]["kernel"])[outside] == 0).all()
+    params = parameters(module)
+
+    def total(params):
+        return module.apply({"params": params}, normalize(jnp.asarray(digits[0][:4])))[0].sum()
+
+    gradient = np.asarray(jax.jit(jax.grad(total))(params)["c3"]["kernel"])
+    assert (gradient[outside] == 0).all() and (gradient[~outside] != 0).all()
+
+
+def test_adaptive_codes_are_parameters_that_start_at_fig_3():
+    params = fresh(LeNet5(adaptive=True))
+    np.testing.assert_array_equal(params["output"]["codes"], codes())
+    assert "output" not in fresh(LeNet5())
+
+
+@pytest.mark.parametrize(
+    "rule, bounds, biases",
+    [
+        ("printed", {"c1": 2.4 / 25, "c5": 2.4 / 400, "f6": 2.4 / 120}, True),
+        ("lush", {"c1": 1.1 / 5, "c5": 1.1 / 20, "f6": 1.1 / 120**0.5}, False),
+    ],
+)
+def test_initialisation(rule, bounds, biases):
+    params = fresh(LeNet5(initialization=rule), 3)
+    for name, bound in bounds.items():
+        kernel = np.asarray(params[name]["kernel"])
+        assert 0.95 * bound < np.abs(kernel).max() <= bound
+        assert kernel.std() == pytest.approx(bound / 3**0.5, rel=0.1)  # uniform
+        assert (np.asarray(params[name]["bias"]) != 0).all() == biases
+    for row, reads in zip(np.asarray(params["c3"]["kernel"]), TABLE_I, strict=True):
+        fan_in = 25 * len(reads)
+        bound = 2.4 / fan_in if rule == "printed" else 1.1 / fan_in**0.5
+        assert 0.9 * bound < np.abs(row).max() <= bound
+    coefficients = np.asarray(params["s4"]["coefficient"])
+    if rule == "printed":
+        assert (coefficients < 0).any() and (coefficients > 0).any()
+        assert np.abs(coefficients).max() <= 0.6
+    else:
+        np.testing.assert_allclose(coefficients, 0.55, rtol=1e-6)
+
+
+def test_wrong_shapes_are_refused_with_numbers():
+    states = jnp.zeros((3, 4, 4, 1))
+    with pytest.raises(ValueError, match="2 rows .* 3 maps"):
+        layers.Convolution(3, table=((0,), (1,))).init(jax.random.key(0), states)
+    with pytest.raises(ValueError, match=r"\[0, 7\]"):
+        layers.Convolution(1, size=3, table=((0, 7),)).init(jax.random.key(0), states)
+    with pytest.raises(ValueError, match="5x5.*4x4"):
+        layers.Convolution(2).init(jax.random.key(0), states)
+    with pytest.raises(ValueError, match="84 bits .* 3 units"):
+        layers.RBF().init(jax.random.key(0), states)
