@@ -27,6 +27,15 @@ def digits():
     )
 
 
+@pytest.fixture(scope="session")
+def real_mnist():
+    """The folder of the four original files that LENET_JAX_MNIST names."""
+    folder = os.environ.get("LENET_JAX_MNIST")
+    if not folder:
+        pytest.skip("LENET_JAX_MNIST names no folder with the original MNIST files")
+    return Path(folder).resolve()
+
+
 @pytest.fixture
 def program(tmp_path):
     """Runs a program of the package as a user would, far from any MNIST."""

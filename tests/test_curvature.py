@@ -56,14 +56,17 @@ def by_connection(params, image):
         return graph.layer(units).reshape(len(table), h - size + 1, w - size + 1)
 
     c1 = windows(before, "c1", 3, [[0]] * 3)
-    s2 = graph.layer(
+    places = [(m, r, c) for m in range(3) for r in range(3) for c in range(3)]
+    four = graph.layer(
         [
-            [(None, "s2.bias", m)]
-            + [(c1[m, 2 * r + y, 2 * c + x], "s2.coefficient", m) for y in (0, 1) for x in (0, 1)]
-            for m in range(3)
-            for r in range(3)
-            for c in range(3)
-        ]
+            [(c1[m, 2 * r + y, 2 * c + x], "one", 0) for y in (0, 1) for x in (0, 1)]
+            for m, r, c in places
+        ],
+        squashed=False,
+    )
+    weighed = zip(places, four, strict=True)
+    s2 = graph.layer(
+        [[(None, "s2.bias", m), (n, "s2.coefficient", m)] for (m, _, _), n in weighed]
     ).reshape(3, 3, 3)
     c3 = windows(s2, "c3", 2, TABLE)
     f4 = windows(c3, "f4", 2, [[0, 1, 2]] * 4)

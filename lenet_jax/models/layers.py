@@ -109,8 +109,8 @@ class Subsampling(nn.Module):
     """Half the resolution: the four inputs of a 2x2 window are added, times one coefficient per
     map, plus one bias per map (section II-B). An odd last row or column is left out.
 
-    `coefficient` and `bias` are [maps]. The coefficient counts as the weight of each of the four
-    connections, so its curvature is the sum over them (eq. 23 and 25 read literally).
+    `coefficient` and `bias` are [maps]. The coefficient weighs the sum of the four, as one
+    connection; `optimizers.scale_by_sdlm` says what follows for its curvature.
     """
 
     initialization: Initialization = "lush"
@@ -125,10 +125,10 @@ class Subsampling(nn.Module):
         coefficient = self.param("coefficient", start, (maps,))
         bias = self.param("bias", bias_init(self.initialization, 4.0), (maps,))
         states = states[:, : height // 2 * 2, : width // 2 * 2]
-        return self.weigh(coefficient, states) + per_map(bias)
+        return self.weigh(coefficient, add_four(states)) + per_map(bias)
 
-    def weigh(self, coefficient: jax.Array, states: jax.Array) -> jax.Array:
-        return per_map(coefficient) * add_four(states)
+    def weigh(self, coefficient: jax.Array, sums: jax.Array) -> jax.Array:
+        return per_map(coefficient) * sums
 
 
 class RBF(nn.Module):

@@ -1,0 +1,78 @@
+"""Counts a live network's parameters and connections, by running it."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of the paper's account (section II-B). `fixed` weights are no trainable parameters."""
+
+    name: str
+    maps: int
+    height: int
+    width: int
+    units: int
+    parameters: int
+    fixed: int
+    connections: int
+
+
+def count(module: nn.Module, height: int = 32, width: int = 32) -> list[Layer]:
+    """The layers of a network in the order in which an image runs through them.
+
+    Nothing is known here of any one layer. It is run once more on states that are all 1, with
+    weights that are all 1 and biases 0: what comes out of each unit is the number of states it
+    reads. A weight counts if a sum depends on it, a bias has one more connection to each unit.
+    """
+    image = jnp.zeros((1, height, width))
+    variables = jax.jit(module.init)(jax.random.key(0), image)
+    layers: list[Layer] = []
+    weighed: list[tuple[jax.Array, int, int]] = []  # the weights, those that count, connections
+
+    def observe(next_method, args, kwargs, context):
+        if not context.module.path:  # the network itself, or a layer run by `_layer`
+            return next_method(*args, **kwargs)
+        if context.method_name == "weigh":
+            weights, states = (jnp.ones_like(a) for a in args)
+            sums, backward = jax.vjp(next_method, weights, states)
+            (slopes, _) = backward(jnp.ones_like(sums))
+            weighed.append((args[0], np.count_nonzero(slopes), 0))
+        if context.method_name == "distances":
+            centres, states = args
+            terms = next_method(jnp.zeros_like(centres), jnp.ones_like(states))
+            weighed.append((centres, centres.size, round(float(terms.sum()))))
+        result = next_method(*args, **kwargs)
+        if context.method_name == "__call__":
+            layers.append(_layer(context.module, args[0], result, *weighed.pop()))
+        return result
+
+    with nn.intercept_methods(observe):
+        module.apply(variables, image)
+    return layers
+
+
+def _layer(module, states, result, weights, used: int, connections: int) -> Layer:
+    own = module.variables.get("params", {})
+    biases = [leaf.size for leaf in own.values() if leaf is not weights]
+    trained = len(biases) < len(own)
+    maps, height, width, _ = result.shape
+    if not connections:
+        ones = {k: jnp.ones_like(v) if v is weights else jnp.zeros_like(v) for k, v in own.items()}
+        reads = module.clone(parent=None).apply({"params": ones}, jnp.ones_like(states))
+        connections = round(float(reads.sum()))
+    units = maps * height * width
+    return Layer(
+        name="/".join(module.path),
+        maps=maps,
+        height=height,
+        width=width,
+        units=units,
+        parameters=(used if trained else 0) + sum(biases),
+        fixed=0 if trained else used,
+        connections=connections + len(biases) * units,
+    )

@@ -1,0 +1,129 @@
+import json
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lenet_jax.errors import UserError
+from lenet_jax.training.checkpoint import Checkpoints, digest
+from lenet_jax.training.folder import RunFolder
+from lenet_jax.training.metrics import Metrics, read
+
+
+class State(NamedTuple):
+    weights: dict
+    key: jax.Array
+    step: jax.Array
+
+
+def state(step):
+    rng = np.random.default_rng(step)
+    weights = {"a": jnp.asarray(rng.normal(size=(300, 20)), jnp.float32)}
+    return State(weights, jax.random.key(step), jnp.asarray(step, jnp.int32))
+
+
+def saved(folder, steps, keep=3):
+    checkpoints = Checkpoints(folder, keep, print)
+    for step in steps:
+        checkpoints.save(step, state(step), {"step": step})
+
+
+def largest_file(folder):
+    return max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+
+
+def test_keeps_the_newest_and_gives_back_the_same_bits(tmp_path):
+    assert Checkpoints(tmp_path / "c", 2, print).restore(state(0)) is None
+    saved(tmp_path / "c", (3, 7, 9), keep=2)
+    assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["7", "9"]
+    back = Checkpoints(tmp_path / "c", 2, print).restore(state(0))
+    assert back is not None and digest(back) == digest(state(9)) != digest(state(0))
+    np.testing.assert_array_equal(
+        jax.random.key_data(back.key), jax.random.key_data(jax.random.key(9))
+    )
+
+
+def flip_a_bit(folder):
+    file = largest_file(folder)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def truncate(folder):
+    file = largest_file(folder)
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def lose_the_sum(folder):
+    for file in (folder / "meta").iterdir():
+        file.unlink()
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, truncate, lose_the_sum])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_goes_back_past_a_damaged_one_and_says_so(tmp_path, damage):
+    saved(tmp_path / "c", (1, 2, 3))
+    damage(tmp_path / "c" / "3")
+    said = []
+    checkpoints = Checkpoints(tmp_path / "c", 3, said.append)
+    back = checkpoints.restore(state(0))
+    assert back is not None and digest(back) == digest(state(2))
+    assert len(said) == 1 and "checkpoint 3 is damaged" in said[0]
+    assert (tmp_path / "damaged" / "3").is_dir()
+    checkpoints.save(3, state(3), {})  # the step can be written again
+    back = Checkpoints(tmp_path / "c", 3, said.append).restore(state(0))
+    assert back is not None and digest(back) == digest(state(3)) and len(said) == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_none_valid_is_an_error_and_changes_nothing(tmp_path):
+    saved(tmp_path / "c", (1, 2))
+    flip_a_bit(tmp_path / "c" / "1")
+    truncate(tmp_path / "c" / "2")
+    before = sorted(p for p in tmp_path.rglob("*"))
+    with pytest.raises(UserError, match="no checkpoint .* can be used"):
+        Checkpoints(tmp_path / "c", 3, print).restore(state(0))
+    assert sorted(p for p in tmp_path.rglob("*")) == before
+
+
+def test_another_dtype_is_refused(tmp_path):
+    saved(tmp_path / "c", (1,))
+    other = state(0)._replace(weights={"a": jnp.zeros((300, 20), jnp.bfloat16)})
+    with pytest.raises(UserError, match="SHA-256"):
+        Checkpoints(tmp_path / "c", 3, print).restore(other)
+
+
+def test_metrics_after_a_crash_have_no_line_twice_and_none_missing(tmp_path):
+    metrics = Metrics(tmp_path, 0)
+    for number in (1, 2, 3):
+        metrics.record({"pass": number, "loss": 1 / number}, 1000.0)
+    metrics.close()
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"pass": 4, "lo')  # killed while it wrote
+    assert [row["pass"] for row in read(tmp_path / "metrics.jsonl")] == [1, 2, 3]
+    metrics = Metrics(tmp_path, 2)  # the checkpoint of pass 3 never came to be
+    metrics.record({"pass": 3, "loss": 0.25}, 1000.0)
+    metrics.close()
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rows == [{"pass": 1, "loss": 1.0}, {"pass": 2, "loss": 0.5}, {"pass": 3, "loss": 0.25}]
+
+
+def test_a_folder_belongs_to_one_run_and_one_program(tmp_path):
+    config = {"seed": 1, "optimizer": {"mu": 0.02}, "workdir": "here"}
+    folder = RunFolder(tmp_path / "run", config)
+    with pytest.raises(UserError, match="in use by process"):
+        RunFolder(tmp_path / "run", config)
+    del folder
+    RunFolder(tmp_path / "run", config | {"workdir": "there"})
+    with pytest.raises(UserError, match=r"(?s)optimizer.mu: 0.02 there, 0.1 here.*seed: 1 .*2"):
+        RunFolder(tmp_path / "run", {"seed": 2, "optimizer": {"mu": 0.1}})
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("")
+    with pytest.raises(UserError, match=r"thesis.tex but no config.json"):
+        RunFolder(tmp_path / "mine", config)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="Not a directory"):
+        RunFolder(tmp_path / "file" / "run", config)

@@ -1,0 +1,169 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from lenet_jax.data.normalize import normalize
+from lenet_jax.errors import UserError
+from lenet_jax.training import config, loop, losses, optimizers, step
+from lenet_jax.training.checkpoint import Checkpoints, digest
+
+
+def start(digits, devices, batch_size=8, patterns=20, **more):
+    experiment = config.Experiment(name="test", batch_size=batch_size, **more)
+    mesh = step.mesh(jax.devices()[:devices])
+    recipe = step.recipe(experiment, patterns, mesh)
+    images, labels = (step.replicated(mesh, a[:patterns]) for a in digits)
+    state = step.replicated(mesh, step.initial_state(recipe, 0))
+    state = step.begin_pass(recipe, state, 1, images, labels)
+    order = step.order_of_pass(state.key, 1, patterns, batch_size, "fixed")
+    return recipe, state, images, labels, order
+
+
+def plain_loop(recipe, state, images, labels, order):
+    """The same pass without jit, shard_map or a mask: a Python loop of single updates."""
+    optimizer = optimizers.sdlm(recipe.sdlm, len(order))
+    params, opt_state = state.params, optimizer.init(state.params)
+    total, missed = 0.0, 0
+    for row in np.asarray(order):
+        row = row[row >= 0]
+
+        def objective(params, row=row):
+            scores, _ = recipe.model.apply({"params": params}, normalize(images[row]))
+            each = losses.maximum_likelihood(scores, labels[row])
+            return each.mean(), (each.sum(), (scores.argmax(1) != labels[row]).sum())
+
+        (_, (loss, misses)), gradient = jax.value_and_grad(objective, has_aux=True)(params)
+        updates, opt_state = optimizer.update(
+            gradient, opt_state, params, curvature=state.curvature
+        )
+        params = optax.apply_updates(params, updates)
+        total, missed = total + float(loss), missed + int(misses)
+    return params, total, missed
+
+
+def same(ours, theirs, relative=2e-5):
+    """All leaves equal up to float32 noise: XLA sums in another order in each program."""
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        np.testing.assert_allclose(a, b, rtol=0, atol=relative * np.abs(b).max() + 1e-9)
+
+
+@pytest.fixture(scope="module")
+def whole_pass(digits):
+    """One pass of three batches, the last one half full, on one device."""
+    recipe, state, images, labels, order = start(digits, 1)
+    given = jax.tree.map(jnp.copy, state)
+    return step.run_steps(recipe, state, images, labels, order, 0, len(order)), given
+
+
+def test_pass_equals_a_python_loop_of_single_steps(digits, whole_pass):
+    recipe, _, images, labels, order = start(digits, 1)
+    after, given = whole_pass
+    assert (np.asarray(order) == step.ABSENT).sum() == 4
+    params, loss, misses = plain_loop(recipe, given, images, labels, order)
+    same(after.params, params)
+    assert float(after.loss) == pytest.approx(loss, rel=1e-5)
+    assert int(after.misses) == misses and int(after.step) == 3 and int(after.broken) == -1
+
+
+def test_four_devices_equal_one(digits, whole_pass):
+    recipe, state, images, labels, order = start(digits, 4)
+    after = step.run_steps(recipe, state, images, labels, order, 0, len(order))
+    assert len(jax.tree.leaves(after.params)[0].sharding.device_set) == 4
+    same(after.params, whole_pass[0].params)
+    assert int(after.misses) == int(whole_pass[0].misses)
+
+
+def test_a_pmapped_step_gives_the_same_numbers(digits, whole_pass):
+    _, given = whole_pass
+    recipe, _, images, labels, order = start(digits, 4)
+    devices = jax.devices()[:4]
+
+    @partial(jax.pmap, axis_name="data", devices=devices)
+    def pmapped(state, images, labels, present):
+        return step.update(recipe, state, images, labels, present)
+
+    state = jax.device_put_replicated(given, devices) if hasattr(
+        jax, "device_put_replicated"
+    ) else jax.tree.map(lambda a: jnp.stack([a] * 4), given)
+    for row in np.asarray(order).reshape(-1, 4, 2):
+        state = pmapped(
+            state, np.asarray(images)[row], np.asarray(labels)[row], row != step.ABSENT
+        )
+    same(jax.tree.map(lambda a: a[0], state.params), whole_pass[0].params)
+
+
+def test_cuts_into_chunks_leave_no_trace(digits):
+    recipe, state, images, labels, order = start(digits, 1, batch_size=1)
+    other = jax.tree.map(jnp.copy, state)
+    state = step.run_steps(recipe, state, images, labels, order, 0, 20)
+    for first, last in ((0, 1), (1, 2), (2, 13), (13, 20)):
+        other = step.run_steps(recipe, other, images, labels, order, first, last)
+    assert digest(state) == digest(other)
+
+
+def test_orders():
+    key = jax.random.key(7)
+    passes = [np.asarray(step.order_of_pass(key, n, 103, 10, "fixed")) for n in (1, 2)]
+    np.testing.assert_array_equal(*passes)
+    assert sorted(passes[0].ravel()) == [-1] * 7 + list(range(103))
+    assert (passes[0][:-1] >= 0).all()
+    fresh = [np.asarray(step.order_of_pass(key, n, 103, 10, "reshuffled")) for n in (1, 2)]
+    assert (fresh[0] != fresh[1]).any() and sorted(fresh[1].ravel()) == sorted(passes[0].ravel())
+    assert (np.diff(passes[0].ravel()[:103]) != 1).any()
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_every_image_is_counted_once(digits, devices):
+    recipe, state, *_ = start(digits, devices)
+    images, labels = digits[0][:457], digits[1][:457]
+    right = step.count_right(recipe, state.params, *step.blocks(images, labels, devices))
+    scores, _ = recipe.model.apply({"params": state.params}, normalize(jnp.asarray(images)))
+    assert int(right) == (np.asarray(scores).argmax(1) == labels).sum()
+
+
+def test_first_loss_that_is_not_finite_is_named(digits):
+    recipe, state, images, labels, order = start(
+        digits, 1, batch_size=1, optimizer=config.SDLM(learning_rates=(1e30,))
+    )
+    at = 0
+    for at in range(20):
+        state = step.run_steps(recipe, state, images, labels, order, at, at + 1)
+        if not np.isfinite(float(state.loss)):
+            break
+    assert int(state.broken) == at > 0
+    state = step.run_steps(recipe, state, images, labels, order, at + 1, 20)
+    assert int(state.broken) == at
+
+
+def test_checkpoint_is_bit_exact_also_on_other_devices(digits, tmp_path):
+    recipe, state, images, labels, order = start(digits, 4)
+    state = step.run_steps(recipe, state, images, labels, order, 0, 2)
+    saved = digest(state)
+    Checkpoints(tmp_path / "c", 2, print).save(2, state, {})
+    on_four = step.run_steps(recipe, state, images, labels, order, 2, 3)
+    for devices in (4, 1, 2):
+        recipe, like, images, labels, order = start(digits, devices)
+        back = Checkpoints(tmp_path / "c", 2, print).restore(like)
+        assert back is not None and digest(back) == saved != digest(like)
+        assert len(back.loss.sharding.device_set) == devices
+        after = step.run_steps(recipe, back, images, labels, order, 2, 3)
+        if devices == 4:
+            assert digest(after) == digest(on_four)
+        same(after.params, on_four.params)
+
+
+def test_devices_divide_the_batch():
+    said = []
+    for batch_size, number in ((1, 1), (2, 2), (6, 3), (7, 1), (64, 4)):
+        experiment = config.Experiment(name="test", batch_size=batch_size)
+        assert len(loop.choose_devices(experiment, said.append)) == number
+    assert len(said) == 4 and "1 of 4 devices" in said[0]
+    with pytest.raises(UserError, match="--devices 4 .*--batch-size 6"):
+        config.Experiment(name="test", batch_size=6, devices=4)
+    with pytest.raises(UserError, match="--devices 64.* sees 4"):
+        loop.choose_devices(config.Experiment(name="test", batch_size=64, devices=64), print)
