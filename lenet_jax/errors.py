@@ -2,4 +2,4 @@
 
 
 class UserError(ValueError):
-    """Says what was given, what is allowed and the way out; the programs print it and exit with 2."""
+    """Says what was given, what is allowed and the way out. Programs print it and exit with 2."""

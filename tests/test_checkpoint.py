@@ -116,8 +116,8 @@ def test_a_folder_belongs_to_one_run_and_one_program(tmp_path):
     folder = RunFolder(tmp_path / "run", config)
     with pytest.raises(UserError, match="in use by process"):
         RunFolder(tmp_path / "run", config)
-    del folder
-    RunFolder(tmp_path / "run", config | {"workdir": "there"})
+    folder.close()
+    RunFolder(tmp_path / "run", config | {"workdir": "there"}).close()
     with pytest.raises(UserError, match=r"(?s)optimizer.mu: 0.02 there, 0.1 here.*seed: 1 .*2"):
         RunFolder(tmp_path / "run", {"seed": 2, "optimizer": {"mu": 0.1}})
     (tmp_path / "mine").mkdir()

@@ -1,9 +1,13 @@
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 import reference
+from conftest import apply
+
 from lenet_jax.data.normalize import normalize
 from lenet_jax.models import layers
 from lenet_jax.models.codes import BITMAPS, codes
@@ -41,7 +45,7 @@ def test_forward_equals_reference(digits, table, size):
     params = parameters(module)
     images = np.random.default_rng(0).uniform(-0.1, 1.175, (3, *size)).astype(np.float32)
     images[:, :32, :32] = normalize(jnp.asarray(digits[0][:3]))
-    scores, maps = jax.jit(module.apply)({"params": params}, images)
+    scores, maps = jax.jit(partial(apply, module))(params, images)
     rows = reference.TABLE if table == "paper" else [list(range(6))] * 16
     for n, image in enumerate(images):
         penalties, states = reference.lenet5(params, image, codes(), rows)
@@ -56,13 +60,13 @@ def test_any_table_and_any_codes():
     table = [sorted(rng.choice(5, rng.integers(1, 6), replace=False).tolist()) for _ in range(7)]
     states = rng.normal(size=(5, 9, 8, 2)).astype(np.float32)
     conv = layers.Convolution(7, size=3, table=tuple(map(tuple, table)))
-    params = conv.init(jax.random.key(0), states)["params"]
+    params: Any = conv.init(jax.random.key(0), states)["params"]
     # what lies outside the table must not matter, whatever it is
     params = {"kernel": rng.normal(size=params["kernel"].shape), "bias": rng.normal(size=7)}
-    sums = conv.apply({"params": params}, states)
+    sums = apply(conv, params, states)
     centres = rng.normal(size=(4, 7)).astype(np.float32)
     rbf = layers.RBF(code_table=tuple(map(tuple, centres.tolist())))
-    scores = rbf.apply({}, sums)
+    scores = apply(rbf, {}, sums)
     for n in range(2):
         theirs = reference.convolution(
             states[..., n].astype(np.float64), params["kernel"], params["bias"], 3, table
@@ -104,7 +108,7 @@ def test_first_map_of_c3_reads_three_maps_of_s2(digits):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(6, 14, 14, 2)), jnp.float32)
 
     def first_map(x):
-        return conv.apply({"params": params["c3"]}, x)[0].sum()
+        return apply(conv, params["c3"], x)[0].sum()
 
     reached = np.abs(jax.grad(first_map)(x)).max(axis=(1, 2, 3))
     assert (reached[:3] > 0).all() and (reached[3:] == 0).all()
@@ -118,7 +122,7 @@ def test_masked_weights_have_no_gradient_and_no_value(digits):
     params = parameters(module)
 
     def total(params):
-        return module.apply({"params": params}, normalize(jnp.asarray(digits[0][:4])))[0].sum()
+        return apply(module, params, normalize(jnp.asarray(digits[0][:4])))[0].sum()
 
     gradient = np.asarray(jax.jit(jax.grad(total))(params)["c3"]["kernel"])
     assert (gradient[outside] == 0).all() and (gradient[~outside] != 0).all()

@@ -2,9 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference
+from conftest import apply
 from test_lenet import parameters
 
-import reference
 from lenet_jax.data.normalize import normalize
 from lenet_jax.models.codes import codes
 from lenet_jax.models.lenet import LeNet5
@@ -72,7 +73,7 @@ def test_gradients_equal_central_differences_of_the_reference(digits, j):
         label = int(digits[1][0])
 
         def ours(params):
-            scores, _ = LeNet5().apply({"params": params}, image)
+            scores, _ = apply(LeNet5(), params, image)
             if j is None:
                 return losses.maximum_likelihood(scores, jnp.array([label]))[0]
             return losses.maximum_a_posteriori(scores, jnp.array([label]), j)[0]

@@ -10,7 +10,7 @@ from flax import linen as nn
 
 @dataclass(frozen=True)
 class Layer:
-    """One row of the paper's account (section II-B). `fixed` weights are no trainable parameters."""
+    """A row of the paper's account (section II-B). `fixed` weights are no trainable parameters."""
 
     name: str
     maps: int
@@ -41,7 +41,7 @@ def count(module: nn.Module, height: int = 32, width: int = 32) -> list[Layer]:
             weights, states = (jnp.ones_like(a) for a in args)
             sums, backward = jax.vjp(next_method, weights, states)
             (slopes, _) = backward(jnp.ones_like(sums))
-            weighed.append((args[0], np.count_nonzero(slopes), 0))
+            weighed.append((args[0], int(np.count_nonzero(slopes)), 0))
         if context.method_name == "distances":
             centres, states = args
             terms = next_method(jnp.zeros_like(centres), jnp.ones_like(states))

@@ -23,10 +23,11 @@ def curve(rows: list[dict[str, Any]], record: dict[str, Any], path: Path) -> Non
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     passes = [row["pass"] for row in rows]
     lines = {
-        "train": ("train_misses_on_the_fly", "train_size", "C1", FIG_5_TRAIN),
+        "train, on the fly": ("train_misses_on_the_fly", "train_size", "C1", FIG_5_TRAIN),
         "validation": ("validation_misses", "validation_size", "C2", None),
         "test": ("test_misses", "test_size", "C0", FIG_5_TEST),
     }
@@ -37,7 +38,7 @@ def curve(rows: list[dict[str, Any]], record: dict[str, Any], path: Path) -> Non
         if misses not in rows[0]:
             continue
         errors = [100 * row[misses] / record[size] for row in rows]
-        label = f"{name}: {record[misses.removesuffix('_on_the_fly')]} of {record[size]:,} missed"
+        label = f"{name}: {rows[-1][misses]} of {record[size]:,} missed in the last pass"
         axes.plot(passes, errors, "-o", color=colour, markersize=3, label=label)
         if record["dataset"] == "mnist" and points:
             paper = points[: len(passes)]
@@ -47,7 +48,7 @@ def curve(rows: list[dict[str, Any]], record: dict[str, Any], path: Path) -> Non
     axes.set_xlabel("passes through the training set")
     axes.set_ylabel("error (%)")
     axes.set_ylim(bottom=0)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
     axes.set_title(f"{record['experiment']} on {record['dataset']}, seed {record['seed']}")

@@ -6,7 +6,7 @@ TRAIN = 1497  # by position; the 300 that follow are the test set
 
 
 def load() -> dict[str, np.ndarray]:
-    """uint8 images [n, 28, 28] and labels [n]: train_images, train_labels, test_images, test_labels."""
+    """uint8 images [n, 28, 28] and labels [n] of both splits, named as in `mnist.FILES`."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

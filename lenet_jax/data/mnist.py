@@ -212,9 +212,13 @@ def _build(data_dir: Path, originals: Path | None) -> None:
                 )
 
             def _split_generators(self, dl_manager):
-                got = dl_manager.download({name: URL + file for name, (file, _, _) in FILES.items()})
+                got = dl_manager.download(
+                    {name: URL + file for name, (file, _, _) in FILES.items()}
+                )
                 return {
-                    split: self._generate_examples(split, got[f"{split}_images"], got[f"{split}_labels"])
+                    split: self._generate_examples(
+                        split, got[f"{split}_images"], got[f"{split}_labels"]
+                    )
                     for split in ("train", "test")
                 }
 
@@ -231,9 +235,7 @@ def _build(data_dir: Path, originals: Path | None) -> None:
     builder = Mnist(data_dir=str(data_dir), file_format="array_record")
     where = str(originals.resolve()) if originals else None
     with contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare(
-            download_config=tfds.download.DownloadConfig(manual_dir=where)
-        )
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=where))
 
 
 def _idx(path, name: str) -> np.ndarray:

@@ -11,7 +11,7 @@ way has its curvature for nothing.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -28,13 +28,14 @@ Initialization = Literal["lush", "printed"]
 LUSH_V = 1.1
 
 
-
 def scaled_tanh(sums: jax.Array) -> jax.Array:
     """f(a) = 1.7159 tanh(2a/3), so that f(1) = 1 and f(-1) = -1 (eq. 6, appendix A)."""
     return 1.7159 * jnp.tanh(sums * (2 / 3))
 
 
-def uniform(initialization: Initialization, fan_in: np.ndarray | float) -> nn.initializers.Initializer:
+def uniform(
+    initialization: Initialization, fan_in: np.ndarray | float
+) -> nn.initializers.Initializer:
     """Initial weights of units with `fan_in` inputs, a number or an array that broadcasts.
 
     "printed" is the paper's rule, uniform in +-2.4/Fi (appendix A). "lush" is what the authors'
@@ -207,9 +208,7 @@ def _patches(states: jax.Array, size: int) -> jax.Array:
     rows, columns = height - size + 1, width - size + 1
     if rows == columns == 1:
         return states.reshape(-1, images)
-    shifted = [
-        states[:, i : i + rows, j : j + columns] for i in range(size) for j in range(size)
-    ]
+    shifted = [states[:, i : i + rows, j : j + columns] for i in range(size) for j in range(size)]
     return jnp.stack(shifted, axis=1).reshape(inputs * size**2, rows * columns * images)
 
 
@@ -219,7 +218,7 @@ def _overlap(patches: jax.Array) -> jax.Array:
     if rows == columns == 1:
         return patches.reshape(inputs, size, size, images)
     last = size - 1
-    wide = sum(
+    wide: Any = sum(
         jnp.pad(patches[:, :, j], ((0, 0), (0, 0), (0, 0), (j, last - j), (0, 0)))
         for j in range(size)
     )
@@ -231,9 +230,12 @@ def _overlap(patches: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def add_four(states: jax.Array) -> jax.Array:
-    """The sums over 2x2 windows that do not overlap: [maps, 2h, 2w, images] -> [maps, h, w, images]."""
+    """The sums over the 2x2 windows: [maps, 2h, 2w, images] -> [maps, h, w, images]."""
     return (
-        states[:, 0::2, 0::2] + states[:, 1::2, 0::2] + states[:, 0::2, 1::2] + states[:, 1::2, 1::2]
+        states[:, 0::2, 0::2]
+        + states[:, 1::2, 0::2]
+        + states[:, 0::2, 1::2]
+        + states[:, 1::2, 1::2]
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lenet_jax.errors import UserError
@@ -22,7 +23,7 @@ def digest(state: Any) -> str:
     """SHA-256 over names, dtypes, shapes and bytes of all arrays of a tree."""
     sum256 = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
         array = np.asarray(leaf)
         sum256.update(f"{jax.tree_util.keystr(path)}{array.dtype}{array.shape}".encode())
@@ -111,7 +112,7 @@ class Checkpoints:
         abstract = jax.tree.map(
             lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like
         )
-        restored = self._manager.restore(
+        restored: Any = self._manager.restore(
             step,
             args=self._args.Composite(
                 state=self._args.StandardRestore(abstract._asdict()), meta=self._args.JsonRestore()

@@ -68,8 +68,8 @@ class SDLM:
     """bounds the step where the curvature h is small (eq. 21)"""
     samples: int = 500
     """patterns on which h is measured before each pass"""
-    learning_rates: tuple[float, ...] = (5e-4,) * 2 + (2e-4,) * 3 + (1e-4,) * 3 + (5e-5,) * 4 + (
-        1e-5,
+    learning_rates: tuple[float, ...] = (
+        (5e-4,) * 2 + (2e-4,) * 3 + (1e-4,) * 3 + (5e-5,) * 4 + (1e-5,)
     )
     """eta of each pass; the last one goes on"""
     never_below_previous: bool = True

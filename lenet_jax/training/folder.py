@@ -15,7 +15,7 @@ FREE = {"workdir", "devices", "keep", "data.data_dir", "data.manual_dir", "data.
 
 
 class RunFolder:
-    """Opens a folder for a run, or makes it, and holds its lock until the process ends.
+    """Opens a folder for a run, or makes it, and holds its lock until it is closed.
 
     `config` is the resolved configuration in JSON's types (`config.as_json`) with the data set.
     Raises UserError for a folder that cannot be written, that another program works in, or that
@@ -37,14 +37,24 @@ class RunFolder:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise
             self._lock.seek(0)
+            holder = self._lock.read().strip() or "another program"
+            self._lock.close()
             raise UserError(
-                f"--workdir {path}: in use by {self._lock.read().strip() or 'another program'}. "
-                "Wait for it, stop it, or give another --workdir"
+                f"--workdir {path}: in use by {holder}. Wait for it, stop it, or give another "
+                "--workdir"
             ) from None
-        self._same_run(config)
+        try:
+            self._same_run(config)
+        except UserError:
+            self._lock.close()
+            raise
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self._lock.flush()
+
+    def close(self) -> None:
+        """Lets other programs in."""
+        self._lock.close()
 
     def _same_run(self, config: dict[str, Any]) -> None:
         file = self.path / "config.json"

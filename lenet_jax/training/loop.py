@@ -20,7 +20,6 @@ from lenet_jax.training import config, step
 from lenet_jax.training.checkpoint import Checkpoints
 from lenet_jax.training.folder import RunFolder, write_whole
 from lenet_jax.training.metrics import Metrics
-from lenet_jax.training.optimizers import learning_rate
 from lenet_jax.training.progress import Bar
 
 CHUNK_SECONDS = 0.5  # between two looks at signals, finite losses and the progress bar
@@ -67,6 +66,8 @@ def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -
             f"--workdir {workdir}: {error.strerror or error}. The last good checkpoint stays; "
             "make room or mend the folder, then give the same command to go on"
         ) from error
+    finally:
+        folder.close()
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class Run:
     def _row(self, state: step.TrainState, number: int) -> dict[str, Any]:
         patterns = len(self.dataset.train)
         sdlm = self.experiment.optimizer
-        rate = float(learning_rate(sdlm.learning_rates, 1)(np.int32(number - 1)))
+        rate = sdlm.learning_rates[min(number, len(sdlm.learning_rates)) - 1]
         h = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.curvature)])
         h = h[h > 0]  # the others have no connections
         row = {
@@ -222,7 +223,7 @@ class Signals:
         self.came = True
 
 
-def choose_devices(experiment: config.Experiment, say) -> list[jax.Device]:
+def choose_devices(experiment: config.Experiment, say) -> list[Any]:
     """The visible devices that share a batch: as many as asked for, or as many as divide it.
 
     Raises UserError where more are asked for than there are.

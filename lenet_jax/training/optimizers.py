@@ -28,18 +28,18 @@ def scale_by_sdlm(mu: float) -> optax.GradientTransformationExtraArgs:
         del params
         return optax.EmptyState()
 
-    def update_fn(updates, state, params=None, *, curvature, **extra_args):
+    def update_fn(updates, state, params=None, *, curvature: optax.Updates, **extra_args):
         del params, extra_args
         # The reciprocal does not change within a pass: XLA takes it out of the loop over patterns.
         return jax.tree.map(lambda g, h: g * (1 / (mu + h)), updates, curvature), state
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)  # type: ignore[arg-type]
 
 
 def learning_rate(rates: tuple[float, ...], steps_per_pass: int) -> optax.Schedule:
     """eta after so many updates: one rate for each pass, the last one for all that follow."""
 
-    def schedule(count: jax.Array) -> jax.Array:
+    def schedule(count) -> jax.Array:
         rate = jnp.asarray(rates)[jnp.minimum(count // steps_per_pass, len(rates) - 1)]
         return lax.optimization_barrier(rate)  # or XLA looks it up again for every weight
 

@@ -41,7 +41,9 @@ class Bar:
         status = f"{speed:,.0f} images/s  loss {loss:.3f}"
         if self._terminal:
             description = f"pass {pass_number}/{passes}"
-            self._bar.update(self._task, completed=self._done, description=description, status=status)
+            self._bar.update(
+                self._task, completed=self._done, description=description, status=status
+            )
         elif not self._said:
             print(f"{self._name}  pass {pass_number}/{passes} begun  {status}", file=sys.stderr)
         self._said = True

@@ -49,7 +49,7 @@ class TrainState(NamedTuple):
     broken: jax.Array  # shape=(), int32, the first step whose loss was not finite, or -1
 
 
-def recipe(experiment: config.Experiment, patterns: int, mesh: Mesh) -> Recipe:
+def recipe(experiment: config.Experiment, patterns: int, on: Mesh) -> Recipe:
     """The network, loss and optimizer of an experiment on so many training patterns."""
     steps_per_pass = -(-patterns // experiment.batch_size)
     return Recipe(
@@ -57,11 +57,11 @@ def recipe(experiment: config.Experiment, patterns: int, mesh: Mesh) -> Recipe:
         experiment.loss,
         experiment.optimizer,
         optimizers.sdlm(experiment.optimizer, steps_per_pass),
-        mesh,
+        on,
     )
 
 
-def mesh(devices: Sequence[jax.Device]) -> Mesh:
+def mesh(devices: Sequence[Any]) -> Mesh:
     """The devices along the one axis "data"."""
     return jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
 
@@ -193,9 +193,7 @@ def begin_pass(
 
 
 @partial(jax.jit, static_argnums=0)
-def count_right(
-    recipe: Recipe, params: Params, images: jax.Array, labels: jax.Array
-) -> jax.Array:
+def count_right(recipe: Recipe, params: Params, images: jax.Array, labels: jax.Array) -> jax.Array:
     """How many predictions are right, int32; images [blocks, devices, n, 28, 28], labels alike."""
 
     def shard(params, images, labels):

@@ -1,0 +1,191 @@
+"""The programs as a user meets them: real processes, really killed."""
+
+import json
+import resource
+import signal
+import time
+
+import pytest
+from conftest import ROOT
+
+CLASSIC = ("--config", ROOT / "experiments" / "classic.py")
+SHORT = (*CLASSIC, "--data.limit", 150)
+
+
+def refused(done, *reasons):
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    told = " ".join(done.stderr.split())
+    for reason in reasons:
+        assert reason in told, told
+
+
+def final_state(folder):
+    """Everything that may not depend on what happened on the way."""
+    newest = max((folder / "checkpoints").iterdir(), key=lambda p: int(p.name))
+    meta = json.loads((newest / "meta" / "metadata").read_text())
+    files = [(folder / name).read_text() for name in ("metrics.jsonl", "result.json")]
+    return newest.name, meta["sha256"], *files
+
+
+def test_help_shows_the_files_own_values(program):
+    done = program("train", *CLASSIC, "--help")
+    assert done.returncode == 0
+    assert "--optimizer.mu" in done.stdout and "default: 0.02" in done.stdout
+    done = program("train", "--help")
+    assert done.returncode == 0 and "--config" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "flags, reasons",
+    [
+        ((), ["no --config given", "experiments/classic.py"]),
+        (("--config",), ["expected one argument"]),
+        (("--config", "nowhere.py"), ["nowhere.py: no such file", "experiments/classic.py"]),
+        ((*CLASSIC, "--pases", 3), ["--pases", "--passes"]),
+        ((*CLASSIC, "--passes", "many"), ["--passes", "many"]),
+        ((*CLASSIC, "--model.table", "holes"), ["--model.table", "paper", "full"]),
+        ((*CLASSIC, "--optimizer.mu", -1), ["--optimizer.mu", "-1", "positive"]),
+        (
+            (*CLASSIC, "--devices", 4, "--batch-size", 6),
+            ["--devices 4", "--batch-size 6", "multiple of 4"],
+        ),
+        ((*CLASSIC, "--data.fallback", "none"), ["no MNIST", "--data.manual-dir"]),
+        ((*CLASSIC, "--data.manual-dir", "nowhere"), ["nowhere: no such folder"]),
+        ((*CLASSIC, "--data.validation", 1497), ["1497 training patterns"]),
+    ],
+)
+def test_wrong_flags(program, flags, reasons):
+    refused(program("train", *flags), *reasons)
+
+
+def test_summary(program):
+    done = program("summary", *CLASSIC)
+    assert done.returncode == 0
+    assert "60,000" in done.stdout and "340,908" in done.stdout
+
+
+def test_killed_and_stopped_it_ends_like_the_run_that_never_was(program, tmp_path):
+    flags = (*CLASSIC, "--passes", 4, "--data.validation", 97)
+    whole = program("train", *flags, "--workdir", tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    assert "uci-digits" in whole.stdout and "0.95" not in whole.stdout
+    names = {p.name for p in (tmp_path / "whole").iterdir()}
+    assert {"config.json", "metrics.jsonl", "curve.png", "result.json", "times.jsonl"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    rows = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["pass"] for row in rows] == [1, 2, 3, 4]
+
+    broken = tmp_path / "broken"
+    command = (*flags, "--workdir", broken)
+    with program("train", *command, start=True) as process:
+        while "begun" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 42 and "give the same command" in told, told
+
+    with program("train", *command, start=True) as process:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:  # at the first row: its checkpoint is being written
+            file = broken / "metrics.jsonl"
+            if file.exists() and file.read_text().count("\n") >= 2:
+                break
+            time.sleep(0.005)
+        process.kill()
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+    done = program("train", *command)
+    assert done.returncode == 0 and "resuming from step" in done.stderr, done.stderr
+    assert final_state(broken) == final_state(tmp_path / "whole")
+
+    refused(
+        program("train", *command, "--optimizer.mu", 0.03),
+        "holds another run",
+        "optimizer.mu: 0.02 there, 0.03 here",
+    )
+    before = final_state(broken)
+    again = program("train", *command)
+    assert again.returncode == 0 and final_state(broken) == before
+
+    newest = max((broken / "checkpoints").iterdir(), key=lambda p: int(p.name))
+    damaged = max((newest / "state").rglob("*"), key=lambda p: p.stat().st_size)
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    done = program("train", *command)
+    assert done.returncode == 0 and f"checkpoint {newest.name} is damaged" in done.stderr
+    assert final_state(broken) == before
+
+    for checkpoint in (broken / "checkpoints").iterdir():
+        for file in (checkpoint / "state").rglob("*"):
+            if file.is_file():
+                file.write_bytes(b"")
+    refused(program("train", *command), "no checkpoint", "can be used", "--workdir")
+
+
+def test_loss_that_is_not_finite(program, tmp_path):
+    flags = (*SHORT, "--workdir", tmp_path / "run", "--optimizer.learning-rates")
+    refused(program("train", *flags, "1e-4", "1e30"), "not finite at pass 2, step", "--optimizer")
+    kept = [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()]
+    assert kept == ["150"]
+    assert (tmp_path / "run" / "metrics.jsonl").read_text().count("\n") == 1
+
+
+def test_workdirs_that_will_not_do(program, tmp_path):
+    (tmp_path / "file").write_text("")
+    refused(program("train", *SHORT, "--workdir", tmp_path / "file" / "run"), "Not a directory")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("")
+    refused(program("train", *SHORT, "--workdir", tmp_path / "mine"), "thesis.tex")
+
+    def no_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    full = program(
+        "train", *SHORT, "--workdir", tmp_path / "full", limit=no_room,
+        JAX_ENABLE_COMPILATION_CACHE="false",
+    )  # fmt: skip
+    refused(full, "--workdir", "last good checkpoint stays")
+    done = program("train", *SHORT, "--workdir", tmp_path / "full", "--passes", 20)
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_programs_in_one_folder(program, tmp_path):
+    flags = (*CLASSIC, "--workdir", tmp_path / "run")
+    with program("train", *flags, start=True) as first:
+        while "begun" not in first.stderr.readline():
+            pass
+        refused(program("train", *flags), f"in use by process {first.pid}")
+        first.kill()
+        first.communicate()
+
+
+def test_four_devices_train_alike(program, tmp_path):
+    """Up to the order of the sums: the same losses to float32 noise grown over two passes."""
+    rows = []
+    for devices in (1, 4):
+        done = program(
+            "train", *SHORT, "--batch-size", 8, "--passes", 2, "--devices", devices,
+            "--workdir", tmp_path / str(devices),
+            XLA_FLAGS="--xla_force_host_platform_device_count=4",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        result = json.loads((tmp_path / str(devices) / "result.json").read_text())
+        assert len(result["devices"]) == devices
+        lines = (tmp_path / str(devices) / "metrics.jsonl").read_text().splitlines()
+        rows.append([json.loads(line)["loss"] for line in lines])
+    assert rows[0] == pytest.approx(rows[1], rel=1e-3)
+
+
+def test_one_pass_over_mnist(program, tmp_path, real_mnist):
+    """The paper's network on the paper's data: 2.65 % after the first pass in Fig. 5."""
+    done = program(
+        "train", *CLASSIC, "--passes", 1, "--workdir", tmp_path / "run",
+        "--data.manual-dir", real_mnist,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["dataset"] == "mnist" and result["test_size"] == 10_000
+    assert result["test_misses"] < 300
