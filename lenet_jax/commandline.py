@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import threading
 from collections.abc import Callable, Sequence
 
 import tyro
@@ -42,6 +43,9 @@ def experiment(program: str, description: str, arguments: Sequence[str]) -> conf
 
 def run(main: Callable[[Sequence[str]], int]) -> None:
     """Calls a program's main with the arguments; a UserError becomes a message and exit code 2."""
+    # On a full disk or a damaged checkpoint Orbax and TensorBoard's writer leave coroutines and
+    # threads behind, whose pages of traceback would bury the message.
+    sys.unraisablehook = threading.excepthook = lambda _: None
     try:
         code = main(sys.argv[1:])
     except UserError as error:

@@ -12,7 +12,11 @@ import jax
 import numpy as np
 import pytest
 
-COMPILED = tempfile.mkdtemp(prefix="lenet_jax_tests_")  # programs that several tests compile
+from lenet_jax.data import dataset
+from lenet_jax.data import digits as embedded
+
+# Programs that several tests compile, in a folder that the workers of pytest-xdist share.
+COMPILED = os.environ.setdefault("LENET_JAX_TESTS", tempfile.mkdtemp(prefix="lenet_jax_tests_"))
 jax.config.update("jax_compilation_cache_dir", COMPILED)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_num_cpu_devices", 4)
@@ -26,16 +30,15 @@ def apply(module, params: Any, *inputs: Any) -> Any:
     return module.apply({"params": params}, *inputs)
 
 
-def pytest_sessionfinish():
-    shutil.rmtree(COMPILED, ignore_errors=True)
+def pytest_sessionfinish(session):
+    if not hasattr(session.config, "workerinput"):
+        shutil.rmtree(COMPILED, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def digits():
     """The embedded set: uint8 images [1797, 28, 28] and labels [1797]."""
-    from lenet_jax.data import digits
-
-    arrays = digits.load()
+    arrays = embedded.load()
     return (
         np.concatenate([arrays["train_images"], arrays["test_images"]]),
         np.concatenate([arrays["train_labels"], arrays["test_labels"]]).astype(np.int32),
@@ -51,6 +54,20 @@ def real_mnist():
     return Path(folder).resolve()
 
 
+@pytest.fixture(scope="session")
+def prepared_mnist(real_mnist, tmp_path_factory):
+    """A data_dir in which TFDS has MNIST, beside a copy that someone made with TensorFlow."""
+    folder = tmp_path_factory.mktemp("tfds")
+    theirs = folder / "mnist" / "3.0.1"
+    theirs.mkdir(parents=True)
+    (theirs / "dataset_info.json").write_text('{"name": "mnist"}')
+    said = []
+    dataset.load(folder, manual_dir=real_mnist, say=said.append)
+    assert "leaving it alone" in said[0]
+    assert [p.name for p in theirs.iterdir()] == ["dataset_info.json"]
+    return folder
+
+
 @pytest.fixture
 def program(tmp_path):
     """Runs a program of the package as a user would, far from any MNIST."""
@@ -58,10 +75,12 @@ def program(tmp_path):
     environment |= {"TFDS_DATA_DIR": str(tmp_path / "tfds"), "COLUMNS": "200"}
     environment |= {"JAX_COMPILATION_CACHE_DIR": COMPILED}
 
-    def run(verb: str, *flags: object, start: bool = False, limit=None, **more):
+    def run(verb: str, *flags: object, start: bool = False, file_limit_kib: int = 0, **more):
         command = [sys.executable, "-m", f"lenet_jax.{verb}", *map(str, flags)]
+        if file_limit_kib:  # what writes more to a file than this finds no room
+            command = ["bash", "-c", f'ulimit -f {file_limit_kib}; exec "$@"', "-", *command]
         settings: dict[str, Any] = dict(
-            cwd=ROOT, env=environment | more, text=True, preexec_fn=limit,
+            cwd=ROOT, env=environment | more, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         if start:

@@ -63,7 +63,6 @@ def lose_the_sum(folder):
 
 
 @pytest.mark.parametrize("damage", [flip_a_bit, truncate, lose_the_sum])
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_goes_back_past_a_damaged_one_and_says_so(tmp_path, damage):
     saved(tmp_path / "c", (1, 2, 3))
     damage(tmp_path / "c" / "3")
@@ -78,7 +77,6 @@ def test_goes_back_past_a_damaged_one_and_says_so(tmp_path, damage):
     assert back is not None and digest(back) == digest(state(3)) and len(said) == 1
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_none_valid_is_an_error_and_changes_nothing(tmp_path):
     saved(tmp_path / "c", (1, 2))
     flip_a_bit(tmp_path / "c" / "1")

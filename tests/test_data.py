@@ -1,6 +1,5 @@
 import gzip
 import json
-import shutil
 
 import jax.numpy as jnp
 import numpy as np
@@ -108,32 +107,27 @@ def test_a_tensorflow_copy_is_recognised(tmp_path):
     assert mnist.prepared(tmp_path) == tmp_path
 
 
-def test_mnist_through_tfds(real_mnist, tmp_path):
-    """The real builder on the real files, beside a copy that someone made with TensorFlow."""
-    theirs = tmp_path / "mnist" / "3.0.1"
-    theirs.mkdir(parents=True)
-    (theirs / "dataset_info.json").write_text(json.dumps({"name": "mnist"}))
-    said = []
-    data = dataset.load(tmp_path, manual_dir=real_mnist, say=said.append)
-    assert "leaving it alone" in said[0]
-    assert [p.name for p in theirs.iterdir()] == ["dataset_info.json"]
+@pytest.mark.xdist_group("mnist")
+def test_mnist_through_tfds(real_mnist, prepared_mnist):
+    """The real builder on the real files."""
+    data = dataset.load(prepared_mnist, say=lambda _: None)
     assert (len(data.train), len(data.test)) == (60000, 10000)
 
-    raw = gzip.decompress((real_mnist / "t10k-images-idx3-ubyte.gz").read_bytes())
-    images = np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 28, 28)
-    labels = np.frombuffer(
-        gzip.decompress((real_mnist / "t10k-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8
-    )
+    def original(name, offset):
+        content = gzip.decompress((real_mnist / mnist.FILES[name][0]).read_bytes())
+        return np.frombuffer(content, np.uint8, offset=offset)
 
     def pairs(images, labels):
         return sorted(i.tobytes() + bytes([n]) for i, n in zip(images, labels, strict=True))
 
-    assert pairs(images, labels) == pairs(data.test.images, data.test.labels)
+    images, labels = original("test_images", 16), original("test_labels", 8)
+    theirs = pairs(images.reshape(-1, 28, 28), labels)
+    assert theirs == pairs(data.test.images, data.test.labels)
 
-    decoded = tmp_path / "lenet_jax" / "mnist" / "3.0.1" / "decoded.npz"
+    decoded = prepared_mnist / "lenet_jax" / "mnist" / "3.0.1" / "decoded.npz"
     content = bytearray(decoded.read_bytes())
     content[20_000_000] ^= 4
     decoded.write_bytes(content)
-    shutil.rmtree(theirs)
-    again = dataset.load(tmp_path, say=said.append)
+    said = []
+    again = dataset.load(prepared_mnist, say=said.append)
     assert again.sha256 == data.sha256 and any("decoded.npz" in line for line in said)

@@ -13,7 +13,7 @@ from lenet_jax.training import config, loop, losses, optimizers, step
 from lenet_jax.training.checkpoint import Checkpoints, digest
 
 
-def start(digits, devices, batch_size=8, patterns=20, **more):
+def start(digits, devices, batch_size=8, patterns=12, **more):
     experiment = config.Experiment(name="test", batch_size=batch_size, **more)
     mesh = step.mesh(jax.devices()[:devices])
     recipe = step.recipe(experiment, patterns, mesh)
@@ -55,7 +55,7 @@ def same(ours, theirs, relative=2e-5):
 
 @pytest.fixture(scope="module")
 def whole_pass(digits):
-    """One pass of three batches, the last one half full, on one device."""
+    """One pass of two batches, the last one half full, on one device."""
     recipe, state, images, labels, order = start(digits, 1)
     given = jax.tree.map(jnp.copy, state)
     return step.run_steps(recipe, state, images, labels, order, 0, len(order)), given
@@ -68,7 +68,7 @@ def test_pass_equals_a_python_loop_of_single_steps(digits, whole_pass):
     params, loss, misses = plain_loop(recipe, given, images, labels, order)
     same(after.params, params)
     assert float(after.loss) == pytest.approx(loss, rel=1e-5)
-    assert int(after.misses) == misses and int(after.step) == 3 and int(after.broken) == -1
+    assert int(after.misses) == misses and int(after.step) == 2 and int(after.broken) == -1
 
 
 def test_four_devices_equal_one(digits, whole_pass):
@@ -88,7 +88,9 @@ def test_a_pmapped_step_gives_the_same_numbers(digits, whole_pass):
     def pmapped(state, images, labels, present):
         return step.update(recipe, state, images, labels, present)
 
-    state = jax.tree.map(lambda a: jnp.stack([a] * 4), given)
+    keys = jax.random.split(jax.random.key(0), 4)
+    numbers = given._replace(key=jnp.zeros(()))
+    state = jax.tree.map(lambda a: np.stack([a] * 4), numbers)._replace(key=keys)
     for row in np.asarray(order).reshape(-1, 4, 2):
         state = pmapped(state, np.asarray(images)[row], np.asarray(labels)[row], row != step.ABSENT)
     same(jax.tree.map(lambda a: a[0], state.params), whole_pass[0].params)
@@ -97,8 +99,8 @@ def test_a_pmapped_step_gives_the_same_numbers(digits, whole_pass):
 def test_cuts_into_chunks_leave_no_trace(digits):
     recipe, state, images, labels, order = start(digits, 1, batch_size=1)
     other = jax.tree.map(jnp.copy, state)
-    state = step.run_steps(recipe, state, images, labels, order, 0, 20)
-    for first, last in ((0, 1), (1, 2), (2, 13), (13, 20)):
+    state = step.run_steps(recipe, state, images, labels, order, 0, 12)
+    for first, last in ((0, 1), (1, 2), (2, 9), (9, 12)):
         other = step.run_steps(recipe, other, images, labels, order, first, last)
     assert digest(state) == digest(other)
 
@@ -125,30 +127,30 @@ def test_every_image_is_counted_once(digits, devices):
 
 def test_first_loss_that_is_not_finite_is_named(digits):
     recipe, state, images, labels, order = start(
-        digits, 1, batch_size=1, optimizer=config.SDLM(learning_rates=(1e30,))
+        digits, 1, batch_size=1, optimizer=config.SDLM(learning_rates=(3e38,))
     )
     at = 0
-    for at in range(20):
+    for at in range(12):
         state = step.run_steps(recipe, state, images, labels, order, at, at + 1)
         if not np.isfinite(float(state.loss)):
             break
     assert int(state.broken) == at > 0
-    state = step.run_steps(recipe, state, images, labels, order, at + 1, 20)
+    state = step.run_steps(recipe, state, images, labels, order, at + 1, 12)
     assert int(state.broken) == at
 
 
 def test_checkpoint_is_bit_exact_also_on_other_devices(digits, tmp_path):
     recipe, state, images, labels, order = start(digits, 4)
-    state = step.run_steps(recipe, state, images, labels, order, 0, 2)
+    state = step.run_steps(recipe, state, images, labels, order, 0, 1)
     saved = digest(state)
-    Checkpoints(tmp_path / "c", 2, print).save(2, state, {})
-    on_four = step.run_steps(recipe, state, images, labels, order, 2, 3)
+    Checkpoints(tmp_path / "c", 2, print).save(1, state, {})
+    on_four = step.run_steps(recipe, state, images, labels, order, 1, 2)
     for devices in (4, 1, 2):
         recipe, like, images, labels, order = start(digits, devices)
         back = Checkpoints(tmp_path / "c", 2, print).restore(like)
         assert back is not None and digest(back) == saved != digest(like)
         assert len(back.loss.sharding.device_set) == devices
-        after = step.run_steps(recipe, back, images, labels, order, 2, 3)
+        after = step.run_steps(recipe, back, images, labels, order, 1, 2)
         if devices == 4:
             assert digest(after) == digest(on_four)
         same(after.params, on_four.params)

@@ -41,7 +41,8 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         # Orbax logs what it does, and its own account of each error that we report in a line.
-        logging.getLogger("absl").setLevel(logging.CRITICAL)
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self._args = ocp.args
         self._folder = folder
         self._say = say
@@ -68,8 +69,6 @@ class Checkpoints:
                 ),
             )
             self._manager.wait_until_finished()
-        except OSError:
-            raise
         except Exception as error:  # tensorstore has its own words for a full disk
             raise OSError(_first_line(error)) from error
 
