@@ -1,3 +1,4 @@
+import errno
 import json
 from typing import NamedTuple
 
@@ -111,11 +112,12 @@ def test_metrics_after_a_crash_have_no_line_twice_and_none_missing(tmp_path):
 
 def test_a_folder_belongs_to_one_run_and_one_program(tmp_path):
     config = {"seed": 1, "optimizer": {"mu": 0.02}, "workdir": "here"}
-    folder = RunFolder(tmp_path / "run", config)
-    with pytest.raises(UserError, match="in use by process"):
-        RunFolder(tmp_path / "run", config)
-    folder.close()
-    RunFolder(tmp_path / "run", config | {"workdir": "there"}).close()
+    with RunFolder(tmp_path / "run", config):
+        with pytest.raises(UserError, match="in use by process"):
+            RunFolder(tmp_path / "run", config)
+    with pytest.raises(UserError, match="No space left.*last good checkpoint stays"):
+        with RunFolder(tmp_path / "run", config | {"workdir": "there"}):
+            raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(UserError, match=r"(?s)optimizer.mu: 0.02 there, 0.1 here.*seed: 1 .*2"):
         RunFolder(tmp_path / "run", {"seed": 2, "optimizer": {"mu": 0.1}})
     (tmp_path / "mine").mkdir()

@@ -15,11 +15,11 @@ FREE = {"workdir", "devices", "keep", "data.data_dir", "data.manual_dir", "data.
 
 
 class RunFolder:
-    """Opens a folder for a run, or makes it, and holds its lock until it is closed.
+    """Opens a folder for a run, or makes it, and holds its lock while it is used in a `with`.
 
     `config` is the resolved configuration in JSON's types (`config.as_json`) with the data set.
     Raises UserError for a folder that cannot be written, that another program works in, or that
-    holds a run with another configuration.
+    holds a run with another configuration; on the way out of the `with`, for an OSError in it.
     """
 
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
@@ -52,9 +52,16 @@ class RunFolder:
         self._lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self._lock.flush()
 
-    def close(self) -> None:
-        """Lets other programs in."""
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._lock.close()
+        if isinstance(error, OSError):
+            raise UserError(
+                f"--workdir {self.path}: {error.strerror or error}. The last good checkpoint "
+                "stays; make room or mend the folder, then give the same command to go on"
+            ) from error
 
     def _same_run(self, config: dict[str, Any]) -> None:
         file = self.path / "config.json"

@@ -1,7 +1,6 @@
 """A whole run: resume, passes, records, checkpoints, result."""
 
 import json
-import math
 import os
 import platform
 import signal
@@ -46,161 +45,122 @@ def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -
     devices that cannot share the batch, and for a loss that is not finite.
     """
     mesh = step.mesh(choose_devices(experiment, say))
-    resolved = config.as_json(experiment) | {"dataset": dataset.name, "sha256": dataset.sha256}
-    folder = RunFolder(workdir, resolved)
     recipe = step.recipe(experiment, len(dataset.train), mesh)
-    fresh = step.replicated(mesh, step.initial_state(recipe, experiment.seed))
-    try:
+    resolved = config.as_json(experiment) | {"dataset": dataset.name, "sha256": dataset.sha256}
+    batch_size, patterns = experiment.batch_size, len(dataset.train)
+
+    with RunFolder(workdir, resolved) as folder, Signals() as signals:
+        state = step.replicated(mesh, step.initial_state(recipe, experiment.seed))
         checkpoints = Checkpoints(folder.path / "checkpoints", experiment.keep, say)
-        restored = checkpoints.restore(fresh)
+        restored = checkpoints.restore(state)
         if restored is not None:
-            say(f"resuming from step {int(restored.step)} in {folder.path}")
-        with Signals() as signals:
-            run = Run(experiment, dataset, recipe, folder.path, checkpoints, signals)
-            rows = run.passes(fresh if restored is None else restored)
-        record = run.result(rows)
-        write_whole(folder.path / "result.json", json.dumps(record, indent=2) + "\n")
-        return Result(record, rows, folder.path)
-    except OSError as error:
-        raise UserError(
-            f"--workdir {workdir}: {error.strerror or error}. The last good checkpoint stays; "
-            "make room or mend the folder, then give the same command to go on"
-        ) from error
-    finally:
-        folder.close()
-
-
-@dataclass(frozen=True)
-class Run:
-    """The parts of a run that its passes work on."""
-
-    experiment: config.Experiment
-    dataset: Dataset
-    recipe: step.Recipe
-    folder: Path
-    checkpoints: Checkpoints
-    signals: "Signals"
-
-    def passes(self, state: step.TrainState) -> list[dict[str, Any]]:
-        """Trains to the end of the last pass; returns the rows of all passes."""
-        experiment, recipe, train = self.experiment, self.recipe, self.dataset.train
-        steps_per_pass = -(-len(train) // experiment.batch_size)
-        done, at = divmod(int(state.step), steps_per_pass)
-        images = step.replicated(recipe.mesh, train.images)
-        labels = step.replicated(recipe.mesh, train.labels)
-        metrics = Metrics(self.folder, done)
-        total = experiment.passes * len(train)
-        bar = Bar(self.dataset.name, min(int(state.step) * experiment.batch_size, total), total)
-        try:
+            state = restored
+            say(f"resuming from step {int(state.step)} in {folder.path}")
+        images, labels = step.replicated(mesh, (dataset.train.images, dataset.train.labels))
+        done, at = divmod(int(state.step), -(-patterns // batch_size))
+        metrics = Metrics(folder.path, done)
+        chunk = 64  # updates; the first look comes soon
+        with Bar(dataset.name, experiment.passes, patterns, done, at * batch_size) as bar:
             for number in range(done + 1, experiment.passes + 1):
-                began = time.monotonic()
+                began, trained = time.monotonic(), patterns - at * batch_size
                 if at == 0:
                     state = step.begin_pass(recipe, state, number, images, labels)
                 order = step.order_of_pass(
-                    state.key, number, len(train), experiment.batch_size, experiment.order
+                    state.key, number, patterns, batch_size, experiment.order
                 )
-                trained = len(train) - at * experiment.batch_size
-                state = self._one_pass(state, images, labels, order, at, number, bar)
+                while at < len(order):
+                    clock, until = time.monotonic(), min(at + chunk, len(order))
+                    state = step.run_steps(recipe, state, images, labels, order, at, until)
+                    check_finite(state, number, folder.path)
+                    at, seen = until, min(until * batch_size, patterns)
+                    bar.show(number, seen, float(state.loss) / seen)
+                    if time.monotonic() - clock < CHUNK_SECONDS / 2:
+                        chunk *= 2
+                    if signals.came and at < len(order):
+                        checkpoints.save(int(state.step), state, {"pass": number - 1} | resolved)
+                        raise Interrupted
+                row = row_of_pass(experiment, recipe, dataset, state, number)
                 speed = trained / (time.monotonic() - began)
-                at = 0
-                row = self._row(state, number)
                 metrics.record(row, speed)
-                self._save(state, number)
-                bar.say(_line(row, self.dataset, experiment.passes, speed))
-        finally:
-            bar.close()
-            metrics.close()
-        return metrics.rows
+                checkpoints.save(int(state.step), state, {"pass": number} | resolved)
+                bar.say(_line(row, dataset, experiment.passes, speed))
+                at = 0
+        record = result(experiment, dataset, recipe, metrics.rows[-1])
+        write_whole(folder.path / "result.json", json.dumps(record, indent=2) + "\n")
+        return Result(record, metrics.rows, folder.path)
 
-    def _one_pass(self, state, images, labels, order, at: int, number: int, bar: Bar):
-        """The updates of a pass from the one numbered `at`, in chunks of about half a second."""
-        batch_size, chunk = self.experiment.batch_size, 64
-        order = step.jax.device_put(order)
-        while at < len(order):
-            began = time.monotonic()
-            until = min(at + chunk, len(order))
-            state = step.run_steps(self.recipe, state, images, labels, order, at, until)
-            seen = min(until * batch_size, len(images))
-            mean_loss = float(state.loss) / seen
-            self._check_finite(state, number)
-            bar.advance(seen - at * batch_size, number, self.experiment.passes, mean_loss)
-            if time.monotonic() - began < CHUNK_SECONDS / 2:
-                chunk *= 2
-            at = until
-            if self.signals.came and at < len(order):
-                self._save(state, number - 1)
-                raise Interrupted
-        return state
 
-    def _check_finite(self, state: step.TrainState, number: int) -> None:
-        broken = int(state.broken)
-        if broken < 0 and math.isfinite(float(state.loss)):
+def check_finite(state: step.TrainState, number: int, folder: Path) -> None:
+    """Raises UserError, with pass and step, once a loss or a parameter is not finite."""
+    broken = int(state.broken)
+    if broken < 0:
+        if all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
             return
-        raise UserError(
-            f"the loss is not finite at pass {number}, step {broken + 1} of the run. Nothing of "
-            f"this pass was saved; the last good checkpoint stays in {self.folder}. Smaller "
-            "steps help: --optimizer.learning-rates, or a larger --optimizer.mu; give another "
-            "--workdir with them"
-        )
+        broken = int(state.step) - 1
+    raise UserError(
+        f"the loss is not finite at pass {number}, step {broken + 1} of the run. Nothing of "
+        f"this pass was saved; the last good checkpoint stays in {folder}. Smaller steps help: "
+        "--optimizer.learning-rates, or a larger --optimizer.mu; give another --workdir with them"
+    )
 
-    def _row(self, state: step.TrainState, number: int) -> dict[str, Any]:
-        patterns = len(self.dataset.train)
-        sdlm = self.experiment.optimizer
-        rate = sdlm.learning_rates[min(number, len(sdlm.learning_rates)) - 1]
-        h = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.curvature)])
-        h = h[h > 0]  # the others have no connections
-        row = {
-            "pass": number,
-            "step": int(state.step),
-            "learning_rate": rate,
-            "smallest_step_size": rate / (sdlm.mu + float(h.max())),
-            "largest_step_size": rate / (sdlm.mu + float(h.min())),
-            "loss": float(state.loss) / patterns,
-            "train_misses_on_the_fly": int(state.misses),
-        }
-        if len(self.dataset.validation):
-            row["validation_misses"] = self._misses(state, self.dataset.validation)
-        row["test_misses"] = self._misses(state, self.dataset.test)
-        if number == self.experiment.passes:
-            row["train_misses"] = self._misses(state, self.dataset.train)
-        return row
 
-    def _misses(self, state: step.TrainState, images: Images) -> int:
-        blocks = step.blocks(images.images, images.labels, self.recipe.mesh.size)
-        return len(images) - int(step.count_right(self.recipe, state.params, *blocks))
+def row_of_pass(
+    experiment: config.Experiment,
+    recipe: step.Recipe,
+    dataset: Dataset,
+    state: step.TrainState,
+    number: int,
+) -> dict[str, Any]:
+    """The line of a pass in metrics.jsonl; misses are counted over all images."""
 
-    def _save(self, state: step.TrainState, passes_done: int) -> None:
-        meta = {
-            "pass": passes_done,
-            "step": int(state.step),
-            "config": config.as_json(self.experiment),
-            "dataset": self.dataset.name,
-            "dataset_sha256": self.dataset.sha256,
-        }
-        self.checkpoints.save(int(state.step), state, meta)
+    def misses(images: Images) -> int:
+        blocks = step.blocks(images.images, images.labels, recipe.mesh.size)
+        return len(images) - int(step.count_right(recipe, state.params, *blocks))
 
-    def result(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """result.json: counts over all images, and what they were counted on."""
-        last, data = rows[-1], self.dataset
-        sizes = {"train": data.train, "validation": data.validation, "test": data.test}
-        return {
-            "experiment": self.experiment.name,
-            "seed": self.experiment.seed,
-            "passes": last["pass"],
-            "dataset": data.name,
-            "dataset_sha256": data.sha256,
-            **{f"{split}_size": len(images) for split, images in sizes.items() if len(images)},
-            **{name: last[name] for name in last if name.endswith("misses")},
-            "test_error_percent": 100 * last["test_misses"] / len(data.test),
-            "train_error_percent": 100 * last["train_misses"] / len(data.train),
-            "devices": [str(d.device_kind) for d in self.recipe.mesh.devices.flat],
-            "cores": os.cpu_count(),
-            "versions": {
-                "lenet_jax": lenet_jax.__version__,
-                "jax": jax.__version__,
-                "python": platform.python_version(),
-            },
-        }
+    sdlm = experiment.optimizer
+    rate = sdlm.learning_rates[min(number, len(sdlm.learning_rates)) - 1]
+    h = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.curvature)])
+    h = h[h > 0]  # the others have no connections
+    row = {
+        "pass": number,
+        "step": int(state.step),
+        "learning_rate": rate,
+        "smallest_step_size": rate / (sdlm.mu + float(h.max())),
+        "largest_step_size": rate / (sdlm.mu + float(h.min())),
+        "loss": float(state.loss) / len(dataset.train),
+        "train_misses_on_the_fly": int(state.misses),
+    }
+    if len(dataset.validation):
+        row["validation_misses"] = misses(dataset.validation)
+    row["test_misses"] = misses(dataset.test)
+    if number == experiment.passes:
+        row["train_misses"] = misses(dataset.train)
+    return row
+
+
+def result(
+    experiment: config.Experiment, dataset: Dataset, recipe: step.Recipe, last: dict[str, Any]
+) -> dict[str, Any]:
+    """result.json: the counts of the last pass, and what they were counted on."""
+    sizes = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    return {
+        "experiment": experiment.name,
+        "seed": experiment.seed,
+        "passes": last["pass"],
+        "dataset": dataset.name,
+        "dataset_sha256": dataset.sha256,
+        **{f"{split}_size": len(images) for split, images in sizes.items() if len(images)},
+        **{name: last[name] for name in last if name.endswith("misses")},
+        "test_error_percent": 100 * last["test_misses"] / len(dataset.test),
+        "train_error_percent": 100 * last["train_misses"] / len(dataset.train),
+        "devices": [str(d.device_kind) for d in recipe.mesh.devices.flat],
+        "cores": os.cpu_count(),
+        "versions": {
+            "lenet_jax": lenet_jax.__version__,
+            "jax": jax.__version__,
+            "python": platform.python_version(),
+        },
+    }
 
 
 class Signals:

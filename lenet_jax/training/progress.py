@@ -3,58 +3,52 @@
 import sys
 import time
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
 class Bar:
-    """Passes, images per second, loss and time left of a run on the data set `name`.
+    """Pass, loss, images per second and time left of a run on the data set `name`.
 
-    `done` and `total` count images over all passes.
+    Begins with `done` of the `passes` and `seen` of the next pass's `patterns` behind it.
     """
 
-    def __init__(self, name: str, done: int, total: int) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._name = name
-        self._done, self._began = done, time.monotonic()
-        self._start = done
+    def __init__(self, name: str, passes: int, patterns: int, done: int, seen: int) -> None:
+        self._name, self._passes, self._patterns = name, passes, patterns
+        self._start = done * patterns + seen
+        self._began = time.monotonic()
         self._said = False
-        if self._terminal:
-            self._bar = Progress(
-                TextColumn(f"{name}  {{task.description}}"),
-                BarColumn(),
-                TextColumn("{task.fields[status]}"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(elapsed_when_finished=False),
-                transient=True,
-            )
-            from rich.console import Console
+        self._bar = Progress(
+            TextColumn(f"{name}  {{task.description}}"),
+            BarColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            transient=True,
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task("", total=passes * patterns, status="")
 
-            self._bar.live.console = Console(stderr=True)
-            self._task = self._bar.add_task("", total=total, completed=done, status="")
-            self._bar.start()
+    def __enter__(self) -> "Bar":
+        self._bar.start()
+        return self
 
-    def advance(self, images: int, pass_number: int, passes: int, loss: float) -> None:
-        """So many images more, in this pass, at this mean loss."""
-        self._done += images
-        speed = (self._done - self._start) / max(time.monotonic() - self._began, 1e-9)
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, number: int, seen: int, loss: float) -> None:
+        """So many patterns of this pass have been seen, at this mean loss."""
+        now = (number - 1) * self._patterns + seen
+        speed = (now - self._start) / max(time.monotonic() - self._began, 1e-9)
         status = f"{speed:,.0f} images/s  loss {loss:.3f}"
-        if self._terminal:
-            description = f"pass {pass_number}/{passes}"
-            self._bar.update(
-                self._task, completed=self._done, description=description, status=status
-            )
-        elif not self._said:
-            print(f"{self._name}  pass {pass_number}/{passes} begun  {status}", file=sys.stderr)
+        description = f"pass {number}/{self._passes}"
+        self._bar.update(self._task, completed=now, description=description, status=status)
+        if self._bar.disable and not self._said:
+            self.say(f"{self._name}  {description} begun  {status}")
         self._said = True
 
     def say(self, line: str) -> None:
         """A line that stays."""
-        if self._terminal:
-            self._bar.console.print(line, highlight=False)
-        else:
-            print(line, file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        if self._terminal:
-            self._bar.stop()
+        self._bar.console.print(line, highlight=False, soft_wrap=True)

@@ -89,7 +89,10 @@ def initial_state(recipe: Recipe, seed: int) -> TrainState:
     )
 
 
-def order_of_pass(key: jax.Array, number: int, patterns: int, batch_size: int, how: str):
+@partial(jax.jit, static_argnums=(2, 3, 4))
+def order_of_pass(
+    key: jax.Array, number: int, patterns: int, batch_size: int, how: str
+) -> jax.Array:
     """The patterns of a pass, int32 [steps, batch_size], from a key of the pass's number.
 
     "fixed" is the same random order in every pass (section III-B), "reshuffled" a new one. Each
