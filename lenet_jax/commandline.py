@@ -51,6 +51,9 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
+    except OSError as error:  # no room for a picture, say: what was saved before stays
+        print(f"error: {error}. Mend that and give the same command again", file=sys.stderr)
+        code = 2
     except KeyboardInterrupt:  # before training began there is nothing to save
         code = 130
     sys.exit(code)
