@@ -156,9 +156,8 @@ class RBF(nn.Module):
         return jnp.sum((states[None] - centres[:, :, None, None, None]) ** 2, axis=1)
 
 
-# A matrix product with a transposed left factor, and a sum of shifted maps that is read many
-# times, are several times slower on XLA's CPU once they are fused into what follows: the barrier
-# makes them arrays of their own. Measured on batch 1, it halves the time of an update.
+# A matrix product whose left factor is transposed on the fly takes a slow path on XLA's CPU; the
+# barrier makes the transpose an array of its own.
 _materialize = lax.optimization_barrier
 
 
