@@ -15,7 +15,7 @@ Measured on MNIST (TFDS mnist/3.0.1), two cores of an Intel Xeon at 2.5 GHz, jax
 3.11, in 7 minutes. One seed; many are a matter of their own.
 
 What the paper leaves open is chosen in PAPER.md, on 10,000 held-out training patterns: eq. 9 with
-j = 5 (eq. 8 gives the same test error there and twice the training error), and a curvature that
+j = 5 (eq. 8 misses as many of those and twice as many in training), and a curvature that
 never falls below that of the pass before, which is our rule and keeps the second pass stable.
 """
 

@@ -23,6 +23,8 @@ def final_state(folder):
     """Everything that may not depend on what happened on the way."""
     newest = max((folder / "checkpoints").iterdir(), key=lambda p: int(p.name))
     meta = json.loads((newest / "meta" / "metadata").read_text())
+    about_data = json.loads((folder / "result.json").read_text())["dataset_sha256"]
+    assert meta["dataset_sha256"] == about_data != meta["sha256"]
     files = [(folder / name).read_text() for name in ("metrics.jsonl", "result.json")]
     return newest.name, meta["sha256"], *files
 

@@ -101,7 +101,7 @@ def test_table_1():
     assert [sum(i in row for row in TABLE_I) for i in range(6)] == [10] * 6
 
 
-def test_first_map_of_c3_reads_three_maps_of_s2(digits):
+def test_first_map_of_c3_reads_three_maps_of_s2():
     module = LeNet5()
     params = parameters(module)
     conv = layers.Convolution(16, table=TABLE_I)

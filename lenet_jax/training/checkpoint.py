@@ -104,9 +104,6 @@ class Checkpoints:
             self._manager.reload()
         return state
 
-    def close(self) -> None:
-        self._manager.close()
-
     def _verified(self, step: int, like: Any) -> Any:
         abstract = jax.tree.map(
             lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like

@@ -46,7 +46,8 @@ def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -
     """
     mesh = step.mesh(choose_devices(experiment, say))
     recipe = step.recipe(experiment, len(dataset.train), mesh)
-    resolved = config.as_json(experiment) | {"dataset": dataset.name, "sha256": dataset.sha256}
+    about_data = {"dataset": dataset.name, "dataset_sha256": dataset.sha256}
+    resolved = config.as_json(experiment) | about_data
     batch_size, patterns = experiment.batch_size, len(dataset.train)
 
     with RunFolder(workdir, resolved) as folder, Signals() as signals:
