@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from lenet_jax.models.layers import unfold
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -60,7 +62,7 @@ def _layer(module, states, result, weights, used: int, connections: int) -> Laye
     own = module.variables.get("params", {})
     biases = [leaf.size for leaf in own.values() if leaf is not weights]
     trained = len(biases) < len(own)
-    maps, height, width, _ = result.shape
+    maps, height, width, _ = (unfold(result) if result.ndim == 5 else result).shape
     if not connections:
         ones = {k: jnp.ones_like(v) if v is weights else jnp.zeros_like(v) for k, v in own.items()}
         reads = module.clone(parent=None).apply({"params": ones}, jnp.ones_like(states))

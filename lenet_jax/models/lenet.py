@@ -11,7 +11,9 @@ from lenet_jax.models.layers import (
     Convolution,
     Initialization,
     Subsampling,
+    flat,
     scaled_tanh,
+    unfold,
 )
 
 # Table I: for each map of C3 the maps of S2 that it reads.
@@ -53,10 +55,13 @@ class LeNet5(nn.Module):
         pool = POOLINGS[self.pooling]
         x = jnp.moveaxis(images, 0, -1)[None]
         maps = {}
-        x = maps["c1"] = self.squash(Convolution(6, initialization=init, name="c1")(x))
+        c1 = Convolution(6, initialization=init, folded=True, name="c1")
+        x = self.squash(c1(x))
+        maps["c1"] = unfold(x)
         x = maps["s2"] = self.squash(pool(init, name="s2")(x))
-        c3 = Convolution(16, table=TABLES[self.table], initialization=init, name="c3")
-        x = maps["c3"] = self.squash(c3(x))
+        c3 = Convolution(16, 5, TABLES[self.table], init, folded=True, name="c3")
+        x = self.squash(c3(x))
+        maps["c3"] = unfold(x)
         x = maps["s4"] = self.squash(pool(init, name="s4")(x))
         x = maps["c5"] = self.squash(Convolution(120, initialization=init, name="c5")(x))
         x = maps["f6"] = self.squash(Convolution(84, size=1, initialization=init, name="f6")(x))
@@ -70,4 +75,4 @@ class LeNet5(nn.Module):
         return scores, {name: jnp.moveaxis(state, -1, 0) for name, state in maps.items()}
 
     def squash(self, sums: jax.Array) -> jax.Array:
-        return SQUASHINGS[self.squashing](sums)
+        return SQUASHINGS[self.squashing](flat(sums)).reshape(sums.shape)
