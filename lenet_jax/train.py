@@ -18,13 +18,15 @@ def main(arguments: Sequence[str]) -> int:
     from lenet_jax.data import dataset
 
     data = dataset.load(**vars(experiment.data), say=say)
-    set_up_jax(experiment)
+    set_up_jax()
 
     # Nothing above this line imports jax: every complaint so far came at once.
     from lenet_jax.analysis import figures
     from lenet_jax.training import loop
 
-    say(f"{experiment.name} on {data.name}: {len(data.train):,} training patterns, {data.source}")
+    several = f"{n} networks, " if (n := len(experiment.all_seeds)) > 1 else ""
+    patterns = f"{len(data.train):,} training patterns"
+    say(f"{experiment.name} on {data.name}: {several}{patterns}, {data.source}")
     try:
         result = loop.train(experiment, data, workdir, say)
     except loop.Interrupted:
@@ -36,18 +38,20 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def set_up_jax(experiment: Experiment) -> None:
+def set_up_jax() -> None:
     """Settings that jax reads when it is imported; what the user has set stays.
 
     Compiled programs are kept in the user's cache folder (JAX_ENABLE_COMPILATION_CACHE=false
-    turns that off). At small batches a second thread costs more than it gives: measured on two
-    cores, an update at batch 1 took 390 us with two threads and 300 us with one.
+    turns that off). jax sees each core of a CPU as a device of its own: the cores then share a
+    batch or the seeds as devices do, with a thread each. Left to share single operations, two
+    cores were slower than one at batch 1 (390 us an update, one thread 300).
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lenet_jax"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-    if experiment.batch_size < 8:
-        os.environ.setdefault("NPROC", "1")
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(os.cpu_count() or 1))
+    os.environ.setdefault("NPROC", "1")
 
 
 def say(line: str) -> None:
@@ -55,20 +59,30 @@ def say(line: str) -> None:
 
 
 def print_result(experiment: Experiment, result) -> None:
-    """The final table, with the paper's numbers beside ours where the data is the paper's."""
+    """The final table, with the paper's numbers beside ours where the data is the paper's.
+
+    Of several seeds the mean, and the standard deviation of the error.
+    """
+    import numpy as np
     from rich.console import Console
     from rich.table import Table
 
+    from lenet_jax.analysis import figures
+
     record = result.record
     paper = experiment.paper if record["dataset"] == "mnist" else None
-    table = Table(title=f"{record['experiment']} on {record['dataset']}, seed {record['seed']}")
+    seeds = figures.seeds_of(record)
+    table = Table(title=f"{record['experiment']} on {record['dataset']}, {seeds}")
     for column in ("", "misses", "of", "error", *(["paper"] if paper else [])):
         table.add_column(column, justify="right" if column else "left")
     for split in ("train", "validation", "test"):
         if f"{split}_misses" not in record:
             continue
-        misses, size = record[f"{split}_misses"], record[f"{split}_size"]
-        cells = [split, f"{misses:,}", f"{size:,}", f"{100 * misses / size:.2f} %"]
+        misses, size = np.atleast_1d(record[f"{split}_misses"]), record[f"{split}_size"]
+        cells = [split, f"{misses[0]:,}", f"{size:,}", f"{100 * misses[0] / size:.2f} %"]
+        if len(misses) > 1:
+            error, deviation = 100 * misses.mean() / size, 100 * misses.std(ddof=1) / size
+            cells[1], cells[3] = f"{misses.mean():,.1f}", f"{error:.2f} +- {deviation:.2f} %"
         if paper:
             theirs = {"train": paper.train_error, "test": paper.test_error}.get(split)
             cells.append("" if theirs is None else f"{theirs:.2f} %")

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import statistics
 import time
 
 import pytest
@@ -51,6 +52,9 @@ def test_help_shows_the_files_own_values(program):
             (*CLASSIC, "--devices", 4, "--batch-size", 6),
             ["--devices 4", "--batch-size 6", "multiple of 4"],
         ),
+        ((*CLASSIC, "--seeds", 1, 2, 2), ["--seeds is 1 2 2", "all different", "2 once"]),
+        ((*CLASSIC, "--seeds", 0), ["--seeds is 0", "1 or more"]),
+        ((*CLASSIC, "--seeds", 10**8), ["100,000,000 seeds need", "MiB each", "at most"]),
         ((*CLASSIC, "--data.fallback", "none"), ["no MNIST", "--data.manual-dir"]),
         ((*CLASSIC, "--data.manual-dir", "nowhere"), ["nowhere: no such folder"]),
         ((*CLASSIC, "--data.validation", 1497), ["1497 training patterns"]),
@@ -126,6 +130,36 @@ def test_killed_and_stopped_it_ends_like_the_run_that_never_was(program, tmp_pat
     refused(program("train", *command), "no checkpoint", "can be used", "--workdir")
 
 
+def test_seeds_in_one_run_stop_and_go_on_and_equal_single_runs(program, tmp_path):
+    flags = (*SHORT, "--seeds", 4, 2, 9, "--workdir")
+    whole = program("train", *flags, tmp_path / "whole")
+    assert whole.returncode == 0 and "3 seeds (4, 2, 9)" in whole.stdout, whole.stderr
+    assert (tmp_path / "whole" / "curve.png").stat().st_size > 10_000
+
+    with program("train", *flags, tmp_path / "broken", start=True) as process:
+        while "begun" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 42, told
+    done = program("train", *flags, tmp_path / "broken")
+    assert done.returncode == 0 and "resuming from step" in done.stderr, done.stderr
+    assert final_state(tmp_path / "broken") == final_state(tmp_path / "whole")
+
+    single = program("train", *SHORT, "--seed", 2, "--workdir", tmp_path / "single")
+    assert single.returncode == 0, single.stderr
+    alone, together = (
+        [json.loads(row) for row in (tmp_path / run / "metrics.jsonl").read_text().splitlines()]
+        for run in ("single", "whole")
+    )
+    for one, three in zip(alone, together, strict=True):
+        assert one == {k: v[1] if isinstance(v, list) else v for k, v in three.items()}
+    record = json.loads((tmp_path / "whole" / "result.json").read_text())
+    percent = [100 * n / 300 for n in record["test_misses"]]
+    assert record["seeds"] == [4, 2, 9] and record["test_error_percent"] == pytest.approx(percent)
+    assert record["test_error_percent_std"] == pytest.approx(statistics.stdev(percent))
+
+
 def test_loss_that_is_not_finite(program, tmp_path):
     flags = (*SHORT, "--workdir", tmp_path / "run", "--optimizer.learning-rates")
     refused(program("train", *flags, "1e-4", "3e38"), "not finite at pass 2, step", "--optimizer")
@@ -167,7 +201,7 @@ def test_four_devices_train_alike(program, tmp_path):
         done = program(
             "train", *SHORT, "--batch-size", 8, "--devices", devices,
             "--workdir", tmp_path / str(devices),
-            XLA_FLAGS="--xla_force_host_platform_device_count=4",
+            JAX_NUM_CPU_DEVICES="4",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         result = json.loads((tmp_path / str(devices) / "result.json").read_text())

@@ -151,9 +151,11 @@ def test_step_sizes_of_the_first_pass_span_what_section_iii_b_reports(digits, se
     images, labels = jnp.asarray(digits[0][:500]), jnp.asarray(digits[1][:500])
     experiment = config.Experiment(name="test", data=config.Data())
     recipe = step.recipe(experiment, 500, step.mesh(jax.devices()[:1]))
-    state = step.begin_pass(recipe, step.initial_state(recipe, seed), 1, images, labels)
+    state = step.begin_pass(
+        recipe, step.initial_state(recipe, np.array([seed], np.uint32)), 1, images, labels
+    )
     mask = layers.Convolution(16, table=TABLE_I).mask(6)
-    h = jax.tree.map(np.asarray, state.curvature)
+    h = jax.tree.map(lambda h: np.array(h[0]), state.curvature)
     assert (h["c3"]["kernel"][mask == 0] == 0).all()
     assert all((leaf >= 0).all() for leaf in jax.tree.leaves(h))
     h["c3"]["kernel"] = h["c3"]["kernel"][mask == 1]
@@ -195,7 +197,7 @@ def test_curvature_never_falls_below_the_previous(digits):
         sdlm = config.SDLM(samples=50, never_below_previous=floor)
         experiment = config.Experiment(name="test", optimizer=sdlm)
         recipe = step.recipe(experiment, 100, step.mesh(jax.devices()[:1]))
-        state = step.initial_state(recipe, 0)
+        state = step.initial_state(recipe, np.zeros(1, np.uint32))
         high = jax.tree.map(lambda h: h + 1.0, state.curvature)
         after = step.begin_pass(recipe, state._replace(curvature=high), 2, images, labels)
         lowest = min(float(leaf.min()) for leaf in jax.tree.leaves(after.curvature))

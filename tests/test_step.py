@@ -15,17 +15,24 @@ from lenet_jax.training.checkpoint import Checkpoints, digest
 
 def start(digits, devices, batch_size=8, patterns=12, **more):
     experiment = config.Experiment(name="test", batch_size=batch_size, **more)
-    mesh = step.mesh(jax.devices()[:devices])
+    seeds = np.asarray(experiment.all_seeds, np.uint32)
+    mesh = step.mesh(jax.devices()[:devices], len(seeds))
     recipe = step.recipe(experiment, patterns, mesh)
     images, labels = (step.replicated(mesh, a[:patterns]) for a in digits)
-    state = step.replicated(mesh, step.initial_state(recipe, 0))
+    state = step.replicated(mesh, step.initial_state(recipe, seeds))
     state = step.begin_pass(recipe, state, 1, images, labels)
     order = step.order_of_pass(state.key, 1, patterns, batch_size, "fixed")
     return recipe, state, images, labels, order
 
 
+def first(tree):
+    """The first network of a stack."""
+    return jax.tree.map(lambda a: a[0], tree)
+
+
 def plain_loop(recipe, state, images, labels, order):
     """The same pass without jit, shard_map or a mask: a Python loop of single updates."""
+    state, order = first((state, order))
     optimizer = optimizers.sdlm(recipe.sdlm, len(order))
     params, opt_state = state.params, optimizer.init(state.params)
     total, missed = 0.0, 0
@@ -58,7 +65,7 @@ def whole_pass(digits):
     """One pass of two batches, the last one half full, on one device."""
     recipe, state, images, labels, order = start(digits, 1)
     given = jax.tree.map(jnp.copy, state)
-    return step.run_steps(recipe, state, images, labels, order, 0, len(order)), given
+    return step.run_steps(recipe, state, images, labels, order, 0, 2), given
 
 
 def test_pass_equals_a_python_loop_of_single_steps(digits, whole_pass):
@@ -66,6 +73,7 @@ def test_pass_equals_a_python_loop_of_single_steps(digits, whole_pass):
     after, given = whole_pass
     assert (np.asarray(order) == step.ABSENT).sum() == 4
     params, loss, misses = plain_loop(recipe, given, images, labels, order)
+    after = first(after)
     same(after.params, params)
     assert float(after.loss) == pytest.approx(loss, rel=1e-5)
     assert int(after.misses) == misses and int(after.step) == 2 and int(after.broken) == -1
@@ -73,10 +81,10 @@ def test_pass_equals_a_python_loop_of_single_steps(digits, whole_pass):
 
 def test_four_devices_equal_one(digits, whole_pass):
     recipe, state, images, labels, order = start(digits, 4)
-    after = step.run_steps(recipe, state, images, labels, order, 0, len(order))
+    after = step.run_steps(recipe, state, images, labels, order, 0, 2)
     assert len(jax.tree.leaves(after.params)[0].sharding.device_set) == 4
     same(after.params, whole_pass[0].params)
-    assert int(after.misses) == int(whole_pass[0].misses)
+    assert int(after.misses[0]) == int(whole_pass[0].misses[0])
 
 
 def test_a_pmapped_step_gives_the_same_numbers(digits, whole_pass):
@@ -89,11 +97,12 @@ def test_a_pmapped_step_gives_the_same_numbers(digits, whole_pass):
         return step.update(recipe, state, images, labels, present)
 
     keys = jax.random.split(jax.random.key(0), 4)
+    given, order = first((given, order))
     numbers = given._replace(key=jnp.zeros(()))
     state = jax.tree.map(lambda a: np.stack([a] * 4), numbers)._replace(key=keys)
     for row in np.asarray(order).reshape(-1, 4, 2):
         state = pmapped(state, np.asarray(images)[row], np.asarray(labels)[row], row != step.ABSENT)
-    same(jax.tree.map(lambda a: a[0], state.params), whole_pass[0].params)
+    same(first(state.params), first(whole_pass[0].params))
 
 
 def test_cuts_into_chunks_leave_no_trace(digits):
@@ -106,12 +115,18 @@ def test_cuts_into_chunks_leave_no_trace(digits):
 
 
 def test_orders():
-    key = jax.random.key(7)
-    passes = [np.asarray(step.order_of_pass(key, n, 103, 10, "fixed")) for n in (1, 2)]
+    keys = jax.random.split(jax.random.key(7), 2)
+
+    def orders(how):
+        return [np.asarray(step.order_of_pass(keys, n, 103, 10, how)) for n in (1, 2)]
+
+    (one, other), again = orders("fixed")
+    assert (one != other).any() and sorted(one.ravel()) == sorted(other.ravel())
+    passes = [one, again[0]]
     np.testing.assert_array_equal(passes[0], passes[1])
     assert sorted(passes[0].ravel()) == [-1] * 7 + list(range(103))
     assert (passes[0][:-1] >= 0).all()
-    fresh = [np.asarray(step.order_of_pass(key, n, 103, 10, "reshuffled")) for n in (1, 2)]
+    fresh = [orders[0] for orders in orders("reshuffled")]
     assert (fresh[0] != fresh[1]).any() and sorted(fresh[1].ravel()) == sorted(passes[0].ravel())
     assert (np.diff(passes[0].ravel()[:103]) != 1).any()
 
@@ -120,9 +135,9 @@ def test_orders():
 def test_every_image_is_counted_once(digits, devices):
     recipe, state, *_ = start(digits, devices)
     images, labels = digits[0][:457], digits[1][:457]
-    right = step.count_right(recipe, state.params, *step.blocks(images, labels, devices))
-    scores, _ = apply(recipe.model, state.params, normalize(jnp.asarray(images)))
-    assert int(right) == (np.asarray(scores).argmax(1) == labels).sum()
+    right = step.count_right(recipe, state.params, *step.blocks(images, labels, recipe.mesh))
+    scores, _ = apply(recipe.model, first(state.params), normalize(jnp.asarray(images)))
+    assert int(right[0]) == (np.asarray(scores).argmax(1) == labels).sum()
 
 
 def test_first_loss_that_is_not_finite_is_named(digits):
@@ -132,11 +147,11 @@ def test_first_loss_that_is_not_finite_is_named(digits):
     at = 0
     for at in range(12):
         state = step.run_steps(recipe, state, images, labels, order, at, at + 1)
-        if not np.isfinite(float(state.loss)):
+        if not np.isfinite(float(state.loss[0])):
             break
-    assert int(state.broken) == at > 0
+    assert int(state.broken[0]) == at > 0
     state = step.run_steps(recipe, state, images, labels, order, at + 1, 12)
-    assert int(state.broken) == at
+    assert int(state.broken[0]) == at
 
 
 def test_checkpoint_is_bit_exact_also_on_other_devices(digits, tmp_path):
@@ -156,12 +171,63 @@ def test_checkpoint_is_bit_exact_also_on_other_devices(digits, tmp_path):
         same(after.params, on_four.params)
 
 
+def test_a_replica_is_the_run_of_its_seed(digits):
+    """Bit for bit, for any number of devices; five networks on four devices fill some up."""
+    wanted = [5, 0, 7, 2, 9]
+    alone = {}
+    for seed in (7, 9):
+        recipe, state, images, labels, order = start(digits, 1, seed=seed, batch_size=1)
+        alone[seed] = step.run_steps(recipe, state, images, labels, order, 0, 12)
+    for devices in (1, 4):
+        recipe, state, images, labels, order = start(
+            digits, devices, seeds=tuple(wanted), batch_size=1
+        )
+        assert recipe.mesh.shape == {"seeds": devices, "data": 1}
+        assert len({row.tobytes() for row in np.asarray(order)}) == 5
+        after = step.run_steps(recipe, state, images, labels, order, 0, 12)
+        for seed, one in alone.items():
+            at = wanted.index(seed)
+            assert digest(jax.tree.map(lambda a, at=at: a[at : at + 1], after)) == digest(one)
+
+
+def test_replicas_under_vmap_equal_those_in_a_row(digits, monkeypatch):
+    """What a GPU or a TPU does."""
+    recipe, state, images, labels, order = start(digits, 1, seeds=(3,), batch_size=4)
+    other = jax.tree.map(jnp.copy, state)
+    in_a_row = step.run_steps(recipe, state, images, labels, order, 0, 3)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    jax.clear_caches()
+    at_once = step.run_steps(recipe, other, images, labels, order, 0, 3)
+    jax.clear_caches()
+    same(at_once.params, in_a_row.params)
+    np.testing.assert_array_equal(at_once.misses, in_a_row.misses)
+
+
+def test_large_batches_go_in_parts(digits):
+    """A batch of 83, three parts of which the last is not full, is one step of its mean."""
+    assert step.CACHED < 83 / 2
+    recipe, state, images, labels, order = start(digits, 1, batch_size=83, patterns=83)
+    given = jax.tree.map(jnp.copy, state)
+    after = first(step.run_steps(recipe, state, images, labels, order, 0, 1))
+    params, loss, misses = plain_loop(recipe, given, images, labels, order)
+    same(after.params, params)
+    assert float(after.loss) == pytest.approx(loss, rel=1e-5)
+    assert int(after.misses) == misses
+
+
+def test_more_seeds_than_memory_are_refused_with_the_numbers():
+    recipe = step.recipe(config.Experiment(name="test"), 12, step.mesh(jax.devices()[:1]))
+    loop.check_memory(recipe, 10, 60_000)
+    with pytest.raises(UserError, match=r"1,000,000,000 seeds need about [\d,.]+ GiB .*at most"):
+        loop.check_memory(recipe, 10**9, 60_000)
+
+
 def test_devices_divide_the_batch():
-    said = []
-    for batch_size, number in ((1, 1), (2, 2), (6, 3), (7, 1), (64, 4)):
+    for batch_size, number in ((1, 1), (16, 1), (32, 2), (48, 3), (67, 1), (64, 4), (128, 4)):
         experiment = config.Experiment(name="test", batch_size=batch_size)
-        assert len(loop.choose_devices(experiment, said.append)) == number
-    assert len(said) == 4 and "1 of 4 devices" in said[0]
+        assert len(loop.choose_devices(experiment, print)) == number
+    several = config.Experiment(name="test", seeds=(3,))
+    assert len(loop.choose_devices(several, print)) == 4
     with pytest.raises(UserError, match="--devices 4 .*--batch-size 6"):
         config.Experiment(name="test", batch_size=6, devices=4)
     with pytest.raises(UserError, match="--devices 64.* sees 4"):

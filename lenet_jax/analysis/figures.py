@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 # Fig. 5 of the paper, read from its vector points (+-0.02): the error in percent on the training
 # set, on the fly, and on the test set after passes 1 to 20.
 FIG_5_TRAIN = (
@@ -17,6 +19,8 @@ FIG_5_TEST = (
 
 def curve(rows: list[dict[str, Any]], record: dict[str, Any], path: Path) -> None:
     """Draws train and test error against passes, as in Fig. 5, to a PNG.
+
+    Of several seeds the mean, and a band from the lowest to the highest.
 
     `rows` are a run's passes and `record` its result (`training.loop.Result`). The paper's points
     are drawn beside them when the data is MNIST.
@@ -37,9 +41,13 @@ def curve(rows: list[dict[str, Any]], record: dict[str, Any], path: Path) -> Non
     for name, (misses, size, colour, points) in lines.items():
         if misses not in rows[0]:
             continue
-        errors = [100 * row[misses] / record[size] for row in rows]
-        label = f"{name}: {rows[-1][misses]} of {record[size]:,} missed in the last pass"
-        axes.plot(passes, errors, "-o", color=colour, markersize=3, label=label)
+        errors = np.array([np.ravel(100 * np.array(row[misses]) / record[size]) for row in rows])
+        last, total = np.mean(rows[-1][misses]), record[size]
+        label = f"{name}: {last:.10g} of {total:,} missed in the last pass"
+        if errors.shape[1] > 1:
+            label += " on average"
+            axes.fill_between(passes, errors.min(1), errors.max(1), color=colour, alpha=0.15)
+        axes.plot(passes, errors.mean(1), "-o", color=colour, markersize=3, label=label)
         if record["dataset"] == "mnist" and points:
             paper = points[: len(passes)]
             axes.plot(
@@ -51,5 +59,14 @@ def curve(rows: list[dict[str, Any]], record: dict[str, Any], path: Path) -> Non
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
-    axes.set_title(f"{record['experiment']} on {record['dataset']}, seed {record['seed']}")
+    axes.set_title(f"{record['experiment']} on {record['dataset']}, {seeds_of(record)}")
     figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def seeds_of(record: dict[str, Any]) -> str:
+    """Which seeds a result is of, for a title."""
+    if "seed" in record:
+        return f"seed {record['seed']}"
+    seeds = record["seeds"]
+    shown = ", ".join(map(str, seeds if len(seeds) <= 10 else [*seeds[:8], "...", seeds[-1]]))
+    return f"{len(seeds)} seeds ({shown})"

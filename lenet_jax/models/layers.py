@@ -197,7 +197,8 @@ def correlate(kernel: jax.Array, states: jax.Array, size: int) -> jax.Array:
             f"{inputs} maps of {height}x{width}"
         )
     if jax.default_backend() == "cpu":
-        return _slide(kernel, states[None], size)[0]
+        sums: Any = _slide(kernel, states[None], size)
+        return sums[0]
     return lax.conv_general_dilated(
         states,
         kernel.reshape(-1, inputs, size, size),
@@ -221,13 +222,13 @@ def correlate_folded(kernel: jax.Array, states: jax.Array, size: int) -> jax.Arr
     outweighed = inputs * 16 * (size // 2 + 1) ** 2 <= rows * columns * images
     if jax.default_backend() != "cpu" or not outweighed or min(rows, columns) < 2:
         return fold(correlate(kernel, states, size))
-    maps = len(kernel)
-    n = size // 2 + 1
+    maps, n = len(kernel), size // 2 + 1
     windows = kernel.reshape(-1, size**2)
     wide = jnp.concatenate([(windows @ at).reshape(maps, -1) for at in _places(size)])
     last = size - 1
     folded = fold(states[:, : rows // 2 * 2 + last, : columns // 2 * 2 + last])
-    return _slide(wide, folded, n).reshape(4, maps, rows // 2, columns // 2, images)
+    sums: Any = _slide(wide, folded, n)
+    return sums.reshape(4, maps, rows // 2, columns // 2, images)
 
 
 def _places(size: int) -> np.ndarray:
@@ -244,7 +245,7 @@ def _places(size: int) -> np.ndarray:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _slide(kernel: jax.Array, states: jax.Array, size: int) -> jax.Array:
+def _slide(kernel: jax.Array, states: jax.Array, size: int) -> Any:
     """Patches x matrix: kernel [maps, inputs parts size size] and states [parts, inputs, height,
     width, images] give [1, maps, height - size + 1, width - size + 1, images]."""
     return _slide_forward(kernel, states, size)[0]

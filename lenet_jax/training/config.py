@@ -8,6 +8,7 @@ test compares them with the module's own.
 import dataclasses
 import importlib.util
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -141,8 +142,10 @@ class Experiment:
     """one random order for all passes, as in the paper, or a new one each pass"""
     seed: int = 0
     """of the weights, the order and the samples for the curvature"""
+    seeds: tuple[int, ...] = ()
+    """several networks in one run: how many, counted from `seed`, or the list of their seeds"""
     devices: int | None = None
-    """how many devices share a batch (default: as many of the visible ones as divide it)"""
+    """how many devices share a batch or the seeds (default: as many as can be used)"""
     workdir: Path | None = None
     """the run's folder (default: runs/<experiment>)"""
     keep: int = 2
@@ -152,10 +155,11 @@ class Experiment:
         _require(self.passes > 0, "passes", self.passes, "1 or more", "the paper's is 20")
         _require(self.batch_size > 0, "batch-size", self.batch_size, "1 or more", "1")
         _require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295", "0")
+        self._require_seeds()
         _require(self.keep > 0, "keep", self.keep, "1 or more", "2")
         if self.devices is not None:
             _require(self.devices > 0, "devices", self.devices, "1 or more", "leave it out")
-            if self.batch_size % self.devices:
+            if len(self.all_seeds) == 1 and self.batch_size % self.devices:
                 raise UserError(
                     f"--devices {self.devices} does not divide --batch-size {self.batch_size}: "
                     "each device takes an equal share of every batch. Give a batch size that is "
@@ -168,6 +172,25 @@ class Experiment:
                 "eq. 8 and 9 are over the penalties of an 'rbf' head, CrossEntropy over a "
                 "'linear' one"
             )
+
+    @property
+    def all_seeds(self) -> Sequence[int]:
+        """The seeds of the run's networks, one or more."""
+        if len(self.seeds) > 1:
+            return self.seeds
+        return range(self.seed, self.seed + (self.seeds[0] if self.seeds else 1))
+
+    def _require_seeds(self) -> None:
+        seeds = self.all_seeds
+        doubles = sorted({s for s in self.seeds if self.seeds.count(s) > 1})
+        _require(
+            not doubles and len(seeds) > 0 and min(seeds) >= 0 and max(seeds) < 2**32,
+            "seeds",
+            " ".join(map(str, self.seeds)),
+            "how many networks, 1 or more, or the list of their seeds, all different, each from 0 "
+            "to 4294967295",
+            f"{doubles[0]} once" if doubles else "10",
+        )
 
 
 def _require(ok: bool, what: str, given: Any, allowed: str, way_out: str) -> None:

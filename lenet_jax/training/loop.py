@@ -5,6 +5,7 @@ import os
 import platform
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from lenet_jax.training.folder import RunFolder, write_whole
 from lenet_jax.training.metrics import Metrics
 from lenet_jax.training.progress import Bar
 
+LEAST_SHARE = 16  # images; below, the cores' meeting after each update costs more than it gains
 CHUNK_SECONDS = 0.5  # between two looks at signals, finite losses and the progress bar
 
 
@@ -40,27 +42,34 @@ class Result:
 def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -> Result:
     """Runs an experiment in a folder, from where an earlier program left it.
 
+    All seeds go through the passes together.
+
     On SIGTERM or SIGINT it finishes the chunk of updates it is at, saves and raises Interrupted.
     Raises UserError for a folder of another run, without a valid checkpoint or without room, for
-    devices that cannot share the batch, and for a loss that is not finite.
+    devices that cannot share the batch, for more seeds than memory, and for a loss that is not
+    finite.
     """
-    mesh = step.mesh(choose_devices(experiment, say))
+    seeds = np.asarray(experiment.all_seeds, np.uint32)
+    mesh = step.mesh(choose_devices(experiment, say), len(seeds))
     recipe = step.recipe(experiment, len(dataset.train), mesh)
     about_data = {"dataset": dataset.name, "dataset_sha256": dataset.sha256}
     resolved = config.as_json(experiment) | about_data
     batch_size, patterns = experiment.batch_size, len(dataset.train)
 
+    check_memory(recipe, len(seeds), len(dataset.train))
+
     with RunFolder(workdir, resolved) as folder, Signals() as signals:
-        state = step.replicated(mesh, step.initial_state(recipe, experiment.seed))
+        state = step.replicated(mesh, step.initial_state(recipe, seeds))
         checkpoints = Checkpoints(folder.path / "checkpoints", experiment.keep, say)
         restored = checkpoints.restore(state)
         if restored is not None:
             state = restored
-            say(f"resuming from step {int(state.step)} in {folder.path}")
+            say(f"resuming from step {int(state.step[0])} in {folder.path}")
         images, labels = step.replicated(mesh, (dataset.train.images, dataset.train.labels))
-        done, at = divmod(int(state.step), -(-patterns // batch_size))
+        steps = -(-patterns // batch_size)
+        done, at = divmod(int(state.step[0]), steps)
         metrics = Metrics(folder.path, done)
-        chunk = 64  # updates; the first look comes soon
+        chunk = max(1, 64 // len(seeds))  # updates; the first look comes soon
         with Bar(dataset.name, experiment.passes, patterns, done, at * batch_size) as bar:
             for number in range(done + 1, experiment.passes + 1):
                 began, trained = time.monotonic(), patterns - at * batch_size
@@ -69,21 +78,21 @@ def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -
                 order = step.order_of_pass(
                     state.key, number, patterns, batch_size, experiment.order
                 )
-                while at < len(order):
-                    clock, until = time.monotonic(), min(at + chunk, len(order))
+                while at < steps:
+                    clock, until = time.monotonic(), min(at + chunk, steps)
                     state = step.run_steps(recipe, state, images, labels, order, at, until)
-                    check_finite(state, number, folder.path)
+                    check_finite(state, experiment.all_seeds, number, folder.path)
                     at, seen = until, min(until * batch_size, patterns)
-                    bar.show(number, seen, float(state.loss) / seen)
+                    bar.show(number, seen, float(state.loss.mean()) / seen)
                     if time.monotonic() - clock < CHUNK_SECONDS / 2:
                         chunk *= 2
-                    if signals.came and at < len(order):
-                        checkpoints.save(int(state.step), state, {"pass": number - 1} | resolved)
+                    if signals.came and at < steps:
+                        checkpoints.save(int(state.step[0]), state, {"pass": number - 1} | resolved)
                         raise Interrupted
                 row = row_of_pass(experiment, recipe, dataset, state, number)
-                speed = trained / (time.monotonic() - began)
+                speed = len(seeds) * trained / (time.monotonic() - began)
                 metrics.record(row, speed)
-                checkpoints.save(int(state.step), state, {"pass": number} | resolved)
+                checkpoints.save(int(state.step[0]), state, {"pass": number} | resolved)
                 bar.say(_line(row, dataset, experiment.passes, speed))
                 at = 0
         record = result(experiment, dataset, recipe, metrics.rows[-1])
@@ -91,18 +100,49 @@ def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -
         return Result(record, metrics.rows, folder.path)
 
 
-def check_finite(state: step.TrainState, number: int, folder: Path) -> None:
-    """Raises UserError, with pass and step, once a loss or a parameter is not finite."""
-    broken = int(state.broken)
-    if broken < 0:
-        if all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
-            return
-        broken = int(state.step) - 1
-    raise UserError(
-        f"the loss is not finite at pass {number}, step {broken + 1} of the run. Nothing of "
-        f"this pass was saved; the last good checkpoint stays in {folder}. Smaller steps help: "
-        "--optimizer.learning-rates, or a larger --optimizer.mu; give another --workdir with them"
+def check_finite(state: step.TrainState, seeds: Sequence[int], number: int, folder: Path) -> None:
+    """Raises UserError, with seed, pass and step, once a loss or a parameter is not finite."""
+    fine = np.all(
+        [
+            np.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim)))
+            for leaf in jax.tree.leaves(state.params)
+        ],
+        axis=0,
     )
+    broken = np.where(np.asarray(state.broken) >= 0, state.broken, np.asarray(state.step) - 1)
+    for seed, step_, good in zip(seeds, broken, fine & (np.asarray(state.broken) < 0), strict=True):
+        if not good:
+            raise UserError(
+                f"the loss is not finite at pass {number}, step {step_ + 1} of the run, seed "
+                f"{seed}. Nothing of this pass was saved; the last good checkpoint stays in "
+                f"{folder}. Smaller steps help: --optimizer.learning-rates, or a larger "
+                "--optimizer.mu; give another --workdir with them"
+            )
+
+
+def check_memory(recipe: step.Recipe, seeds: int, patterns: int) -> None:
+    """Raises UserError, with the numbers, for more seeds than the devices' memory can hold."""
+    state = jax.eval_shape(lambda: step.initial_state(recipe, np.zeros(1, np.uint32)))
+    numbers = jax.tree.leaves((state.params, state.curvature, state.opt_state))
+    # Held twice while a pass runs, with the gradients and the order of the patterns.
+    each = 3 * sum(4 * leaf.size for leaf in numbers) + 8 * patterns
+    devices = list(recipe.mesh.devices.flat)
+    memory = min(_bytes_of(device) for device in devices)
+    if devices[0].platform != "cpu":  # the cores of a CPU share theirs
+        memory *= recipe.mesh.shape["seeds"]
+    if seeds * each > memory:
+        raise UserError(
+            f"{seeds:,} seeds need about {seeds * each / 2**30:,.1f} GiB "
+            f"({each / 2**20:.1f} MiB each) of {memory / 2**30:,.1f} GiB: at most "
+            f"{int(memory / each):,} fit. Give fewer --seeds, and the others to another run"
+        )
+
+
+def _bytes_of(device: Any) -> float:
+    stats = device.memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def row_of_pass(
@@ -112,24 +152,33 @@ def row_of_pass(
     state: step.TrainState,
     number: int,
 ) -> dict[str, Any]:
-    """The line of a pass in metrics.jsonl; misses are counted over all images."""
+    """The line of a pass in metrics.jsonl; misses are counted over all images.
 
-    def misses(images: Images) -> int:
-        blocks = step.blocks(images.images, images.labels, recipe.mesh.size)
-        return len(images) - int(step.count_right(recipe, state.params, *blocks))
+    Numbers that differ between seeds are lists when there are several.
+    """
+
+    def each(values: Any) -> Any:
+        values = np.asarray(values).tolist()
+        return values if len(values) > 1 else values[0]
+
+    def misses(images: Images) -> Any:
+        blocks = step.blocks(images.images, images.labels, recipe.mesh)
+        return each(len(images) - np.asarray(step.count_right(recipe, state.params, *blocks)))
 
     sdlm = experiment.optimizer
     rate = sdlm.learning_rates[min(number, len(sdlm.learning_rates)) - 1]
-    h = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.curvature)])
-    h = h[h > 0]  # the others have no connections
+    leaves = jax.tree.leaves(state.curvature)
+    h = np.concatenate([np.reshape(leaf, (len(leaf), -1)) for leaf in leaves], axis=1)
+    h = h.astype(np.float64)
+    lowest = np.where(h > 0, h, np.inf).min(axis=1)  # 0 has no connections
     row = {
         "pass": number,
-        "step": int(state.step),
+        "step": int(state.step[0]),
         "learning_rate": rate,
-        "smallest_step_size": rate / (sdlm.mu + float(h.max())),
-        "largest_step_size": rate / (sdlm.mu + float(h.min())),
-        "loss": float(state.loss) / len(dataset.train),
-        "train_misses_on_the_fly": int(state.misses),
+        "smallest_step_size": each(rate / (sdlm.mu + h.max(axis=1))),
+        "largest_step_size": each(rate / (sdlm.mu + lowest)),
+        "loss": each(np.asarray(state.loss, np.float64) / len(dataset.train)),
+        "train_misses_on_the_fly": each(state.misses),
     }
     if len(dataset.validation):
         row["validation_misses"] = misses(dataset.validation)
@@ -142,18 +191,30 @@ def row_of_pass(
 def result(
     experiment: config.Experiment, dataset: Dataset, recipe: step.Recipe, last: dict[str, Any]
 ) -> dict[str, Any]:
-    """result.json: the counts of the last pass, and what they were counted on."""
+    """result.json: the counts of the last pass, and what they were counted on.
+
+    For several seeds the counts and errors are lists in their order, and mean and standard
+    deviation (of a sample, n - 1) of the errors stand beside them.
+    """
     sizes = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    seeds = list(experiment.all_seeds)
+    errors: dict[str, Any] = {}
+    for split in ("test", "train"):
+        name = f"{split}_error_percent"
+        percent = 100 * np.asarray(last[f"{split}_misses"]) / len(sizes[split])
+        errors[name] = percent.tolist()
+        if len(seeds) > 1:
+            errors[f"{name}_mean"] = float(percent.mean())
+            errors[f"{name}_std"] = float(percent.std(ddof=1))
     return {
         "experiment": experiment.name,
-        "seed": experiment.seed,
+        **({"seed": seeds[0]} if len(seeds) == 1 else {"seeds": seeds}),
         "passes": last["pass"],
         "dataset": dataset.name,
         "dataset_sha256": dataset.sha256,
         **{f"{split}_size": len(images) for split, images in sizes.items() if len(images)},
         **{name: last[name] for name in last if name.endswith("misses")},
-        "test_error_percent": 100 * last["test_misses"] / len(dataset.test),
-        "train_error_percent": 100 * last["train_misses"] / len(dataset.train),
+        **errors,
         "devices": [str(d.device_kind) for d in recipe.mesh.devices.flat],
         "cores": os.cpu_count(),
         "versions": {
@@ -185,9 +246,11 @@ class Signals:
 
 
 def choose_devices(experiment: config.Experiment, say) -> list[Any]:
-    """The visible devices that share a batch: as many as asked for, or as many as divide it.
+    """The visible devices for a run: as many as asked for, or as many as it can use.
 
-    Raises UserError where more are asked for than there are.
+    Several seeds are spread over the devices. One network's batches are shared by as many as
+    divide them; the cores of a CPU (which jax shows as devices) take at least LEAST_SHARE images
+    each. Raises UserError where more are asked for than there are.
     """
     visible, batch_size = jax.devices(), experiment.batch_size
     if experiment.devices is not None:
@@ -197,18 +260,25 @@ def choose_devices(experiment: config.Experiment, say) -> list[Any]:
                 f"({visible[0].device_kind}). Give at most as many, or leave --devices out"
             )
         return visible[: experiment.devices]
-    number = max(n for n in range(1, len(visible) + 1) if batch_size % n == 0)
-    if number < len(visible):
+    if len(experiment.all_seeds) > 1:
+        return visible
+    cores = visible[0].platform == "cpu"
+    number = max(
+        n
+        for n in range(1, len(visible) + 1)
+        if batch_size % n == 0 and (n == 1 or not cores or batch_size // n >= LEAST_SHARE)
+    )
+    if number < len(visible) and not cores:
         say(f"using {number} of {len(visible)} devices: a batch of {batch_size} divides no further")
     return visible[:number]
 
 
 def _line(row: dict[str, Any], dataset: Dataset, passes: int, speed: float) -> str:
     def percent(misses: str, images: Images) -> str:
-        return f"{100 * row[misses] / len(images):.2f} %"
+        return f"{100 * np.mean(row[misses]) / len(images):.2f} %"
 
     return (
-        f"{dataset.name}  pass {row['pass']:>2}/{passes}  loss {row['loss']:.4f}  "
+        f"{dataset.name}  pass {row['pass']:>2}/{passes}  loss {np.mean(row['loss']):.4f}  "
         f"train {percent('train_misses_on_the_fly', dataset.train)}  "
         + (
             f"validation {percent('validation_misses', dataset.validation)}  "

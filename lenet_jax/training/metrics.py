@@ -30,7 +30,7 @@ class Metrics:
         self._events = SummaryWriter(str(folder), purge_step=passes_done + 1)
 
     def record(self, row: dict[str, Any], images_per_second: float) -> None:
-        """Adds the row of a pass, under its key "pass"."""
+        """Adds the row of a pass, under its key "pass". Lists are a number for each seed."""
         with open(self._file, "a") as file:
             file.write(json.dumps(row) + "\n")
             _sync(file)
@@ -40,6 +40,10 @@ class Metrics:
             now = time.strftime("%Y-%m-%dT%H:%M:%S")
             file.write(json.dumps({"pass": row["pass"], "at": now} | speed) + "\n")
         for name, value in (row | speed).items():
+            if isinstance(value, list):  # a number for each seed
+                for place, one in enumerate(value):
+                    self._events.add_scalar(f"{name}/{place}", one, row["pass"])
+                value = sum(value) / len(value)
             if name != "pass":
                 self._events.add_scalar(name, value, row["pass"])
         self._events.flush()

@@ -1,9 +1,11 @@
-"""One update, and the loops over updates and images that run on the device.
+"""One update, and the loops over updates and images that run on the devices.
 
-The state is replicated over the devices of a mesh with one axis, "data"; each takes its share of
-every batch. With one device the sums over devices are of one term, and the program is the same.
+A run trains one network or several, one for each seed; every state is stacked along a first axis,
+[seeds, ...]. The devices form a mesh of two axes: those along "seeds" train networks of their own,
+those along "data" share every batch of one. With one device the program is the same.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +29,8 @@ ABSENT = -1  # in an order: no pattern here, the last batch of a pass is short
 IN_PLACE = {"xla_cpu_copy_insertion_use_region_analysis": True}
 CACHED = 32  # images whose states stay in a CPU core's cache, forward and backward
 
+STACKED, WHOLE = P("seeds"), P()  # how arrays lie on the mesh
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -40,12 +44,15 @@ class Recipe:
 
 
 class TrainState(NamedTuple):
-    """All that a run needs to go on, exactly. A pass's sums begin at zero with the pass."""
+    """All that a run needs to go on, exactly. A pass's sums begin at zero with the pass.
+
+    The shapes are those of one network; a run holds them stacked, [seeds, ...].
+    """
 
     params: Params
     opt_state: optax.OptState
     curvature: Params  # h of this pass; zero before the first
-    key: jax.Array  # shape=(), the run's only source of chance, never changed
+    key: jax.Array  # shape=(), a network's only source of chance, never changed
     step: jax.Array  # shape=(), int32, updates so far
     loss: jax.Array  # shape=(), float32, summed over the patterns of this pass
     misses: jax.Array  # shape=(), int32, of the patterns of this pass, each before its update
@@ -64,47 +71,92 @@ def recipe(experiment: config.Experiment, patterns: int, on: Mesh) -> Recipe:
     )
 
 
-def mesh(devices: Sequence[Any]) -> Mesh:
-    """The devices along the one axis "data"."""
-    return jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
+def mesh(devices: Sequence[Any], seeds: int = 1) -> Mesh:
+    """The devices for a run: they share the batches of one network, or the networks of several."""
+    shape = (1, len(devices)) if seeds == 1 else (min(seeds, len(devices)), 1)
+    return jax.make_mesh(
+        shape, ("seeds", "data"), (AxisType.Auto,) * 2, devices=devices[: math.prod(shape)]
+    )
 
 
 def replicated(on: Mesh, tree: Any) -> Any:
     """The arrays of a tree, whole on every device."""
-    return jax.device_put(tree, NamedSharding(on, P()))
+    return jax.device_put(tree, NamedSharding(on, WHOLE))
+
+
+def for_each_seed(
+    recipe: Recipe,
+    function: Callable[..., Any],
+    own: Any,
+    shared: Any = (),
+    own_specs: Any = STACKED,
+    shared_specs: Any = WHOLE,
+) -> Any:
+    """function(own, shared) for every network, inside the mesh; trees stacked as `own` is.
+
+    On a CPU core one after the other, where each is then bit for bit what it is alone. Measured
+    at batch 1, a vmap of five on one core was no faster. On a GPU or TPU under one vmap.
+    """
+    seeds = len(jax.tree.leaves(own)[0])
+    missing = -seeds % recipe.mesh.shape["seeds"]
+    if missing:  # the last devices repeat the last network
+        places = np.minimum(np.arange(seeds + missing), seeds - 1)
+        own = jax.tree.map(lambda a: a[places], own)
+
+    def shard(own, shared):
+        if jax.default_backend() == "cpu":
+            return lax.map(lambda one: function(one, shared), own)
+        return jax.vmap(lambda one: function(one, shared))(own)
+
+    result = jax.shard_map(
+        shard,
+        mesh=recipe.mesh,
+        in_specs=(own_specs, shared_specs),
+        out_specs=STACKED,
+        check_vma=False,
+    )(own, shared)
+    return jax.tree.map(lambda a: a[:seeds], result) if missing else result
 
 
 @partial(jax.jit, static_argnums=0)
-def initial_state(recipe: Recipe, seed: int) -> TrainState:
-    """Fresh weights from the seed."""
-    for_weights, key = jax.random.split(jax.random.key(seed))
-    params = recipe.model.init(for_weights, jnp.zeros((1, 32, 32)))["params"]
-    zero = jnp.zeros((), jnp.int32)
-    return TrainState(
-        params=params,
-        opt_state=recipe.optimizer.init(params),
-        curvature=jax.tree.map(jnp.zeros_like, params),
-        key=key,
-        step=zero,
-        loss=jnp.zeros(()),
-        misses=zero,
-        broken=zero - 1,
-    )
+def initial_state(recipe: Recipe, seeds: jax.Array) -> TrainState:
+    """Fresh weights from the seeds, uint32 [seeds]."""
+
+    def one(seed: jax.Array, _) -> TrainState:
+        for_weights, key = jax.random.split(jax.random.key(seed))
+        params = recipe.model.init(for_weights, jnp.zeros((1, 32, 32)))["params"]
+        zero = jnp.zeros((), jnp.int32)
+        return TrainState(
+            params=params,
+            opt_state=recipe.optimizer.init(params),
+            curvature=jax.tree.map(jnp.zeros_like, params),
+            key=key,
+            step=zero,
+            loss=jnp.zeros(()),
+            misses=zero,
+            broken=zero - 1,
+        )
+
+    return for_each_seed(recipe, one, seeds)
 
 
 @partial(jax.jit, static_argnums=(2, 3, 4))
 def order_of_pass(
-    key: jax.Array, number: int, patterns: int, batch_size: int, how: str
+    keys: jax.Array, number: int, patterns: int, batch_size: int, how: str
 ) -> jax.Array:
-    """The patterns of a pass, int32 [steps, batch_size], from a key of the pass's number.
+    """The patterns of a pass, int32 [seeds, steps, batch_size], from keys and the pass's number.
 
     "fixed" is the same random order in every pass (section III-B), "reshuffled" a new one. Each
     pattern comes once; the last batch is filled up with ABSENT.
     """
-    draw = jax.random.fold_in(jax.random.fold_in(key, 0), number if how == "reshuffled" else 0)
-    order = jax.random.permutation(draw, patterns).astype(jnp.int32)
-    missing = -patterns % batch_size
-    return jnp.pad(order, (0, missing), constant_values=ABSENT).reshape(-1, batch_size)
+
+    def one(key: jax.Array) -> jax.Array:
+        draw = jax.random.fold_in(jax.random.fold_in(key, 0), number if how == "reshuffled" else 0)
+        order = jax.random.permutation(draw, patterns).astype(jnp.int32)
+        missing = -patterns % batch_size
+        return jnp.pad(order, (0, missing), constant_values=ABSENT).reshape(-1, batch_size)
+
+    return jax.vmap(one)(keys)
 
 
 def update(
@@ -126,7 +178,7 @@ def update(
         lambda *part: gradient(state.params, *part), (images, labels, present)
     )
     total = gradients, loss, misses, present.sum()
-    if recipe.mesh.size > 1:  # alone, a device would pay for the sum and gain nothing
+    if recipe.mesh.shape["data"] > 1:  # alone, a device would pay for the sum and gain nothing
         total = lax.psum(total, "data")
     gradients, loss, misses, count = total
     gradients = jax.tree.map(lambda g: g / count, gradients)
@@ -180,26 +232,28 @@ def run_steps(
     first: jax.Array | int,
     last: jax.Array | int,
 ) -> TrainState:
-    """The updates first to last - 1 of a pass, in one loop on the devices.
+    """The updates first to last - 1 of a pass, for every seed in one loop on the devices.
 
     The bounds are not part of the compiled program: a pass may be cut into chunks of any length,
     and the cuts leave no trace in the numbers.
     """
 
-    def shard(state, images, labels, order, first, last):
+    def one(own: tuple[TrainState, jax.Array], shared) -> TrainState:
+        (state, order), (images, labels, first, last) = own, shared
+
         def body(i: jax.Array, state: TrainState) -> TrainState:
             chosen = order[i]
             return update(recipe, state, images[chosen], labels[chosen], chosen != ABSENT)
 
         return lax.fori_loop(first, last, body, state)
 
-    return jax.shard_map(
-        shard,
-        mesh=recipe.mesh,
-        in_specs=(P(), P(), P(), P(None, "data"), P(), P()),
-        out_specs=P(),
-        check_vma=False,
-    )(state, images, labels, order, first, last)
+    return for_each_seed(
+        recipe,
+        one,
+        (state, order),
+        (images, labels, first, last),
+        own_specs=(STACKED, P("seeds", None, "data")),
+    )
 
 
 @partial(jax.jit, static_argnums=0)
@@ -207,40 +261,43 @@ def begin_pass(
     recipe: Recipe, state: TrainState, number: int, images: jax.Array, labels: jax.Array
 ) -> TrainState:
     """Measures the curvature for a pass on some samples (appendix C) and sets its sums to zero."""
-    draw = jax.random.fold_in(jax.random.fold_in(state.key, 1), number)
-    samples = jax.random.permutation(draw, len(images))[: recipe.sdlm.samples]
-    h = curvature.diagonal(
-        lambda params: predict(recipe, params, images[samples]),
-        state.params,
-        lambda scores: losses.curvature_at_scores(recipe.loss, scores, labels[samples]),
-    )
-    if recipe.sdlm.never_below_previous:
-        h = jax.tree.map(jnp.maximum, h, state.curvature)
-    return state._replace(
-        curvature=h, loss=jnp.zeros_like(state.loss), misses=jnp.zeros_like(state.misses)
-    )
+
+    def one(state: TrainState, shared) -> TrainState:
+        number, images, labels = shared
+        draw = jax.random.fold_in(jax.random.fold_in(state.key, 1), number)
+        samples = jax.random.permutation(draw, len(images))[: recipe.sdlm.samples]
+        h = curvature.diagonal(
+            lambda params: predict(recipe, params, images[samples]),
+            state.params,
+            lambda scores: losses.curvature_at_scores(recipe.loss, scores, labels[samples]),
+        )
+        if recipe.sdlm.never_below_previous:
+            h = jax.tree.map(jnp.maximum, h, state.curvature)
+        return state._replace(
+            curvature=h, loss=jnp.zeros_like(state.loss), misses=jnp.zeros_like(state.misses)
+        )
+
+    return for_each_seed(recipe, one, state, (number, images, labels))
 
 
 @partial(jax.jit, static_argnums=0)
 def count_right(recipe: Recipe, params: Params, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """How many predictions are right, int32; images [blocks, devices, n, 28, 28], labels alike."""
+    """How many predictions are right, int32 [seeds]; images [blocks, shares, n, 28, 28]."""
 
-    def shard(params, images, labels):
+    def one(params: Params, shared) -> jax.Array:
         def block(pair):
             images, labels = pair
             return jnp.sum(jnp.argmax(predict(recipe, params, images[0]), axis=1) == labels[0])
 
-        return lax.psum(lax.map(block, (images, labels)).sum(), "data")
+        return lax.psum(lax.map(block, shared).sum(), "data")
 
-    spec = P(None, "data")
-    return jax.shard_map(
-        shard, mesh=recipe.mesh, in_specs=(P(), spec, spec), out_specs=P(), check_vma=False
-    )(params, images, labels)
+    return for_each_seed(recipe, one, params, (images, labels), shared_specs=P(None, "data"))
 
 
-def blocks(images: np.ndarray, labels: np.ndarray, devices: int, size: int = 100):
+def blocks(images: np.ndarray, labels: np.ndarray, on: Mesh, size: int = CACHED):
     """Images and labels cut up for `count_right`; the last block is filled with the label -1."""
-    missing = -len(labels) % (devices * size)
+    shares = on.shape["data"]
+    missing = -len(labels) % (shares * size)
     images = np.pad(images, ((0, missing), (0, 0), (0, 0)))
     labels = np.pad(labels, (0, missing), constant_values=-1)
-    return images.reshape(-1, devices, size, 28, 28), labels.reshape(-1, devices, size)
+    return images.reshape(-1, shares, size, 28, 28), labels.reshape(-1, shares, size)
