@@ -12,6 +12,7 @@ from lenet_jax.data.normalize import normalize
 from lenet_jax.models import layers
 from lenet_jax.models.codes import BITMAPS, codes
 from lenet_jax.models.lenet import TABLE_I, LeNet5
+from lenet_jax.predict import predictor
 
 
 def fresh(module, seed=0):
@@ -74,6 +75,62 @@ def test_any_table_and_any_codes():
         close(sums[..., n], theirs)
         distances = ((theirs[None] - centres[:, :, None, None].astype(np.float64)) ** 2).sum(1)
         close(-scores[..., n], distances)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+@pytest.mark.parametrize("images", [1, 40])
+def test_every_formulation_of_the_convolution(monkeypatch, backend, images):
+    """Value and both gradients against float64, plain and folded, few images and many."""
+    rng = np.random.default_rng(images)
+    kernel, states = rng.normal(size=(4, 3 * 25)), rng.normal(size=(3, 11, 14, images))
+    table, no_bias = [[0, 1, 2]] * 4, np.zeros(4)
+    theirs = np.stack(
+        [reference.convolution(states[..., n], kernel, no_bias, 5, table) for n in range(images)],
+        axis=-1,
+    )  # [4, 7, 10, images]
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    ours = layers.correlate(jnp.float32(kernel), jnp.float32(states), 5)
+    close(ours, theirs)
+    folded = layers.correlate_folded(jnp.float32(kernel), jnp.float32(states), 5)
+    assert folded.shape == (4, 4, 3, 5, images)  # the seventh row has no partner
+    for part, (down, right) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+        close(folded[part], theirs[:, down:6:2, right::2])
+    np.testing.assert_array_equal(layers.fold(layers.unfold(folded)), folded)
+
+    weights = rng.normal(size=theirs.shape)  # the objective: sum(weights * sums), rows 0 to 5
+    weights[:, 6] = 0
+    windows = np.lib.stride_tricks.sliding_window_view(states, (5, 5), axis=(1, 2))
+    for_kernel = np.einsum("mrcn,ircnyx->miyx", weights, windows).reshape(4, 75)
+    for_states = np.zeros_like(states)
+    for y, x in np.ndindex(5, 5):
+        one = kernel.reshape(4, 3, 5, 5)[:, :, y, x]
+        for_states[:, y : y + 7, x : x + 10] += np.einsum("mi,mrcn->ircn", one, weights)
+
+    def plain(kernel, states):
+        return jnp.sum(layers.correlate(kernel, states, 5) * weights)
+
+    def by_blocks(kernel, states):
+        sums = layers.unfold(layers.correlate_folded(kernel, states, 5))
+        return jnp.sum(sums * weights[:, :6])
+
+    for objective in (plain, by_blocks):
+        gradients = jax.grad(objective, argnums=(0, 1))(jnp.float32(kernel), jnp.float32(states))
+        close(gradients[0], for_kernel)
+        close(gradients[1], for_states)
+
+
+def test_predictor_gives_the_networks_scores_in_order(digits):
+    module = LeNet5()
+    params = parameters(module)
+    predict = predictor(module, params)
+    images = digits[0][:300]
+    scores, _ = jax.jit(partial(apply, module))(params, normalize(jnp.asarray(images)))
+    for number in (1, 5, 300):  # 300 on four devices: the last blocks are filled up
+        close(predict(images[:number]), scores[:number])
+    with pytest.raises(ValueError, match=r"float32 \[1, 28, 28\], expected uint8 \[n, 28, 28\]"):
+        predict(images[:1].astype(np.float32))
+    with pytest.raises(ValueError, match=r"\[28, 28\]"):
+        predict(images[0])
 
 
 def test_codes_are_those_of_fig_3():

@@ -19,7 +19,7 @@ def start(digits, devices, batch_size=8, patterns=12, **more):
     mesh = step.mesh(jax.devices()[:devices], len(seeds))
     recipe = step.recipe(experiment, patterns, mesh)
     images, labels = (step.replicated(mesh, a[:patterns]) for a in digits)
-    state = step.replicated(mesh, step.initial_state(recipe, seeds))
+    state = step.initial_state(recipe, seeds)
     state = step.begin_pass(recipe, state, 1, images, labels)
     order = step.order_of_pass(state.key, 1, patterns, batch_size, "fixed")
     return recipe, state, images, labels, order
@@ -188,6 +188,19 @@ def test_a_replica_is_the_run_of_its_seed(digits):
         for seed, one in alone.items():
             at = wanted.index(seed)
             assert digest(jax.tree.map(lambda a, at=at: a[at : at + 1], after)) == digest(one)
+
+
+@pytest.mark.parametrize("seeds, batch_size", [((), 8), ((4,), 1), ((5,), 1)])
+def test_a_second_call_is_not_compiled_again(digits, seeds, batch_size):
+    recipe, state, images, labels, order = start(digits, 4, seeds=seeds, batch_size=batch_size)
+    before = step.run_steps._cache_size()
+    like = step.initial_state(recipe, np.asarray([0] * len(state.step), np.uint32))
+    assert jax.tree.map(lambda a: a.sharding, like) == jax.tree.map(lambda a: a.sharding, state)
+    for at in range(2):
+        state = step.run_steps(recipe, state, images, labels, order, at, at + 1)
+    state = step.begin_pass(recipe, state, 2, images, labels)
+    step.run_steps(recipe, state, images, labels, order, 0, 1)
+    assert step.run_steps._cache_size() == before + 1
 
 
 def test_replicas_under_vmap_equal_those_in_a_row(digits, monkeypatch):

@@ -59,7 +59,7 @@ def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -
     check_memory(recipe, len(seeds), len(dataset.train))
 
     with RunFolder(workdir, resolved) as folder, Signals() as signals:
-        state = step.replicated(mesh, step.initial_state(recipe, seeds))
+        state = step.initial_state(recipe, seeds)
         checkpoints = Checkpoints(folder.path / "checkpoints", experiment.keep, say)
         restored = checkpoints.restore(state)
         if restored is not None:
@@ -126,10 +126,12 @@ def check_memory(recipe: step.Recipe, seeds: int, patterns: int) -> None:
     numbers = jax.tree.leaves((state.params, state.curvature, state.opt_state))
     # Held twice while a pass runs, with the gradients and the order of the patterns.
     each = 3 * sum(4 * leaf.size for leaf in numbers) + 8 * patterns
-    devices = list(recipe.mesh.devices.flat)
-    memory = min(_bytes_of(device) for device in devices)
-    if devices[0].platform != "cpu":  # the cores of a CPU share theirs
-        memory *= recipe.mesh.shape["seeds"]
+    memory = min(_bytes_of(device) for device in recipe.mesh.devices.flat)
+    rows = recipe.mesh.shape["seeds"]
+    if seeds % rows:  # then every device holds them all
+        each *= rows
+    if recipe.mesh.devices.flat[0].platform != "cpu":  # the cores of a CPU share theirs
+        memory *= rows
     if seeds * each > memory:
         raise UserError(
             f"{seeds:,} seeds need about {seeds * each / 2**30:,.1f} GiB "

@@ -115,7 +115,11 @@ def for_each_seed(
         out_specs=STACKED,
         check_vma=False,
     )(own, shared)
-    return jax.tree.map(lambda a: a[:seeds], result) if missing else result
+    if missing:
+        result = jax.tree.map(lambda a: a[:seeds], result)
+    # Always the same layout, or the next call would be compiled once more.
+    layout = NamedSharding(recipe.mesh, WHOLE if missing else STACKED)
+    return lax.with_sharding_constraint(result, layout)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -1,0 +1,316 @@
+"""This project and PyTorch side by side: python -m benchmarks.speed
+
+Each side works in a process of its own, on the same cores, one at a time, in turns. The table is
+printed and written into benchmarks/README.md, its numbers to results/speed.json. Wants the extra
+`bench` (torch on its CPU build, onnxruntime, onnx).
+"""
+
+import json
+import multiprocessing
+import os
+import platform
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+ROUNDS = 5
+SECONDS = 1.0  # of measuring, for each side in each round
+J, STEP = 5.0, 1e-4  # eq. 9's, and eta/(mu + h), the same for all weights: it costs the same
+MANY = 10_000
+
+# job: unit, our setting and theirs, and the ratio to the best peer that is aimed at
+JOBS = {
+    "training, batch 1": ("updates/s", "train 1", "train 1", 10.0),
+    "training, batch 64": ("images/s", "train 64", "train 64", 2.0),
+    "training, batch 256": ("images/s", "train 256", "train 256", 1.5),
+    "ten replicas, batch 1": ("replica-updates/s", "replicas 10", "train 1", 12.0),
+    "inference, 10,000 images": ("images/s", f"infer {MANY}", f"infer {MANY}", 1.5),
+    "inference, one image": ("images/s", "infer 1", "infer 1", 1 / 1.5),
+}
+PEERS = ("PyTorch eager", "PyTorch compile", "ONNX Runtime")
+
+
+def data() -> tuple[np.ndarray, np.ndarray]:
+    """10,000 images and labels of MNIST's shapes, at random: speed does not depend on them."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (MANY, 28, 28), np.uint8)
+    return images, rng.integers(0, 10, MANY).astype(np.int32)
+
+
+def ours(cores: int) -> Callable[[str], tuple[Callable[[int], Any], int]]:
+    """The jobs of this project: from a job's name to (work(n), images in each of the n steps)."""
+    from lenet_jax.train import set_up_jax
+
+    set_up_jax()
+    import jax
+
+    from lenet_jax.predict import predictor
+    from lenet_jax.training import config, loop, step
+
+    images, labels = data()
+
+    def training(batch_size: int, seeds: int):
+        experiment = config.Experiment(
+            name="speed", loss=config.MAP(J), batch_size=batch_size, seeds=(seeds,)
+        )
+        mesh = step.mesh(loop.choose_devices(experiment, print), seeds)
+        recipe = step.recipe(experiment, MANY, mesh)
+        state = step.initial_state(recipe, np.arange(seeds, dtype=np.uint32))
+        state = step.begin_pass(recipe, state, 1, images, labels)
+        order = step.order_of_pass(state.key, 1, MANY, batch_size, "fixed")
+        on_device = step.replicated(mesh, (images, labels))
+        held = [state]
+
+        def work(steps: int) -> None:
+            while steps > 0:
+                some = min(steps, order.shape[1])
+                held[0] = step.run_steps(recipe, held[0], *on_device, order, 0, some)
+                steps -= some
+            jax.block_until_ready(held[0])
+
+        return work, batch_size * seeds
+
+    def inference(number: int):
+        from lenet_jax.models.lenet import LeNet5
+
+        model = LeNet5()
+        params = model.init(jax.random.key(0), np.zeros((1, 32, 32), np.float32))["params"]
+        predict = predictor(model, params)
+
+        def work(steps: int) -> None:
+            for _ in range(steps):
+                predict(images[:number])
+
+        return work, number
+
+    def job(name: str):
+        kind, number = name.split()
+        if kind == "infer":
+            return inference(int(number))
+        return training(1, int(number)) if kind == "replicas" else training(int(number), 1)
+
+    return job
+
+
+def theirs(cores: int, mode: str) -> Callable[[str], tuple[Callable[[int], Any], int] | None]:
+    """The same of PyTorch in a mode, or of ONNX Runtime, which does not train."""
+    import tempfile
+
+    import torch
+
+    from benchmarks import pytorch
+
+    torch.set_num_threads(cores)
+    images, labels = (torch.tensor(a) for a in data())
+    labels = labels.long()
+
+    def training(batch_size: int):
+        model = pytorch.LeNet5()
+        step_sizes = [torch.full_like(p, STEP) for p in model.parameters()]
+        update: Any = pytorch.updater(model, step_sizes, mode, J)  # type: ignore[arg-type]
+        whole = MANY // batch_size * batch_size
+        batches = list(
+            zip(images[:whole].split(batch_size), labels[:whole].split(batch_size), strict=True)
+        )
+
+        def work(steps: int) -> None:
+            for n in range(steps):
+                update(*batches[n % len(batches)])
+
+        return work, batch_size
+
+    def inference(number: int):
+        model = pytorch.LeNet5()
+        if mode == "onnx":
+            with tempfile.TemporaryDirectory() as folder:
+                session = pytorch.onnx_session(model, Path(folder) / "lenet5.onnx", cores)
+            given = {"images": images[:number].numpy()}
+            return lambda steps: [session.run(None, given) for _ in range(steps)], number
+        predict = pytorch.predictor(model, mode)  # type: ignore[arg-type]
+        return lambda steps: [predict(images[:number]) for _ in range(steps)], number
+
+    def job(name: str):
+        kind, number = name.split()
+        if kind == "infer":
+            return inference(int(number))
+        return None if mode == "onnx" else training(int(number))
+
+    return job
+
+
+def matrix_product() -> float:
+    """FLOP/s of a 2048 x 2048 float32 product with numpy's BLAS, the best of five."""
+    a = np.random.default_rng(0).random((2048, 2048), np.float32)
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        a @ a
+        took.append(time.perf_counter() - began)
+    return 2 * 2048**3 / min(took)
+
+
+def serve(side: str, cores: int, pipe) -> None:
+    """A side's process: for each job asked for, images/s over SECONDS, or None."""
+    make = {
+        "ours": lambda: ours(cores),
+        "PyTorch eager": lambda: theirs(cores, "eager"),
+        "PyTorch compile": lambda: theirs(cores, "compile"),
+        "ONNX Runtime": lambda: theirs(cores, "onnx"),
+    }[side]()
+    ready: dict[str, Any] = {}
+    while name := pipe.recv():
+        if name not in ready:
+            ready[name] = made = make(name)
+            if made is not None:
+                made[0](1)  # compiles
+        if ready[name] is None:
+            pipe.send(None)
+            continue
+        work, images = ready[name]
+        steps, took = 1, 0.0
+        while took < SECONDS:
+            steps = max(2 * steps, int(1.2 * steps * SECONDS / took)) if took else steps
+            began = time.perf_counter()
+            work(steps)
+            took = time.perf_counter() - began
+        pipe.send(steps * images / took)
+
+
+def flops_per_image() -> float:
+    """Multiplications and additions of one update's weighted sums, for one image.
+
+    Counted on the live network: forward, for the weights, and for the states of all but C1.
+    """
+    from lenet_jax.analysis import counting
+    from lenet_jax.models.lenet import LeNet5
+
+    connections = {layer.name: layer.connections for layer in counting.count(LeNet5())}
+    return 2 * (3 * sum(connections.values()) - connections["c1"])
+
+
+def measure(rounds: int) -> dict[str, Any]:
+    cores = len(os.sched_getaffinity(0))
+    context = multiprocessing.get_context("spawn")
+    sides = {}
+    for side in ("ours", *PEERS):
+        here, there = context.Pipe()
+        context.Process(target=serve, args=(side, cores, there), daemon=True).start()
+        sides[side] = here
+    found: dict[tuple[str, str], list[float]] = {}
+    products = [matrix_product()]
+    for number in range(rounds):
+        for job, (_, own, peer, _) in JOBS.items():
+            for side, pipe in sides.items():
+                pipe.send(own if side == "ours" else peer)
+                if (rate := pipe.recv()) is not None:
+                    found.setdefault((job, side), []).append(rate)
+            print(f"round {number + 1}/{rounds}: {job}", file=sys.stderr, flush=True)
+        products.append(matrix_product())
+    for pipe in sides.values():
+        pipe.send("")
+    rows = []
+    for job, (unit, setting, _, target) in JOBS.items():
+        for peer in PEERS:
+            if (job, peer) not in found:
+                continue
+            own, other = found[job, "ours"], found[job, peer]
+            rows.append(
+                {
+                    "job": job,
+                    "setting": setting,
+                    "ours": statistics.median(own),
+                    "peer": statistics.median(other),
+                    "peer_name": peer,
+                    "unit": unit,
+                    "ratio": statistics.median(a / b for a, b in zip(own, other, strict=True)),
+                    "target": target,
+                    "rounds": rounds,
+                    "spread": {"ours": [min(own), max(own)], "peer": [min(other), max(other)]},
+                }
+            )
+    product = statistics.median(products)
+    flops = flops_per_image()
+    return {
+        "rows": rows,
+        "matrix_product_flops": product,
+        "flops_per_image_trained": flops,
+        "share_of_limit": {
+            job: statistics.median(found[job, "ours"]) * flops / product
+            for job in JOBS
+            if job.startswith("training") or job.startswith("ten")
+        },
+        "hardware": {"processor": processor(), "cores": cores},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("jax", "torch", "onnxruntime")},
+        },
+    }
+
+
+def processor() -> str:
+    try:
+        return re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[0]
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()
+
+
+def table(found: dict[str, Any]) -> str:
+    """The measured rows as Markdown."""
+
+    def shown(rate: float, spread: list[float], job: str) -> str:
+        if job == "inference, one image":
+            return f"{1e6 / rate:,.0f} us ({1e6 / spread[1]:,.0f} to {1e6 / spread[0]:,.0f})"
+        return f"{rate:,.0f} ({spread[0]:,.0f} to {spread[1]:,.0f})"
+
+    lines = ["| job | unit | ours | peer | | ratio | target |", "|---|---|---|---|---|---|---|"]
+    for row in found["rows"]:
+        own = shown(row["ours"], row["spread"]["ours"], row["job"])
+        peer = shown(row["peer"], row["spread"]["peer"], row["job"])
+        unit = "time" if row["job"] == "inference, one image" else row["unit"]
+        lines.append(
+            f"| {row['job']} | {unit} | {own} | {peer} | {row['peer_name']} "
+            f"| {row['ratio']:.1f} | {row['target']:.2g} |"
+        )
+    hardware, versions = found["hardware"], found["versions"]
+    lines += [
+        "",
+        f"Medians of {found['rows'][0]['rounds']} rounds, lowest to highest in brackets; "
+        f"{hardware['processor']}, {hardware['cores']} cores; "
+        + ", ".join(f"{name} {number}" for name, number in versions.items())
+        + f". A 2048 x 2048 float32 product reached {found['matrix_product_flops'] / 1e9:,.0f} "
+        f"GFLOP/s in the same run; an image trained takes "
+        f"{found['flops_per_image_trained'] / 1e6:.2f} MFLOP, so of that limit we reach "
+        + ", ".join(f"{100 * s:.0f} % ({job})" for job, s in found["share_of_limit"].items())
+        + ".",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    found = measure(ROUNDS)
+    results = ROOT / "results"
+    results.mkdir(exist_ok=True)
+    (results / "speed.json").write_text(json.dumps(found, indent=2) + "\n")
+    publish(found)
+
+
+def publish(found: dict[str, Any]) -> None:
+    """Prints the table and puts it in its place in benchmarks/README.md."""
+    text = table(found)
+    page = ROOT / "benchmarks" / "README.md"
+    marks = "<!-- speed -->", "<!-- /speed -->"
+    before, _, rest = page.read_text().partition(marks[0])
+    page.write_text(f"{before}{marks[0]}\n{text}\n{marks[1]}{rest.partition(marks[1])[2]}")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
