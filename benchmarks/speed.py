@@ -62,10 +62,11 @@ def ours(cores: int) -> Callable[[str], tuple[Callable[[int], Any], int]]:
             name="speed", loss=config.MAP(J), batch_size=batch_size, seeds=(seeds,)
         )
         mesh = step.mesh(loop.choose_devices(experiment, print), seeds)
-        recipe = step.recipe(experiment, MANY, mesh)
+        patterns = MANY // batch_size * batch_size  # no batch that is not full
+        recipe = step.recipe(experiment, patterns, mesh)
         state = step.initial_state(recipe, np.arange(seeds, dtype=np.uint32))
         state = step.begin_pass(recipe, state, 1, images, labels)
-        order = step.order_of_pass(state.key, 1, MANY, batch_size, "fixed")
+        order = step.order_of_pass(state.key, 1, patterns, batch_size, "fixed")
         on_device = step.replicated(mesh, (images, labels))
         held = [state]
 

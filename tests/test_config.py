@@ -38,10 +38,12 @@ def test_configuration_has_the_fields_of_the_network():
 
 def test_the_papers_schedule():
     experiment = config.load(str(ROOT / "experiments" / "classic.py"))
-    rates = experiment.optimizer.learning_rates
+    sdlm = experiment.optimizer
+    assert isinstance(sdlm, config.SDLM)
+    rates = sdlm.learning_rates
     per_pass = [rates[min(n, len(rates) - 1)] for n in range(20)]
     assert per_pass == [5e-4] * 2 + [2e-4] * 3 + [1e-4] * 3 + [5e-5] * 4 + [1e-5] * 8
-    assert (experiment.optimizer.mu, experiment.optimizer.samples) == (0.02, 500)
+    assert (sdlm.mu, sdlm.samples) == (0.02, 500)
     assert (experiment.passes, experiment.batch_size, experiment.order) == (20, 1, "fixed")
 
 

@@ -34,7 +34,7 @@ def first(tree):
 def plain_loop(recipe, state, images, labels, order):
     """The same pass without jit, shard_map or a mask: a Python loop of single updates."""
     state, order = first((state, order))
-    optimizer = optimizers.sdlm(recipe.sdlm, len(order))
+    optimizer = optimizers.of(recipe.sdlm, 20, len(order))
     params, opt_state = state.params, optimizer.init(state.params)
     total, missed = 0.0, 0
     for row in np.asarray(order):
@@ -139,6 +139,25 @@ def test_every_image_is_counted_once(digits, devices):
     right = step.count_right(recipe, state.params, *step.blocks(images, labels, recipe.mesh))
     scores, _ = apply(recipe.model, first(state.params), normalize(jnp.asarray(images)))
     assert int(right[0]) == (np.asarray(scores).argmax(1) == labels).sum()
+
+
+def test_adams_rate_and_its_first_steps_of_size_rate(digits):
+    """After k equal signs Adam's bias-corrected step is the rate: here k = 1, at the peak."""
+    adam = config.Adam(learning_rate=0.01, warmup=0.25)
+    rate = optimizers.schedule(adam, passes=2, steps_per_pass=4)
+    half = (1 + np.cos(np.pi * 3 / 6)) / 2
+    np.testing.assert_allclose(
+        [rate(n) for n in (0, 1, 2, 5, 8)], [0, 0.005, 0.01, 0.01 * half, 0], atol=1e-8
+    )
+    adam = config.Adam(learning_rate=0.01, warmup=0.0)
+    recipe, state, images, labels, order = start(
+        digits, 1, batch_size=8, patterns=8, optimizer=adam
+    )
+    assert recipe.sdlm is None and not any(map(np.any, jax.tree.leaves(state.curvature)))
+    before = jax.tree.map(np.array, state.params)
+    after = step.run_steps(recipe, state, images, labels, order, 0, 1)
+    moved = np.abs(np.asarray(after.params["f6"]["kernel"]) - before["f6"]["kernel"])
+    np.testing.assert_allclose(moved, 0.01, rtol=1e-3)
 
 
 def test_first_loss_that_is_not_finite_is_named(digits):

@@ -90,6 +90,21 @@ class SDLM:
 
 
 @dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma and Ba 2015); its rate rises in a line, then falls to zero along a cosine."""
+
+    learning_rate: float = 2e-3
+    """the highest"""
+    warmup: float = 0.2
+    """share of the run in which the rate rises"""
+
+    def __post_init__(self) -> None:
+        rate, warmup = self.learning_rate, self.warmup
+        _require(rate > 0, "optimizer.learning-rate", rate, "a positive number", "0.002")
+        _require(0 <= warmup < 1, "optimizer.warmup", warmup, "0 or more, less than 1", "0.2")
+
+
+@dataclass(frozen=True)
 class Data:
     """Which images, and where they may come from (`data.dataset.load`)."""
 
@@ -131,7 +146,7 @@ class Experiment:
     name: Annotated[str, tyro.conf.Suppress]
     model: LeNet5 = field(default_factory=LeNet5)
     loss: ML | MAP | CrossEntropy = field(default_factory=ML)
-    optimizer: SDLM = field(default_factory=SDLM)
+    optimizer: SDLM | Adam = field(default_factory=SDLM)
     data: Data = field(default_factory=Data)
     paper: Annotated[Paper | None, tyro.conf.Suppress] = None
     passes: int = 20

@@ -16,7 +16,7 @@ import numpy as np
 import lenet_jax
 from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.errors import UserError
-from lenet_jax.training import config, step
+from lenet_jax.training import config, optimizers, step
 from lenet_jax.training.checkpoint import Checkpoints
 from lenet_jax.training.folder import RunFolder, write_whole
 from lenet_jax.training.metrics import Metrics
@@ -159,26 +159,14 @@ def row_of_pass(
     Numbers that differ between seeds are lists when there are several.
     """
 
-    def each(values: Any) -> Any:
-        values = np.asarray(values).tolist()
-        return values if len(values) > 1 else values[0]
-
     def misses(images: Images) -> Any:
         blocks = step.blocks(images.images, images.labels, recipe.mesh)
         return each(len(images) - np.asarray(step.count_right(recipe, state.params, *blocks)))
 
-    sdlm = experiment.optimizer
-    rate = sdlm.learning_rates[min(number, len(sdlm.learning_rates)) - 1]
-    leaves = jax.tree.leaves(state.curvature)
-    h = np.concatenate([np.reshape(leaf, (len(leaf), -1)) for leaf in leaves], axis=1)
-    h = h.astype(np.float64)
-    lowest = np.where(h > 0, h, np.inf).min(axis=1)  # 0 has no connections
     row = {
         "pass": number,
         "step": int(state.step[0]),
-        "learning_rate": rate,
-        "smallest_step_size": each(rate / (sdlm.mu + h.max(axis=1))),
-        "largest_step_size": each(rate / (sdlm.mu + lowest)),
+        **step_sizes(experiment, state, number),
         "loss": each(np.asarray(state.loss, np.float64) / len(dataset.train)),
         "train_misses_on_the_fly": each(state.misses),
     }
@@ -188,6 +176,33 @@ def row_of_pass(
     if number == experiment.passes:
         row["train_misses"] = misses(dataset.train)
     return row
+
+
+def step_sizes(
+    experiment: config.Experiment, state: step.TrainState, number: int
+) -> dict[str, Any]:
+    """The learning rate of a pass, and for SDLM the smallest and largest of its eta/(mu + h)."""
+    optimizer = experiment.optimizer
+    if isinstance(optimizer, config.Adam):
+        steps = int(state.step[0]) // number
+        schedule = optimizers.schedule(optimizer, experiment.passes, steps)
+        return {"learning_rate": float(schedule(number * steps - 1))}
+    rate = optimizer.learning_rates[min(number, len(optimizer.learning_rates)) - 1]
+    leaves = jax.tree.leaves(state.curvature)
+    h = np.concatenate([np.reshape(leaf, (len(leaf), -1)) for leaf in leaves], axis=1)
+    h = h.astype(np.float64)
+    lowest = np.where(h > 0, h, np.inf).min(axis=1)  # 0 has no connections
+    return {
+        "learning_rate": rate,
+        "smallest_step_size": each(rate / (optimizer.mu + h.max(axis=1))),
+        "largest_step_size": each(rate / (optimizer.mu + lowest)),
+    }
+
+
+def each(values: Any) -> Any:
+    """A number for each seed in JSON's types: a list, or the number if there is one."""
+    values = np.asarray(values).tolist()
+    return values if len(values) > 1 else values[0]
 
 
 def result(

@@ -1,4 +1,7 @@
-"""Stochastic diagonal Levenberg-Marquardt as an optax transformation (appendix C)."""
+"""The optimizers: stochastic diagonal Levenberg-Marquardt (appendix C), and Adam from optax."""
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,19 +39,32 @@ def scale_by_sdlm(mu: float) -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)  # type: ignore[arg-type]
 
 
-def learning_rate(rates: tuple[float, ...], steps_per_pass: int) -> optax.Schedule:
-    """eta after so many updates: one rate for each pass, the last one for all that follow."""
+def schedule(
+    optimizer: config.SDLM | config.Adam, passes: int, steps_per_pass: int
+) -> Callable[[Any], jax.Array]:
+    """The global learning rate after so many updates.
 
-    def schedule(count) -> jax.Array:
-        rate = jnp.asarray(rates)[jnp.minimum(count // steps_per_pass, len(rates) - 1)]
-        return lax.optimization_barrier(rate)  # or XLA looks it up again for every weight
+    For SDLM eta, one for each pass, the last one for all that follow.
+    """
+    steps = passes * steps_per_pass
 
-    return schedule
+    def rate(count) -> Any:
+        if isinstance(optimizer, config.Adam):
+            rising = int(optimizer.warmup * steps)
+            peak = optimizer.learning_rate
+            return optax.schedules.warmup_cosine_decay_schedule(0.0, peak, rising, steps)(count)
+        rates = optimizer.learning_rates
+        return jnp.asarray(rates)[jnp.minimum(count // steps_per_pass, len(rates) - 1)]
+
+    # The barrier, or XLA works it out again for every weight.
+    return lambda count: lax.optimization_barrier(jnp.asarray(rate(count)))
 
 
-def sdlm(optimizer: config.SDLM, steps_per_pass: int) -> optax.GradientTransformationExtraArgs:
-    """w <- w - eta/(mu + h) dE/dw, eta by the pass (eq. 18 and 21)."""
-    return optax.chain(
-        scale_by_sdlm(optimizer.mu),
-        optax.scale_by_learning_rate(learning_rate(optimizer.learning_rates, steps_per_pass)),
-    )
+def of(
+    optimizer: config.SDLM | config.Adam, passes: int, steps_per_pass: int
+) -> optax.GradientTransformationExtraArgs:
+    """The optimizer of an experiment. SDLM is w <- w - eta/(mu + h) dE/dw (eq. 18 and 21)."""
+    rate = schedule(optimizer, passes, steps_per_pass)
+    if isinstance(optimizer, config.Adam):
+        return optax.with_extra_args_support(optax.adam(rate))  # takes no curvature
+    return optax.chain(scale_by_sdlm(optimizer.mu), optax.scale_by_learning_rate(rate))

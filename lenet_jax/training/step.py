@@ -38,7 +38,7 @@ class Recipe:
 
     model: nn.Module
     loss: config.ML | config.MAP | config.CrossEntropy
-    sdlm: config.SDLM
+    sdlm: config.SDLM | None  # None: no curvature is measured
     optimizer: optax.GradientTransformationExtraArgs
     mesh: Mesh
 
@@ -65,8 +65,8 @@ def recipe(experiment: config.Experiment, patterns: int, on: Mesh) -> Recipe:
     return Recipe(
         experiment.model.module(),
         experiment.loss,
-        experiment.optimizer,
-        optimizers.sdlm(experiment.optimizer, steps_per_pass),
+        experiment.optimizer if isinstance(experiment.optimizer, config.SDLM) else None,
+        optimizers.of(experiment.optimizer, experiment.passes, steps_per_pass),
         on,
     )
 
@@ -268,6 +268,9 @@ def begin_pass(
 
     def one(state: TrainState, shared) -> TrainState:
         number, images, labels = shared
+        state = state._replace(loss=jnp.zeros_like(state.loss), misses=jnp.zeros_like(state.misses))
+        if recipe.sdlm is None:
+            return state
         draw = jax.random.fold_in(jax.random.fold_in(state.key, 1), number)
         samples = jax.random.permutation(draw, len(images))[: recipe.sdlm.samples]
         h = curvature.diagonal(
@@ -277,9 +280,7 @@ def begin_pass(
         )
         if recipe.sdlm.never_below_previous:
             h = jax.tree.map(jnp.maximum, h, state.curvature)
-        return state._replace(
-            curvature=h, loss=jnp.zeros_like(state.loss), misses=jnp.zeros_like(state.misses)
-        )
+        return state._replace(curvature=h)
 
     return for_each_seed(recipe, one, state, (number, images, labels))
 
