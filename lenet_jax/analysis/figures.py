@@ -43,7 +43,8 @@ def curve(rows: list[dict[str, Any]], record: dict[str, Any], path: Path) -> Non
             continue
         errors = np.array([np.ravel(100 * np.array(row[misses]) / record[size]) for row in rows])
         last, total = np.mean(rows[-1][misses]), record[size]
-        label = f"{name}: {last:.10g} of {total:,} missed in the last pass"
+        shown = f"{last:.1f}".removesuffix(".0")
+        label = f"{name}: {shown} of {total:,} missed in the last pass"
         if errors.shape[1] > 1:
             label += " on average"
             axes.fill_between(passes, errors.min(1), errors.max(1), color=colour, alpha=0.15)
