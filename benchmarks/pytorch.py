@@ -67,22 +67,14 @@ class LeNet5(nn.Module):
         return 1.7159 * torch.tanh(sums * (2 / 3))
 
 
-def tensors(tree: Any) -> list[Tensor]:
-    """The arrays of a tree like our parameters', in the order and shapes of LeNet5.parameters()."""
-    found = []
-    for name, parameter in LeNet5().named_parameters():
-        layer, kind = name.split(".")
-        array = np.asarray(tree[layer][kind.replace("weight", "kernel")])
-        found.append(torch.tensor(array).reshape(parameter.shape))
-    return found
-
-
 @torch.no_grad()
 def from_params(params: Any) -> LeNet5:
-    """The network with the weights of our flax LeNet5, so that both sides start alike."""
+    """The network with the weights of our flax LeNet5."""
     model = LeNet5()
-    for parameter, values in zip(model.parameters(), tensors(params), strict=True):
-        parameter.copy_(values)
+    for name, parameter in model.named_parameters():
+        layer, kind = name.split(".")
+        array = np.asarray(params[layer][kind.replace("weight", "kernel")])
+        parameter.copy_(torch.tensor(array).reshape(parameter.shape))
     return model
 
 
@@ -94,15 +86,14 @@ def maximum_a_posteriori(scores: Tensor, labels: Tensor, j: float) -> Tensor:
 def updater(
     model: LeNet5,
     step_sizes: list[Tensor],
-    mode: Literal["eager", "compile", "cudagraphs"],
+    mode: Literal["eager", "compile"],
     j: float = 5.0,
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """The function (images, labels) -> loss that updates the model: w <- w - step_size dE/dw.
 
     images uint8 [n, 28, 28] and labels int64 [n] are on the model's device, and so are the
-    `step_sizes`, eta/(mu + h), in the order of `tensors`. The loss is the one before the update.
-    Unless the mode is "eager" the first call compiles, for batches of its size alone. With
-    "cudagraphs" the next call overwrites the loss.
+    `step_sizes`, eta/(mu + h), in the order of `model.parameters()`. The loss is the one before
+    the update. With "compile" the first call compiles, for batches of its size alone.
     """
     parameters = dict(model.named_parameters())
     weights = [parameter.detach() for parameter in parameters.values()]  # the same memory
@@ -129,45 +120,8 @@ def updater(
 
     if mode == "eager":
         return eager
-    # All of it one graph: twice as fast as the loss compiled and the rest eager.
-    compiled = torch.compile(update, fullgraph=True, dynamic=False)
-    return captured(compiled, weights) if mode == "cudagraphs" else compiled
-
-
-def captured(
-    update: Callable[[Tensor, Tensor], Tensor], weights: list[Tensor]
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """`update` as one CUDA graph, recorded at the first call.
-
-    By hand, because torch.compile makes no CUDA graph of what writes to its inputs.
-    """
-    graph = torch.cuda.CUDAGraph()
-    held: list[Tensor] = []  # images, labels and loss, at the addresses that the graph knows
-
-    def record(images: Tensor, labels: Tensor) -> None:
-        before = [weight.clone() for weight in weights]
-        inputs = images.clone(), labels.clone()
-        beside = torch.cuda.Stream()
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
-            for _ in range(3):  # compiles, and lets the libraries take their memory
-                update(*inputs)
-        torch.cuda.current_stream().wait_stream(beside)
-        with torch.cuda.graph(graph):
-            loss = update(*inputs)
-        for weight, values in zip(weights, before, strict=True):
-            weight.copy_(values)
-        held.extend([*inputs, loss])
-
-    def replay(images: Tensor, labels: Tensor) -> Tensor:
-        if not held:
-            record(images, labels)
-        held[0].copy_(images)
-        held[1].copy_(labels)
-        graph.replay()
-        return held[2]
-
-    return replay
+    # All of it one graph: faster than the loss compiled and the rest eager.
+    return torch.compile(update, fullgraph=True, dynamic=False)
 
 
 def predictor(model: LeNet5, mode: Literal["eager", "compile"]) -> Callable[[Tensor], Tensor]:

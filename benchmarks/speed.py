@@ -197,7 +197,25 @@ def flops_per_image() -> float:
     return 2 * (3 * sum(connections.values()) - connections["c1"])
 
 
+def check_rival() -> None:
+    """Raises AssertionError unless the rival, with our weights, gives our scores."""
+    import jax
+    import torch
+
+    from benchmarks import pytorch
+    from lenet_jax.models.lenet import LeNet5
+    from lenet_jax.predict import predictor
+
+    images = data()[0][:8]
+    model = LeNet5()
+    params = model.init(jax.random.key(0), np.zeros((1, 32, 32), np.float32))["params"]
+    own = predictor(model, params)(images)
+    other = pytorch.predictor(pytorch.from_params(params), "eager")(torch.tensor(images))
+    np.testing.assert_allclose(other.numpy(), own, rtol=1e-5)
+
+
 def measure(rounds: int) -> dict[str, Any]:
+    check_rival()
     cores = len(os.sched_getaffinity(0))
     context = multiprocessing.get_context("spawn")
     sides = {}
