@@ -9,6 +9,7 @@ second backward pass in the place of these two (and of `RBF.distances`), so a la
 way has its curvature for nothing.
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
@@ -97,11 +98,11 @@ class Convolution(nn.Module):
         draw = uniform(self.initialization, fan_in)
         kernel = self.param("kernel", lambda key, shape: draw(key, shape) * mask, mask.shape)
         bias = self.param("bias", bias_init(self.initialization, fan_in[:, 0]), (self.maps,))
-        sums = self.weigh(kernel, states)
-        return (flat(sums) + bias.reshape((1,) * (sums.ndim - 4) + (-1, 1))).reshape(sums.shape)
+        return add_bias(self.weigh(kernel, states), bias)
 
     def weigh(self, kernel: jax.Array, states: jax.Array) -> jax.Array:
-        kernel = kernel * self.mask(states.shape[0])
+        if self.table is not None:
+            kernel = kernel * self.mask(states.shape[0])
         return (correlate_folded if self.folded else correlate)(kernel, states, self.size)
 
 
@@ -197,8 +198,7 @@ def correlate(kernel: jax.Array, states: jax.Array, size: int) -> jax.Array:
             f"{inputs} maps of {height}x{width}"
         )
     if jax.default_backend() == "cpu":
-        sums: Any = _slide(kernel, states[None], size)
-        return sums[0]
+        return _slide(kernel, states, size)
     return lax.conv_general_dilated(
         states,
         kernel.reshape(-1, inputs, size, size),
@@ -223,44 +223,47 @@ def correlate_folded(kernel: jax.Array, states: jax.Array, size: int) -> jax.Arr
     if jax.default_backend() != "cpu" or not outweighed or min(rows, columns) < 2:
         return fold(correlate(kernel, states, size))
     maps, n = len(kernel), size // 2 + 1
-    windows = kernel.reshape(-1, size**2)
-    wide = jnp.concatenate([(windows @ at).reshape(maps, -1) for at in _places(size)])
+    wide = (kernel.reshape(-1, size**2) @ _places(size)).reshape(maps, inputs, 4, -1)
+    wide = wide.transpose(2, 0, 1, 3).reshape(4 * maps, -1)
     last = size - 1
-    folded = fold(states[:, : rows // 2 * 2 + last, : columns // 2 * 2 + last])
-    sums: Any = _slide(wide, folded, n)
+    even = states[:, : rows // 2 * 2 + last, : columns // 2 * 2 + last]
+    sums: Any = _slide(wide, even, n, 2)
     return sums.reshape(4, maps, rows // 2, columns // 2, images)
 
 
 def _places(size: int) -> np.ndarray:
     """Where a window's weights go in a window of n x n folded blocks, for its four positions.
 
-    float32 [4, size size, 4 n n], 0 or 1, n = size // 2 + 1.
+    float32 [size size, 4 4 n n], 0 or 1, n = size // 2 + 1.
     """
     n = size // 2 + 1
     places = np.zeros((2, 2, size, size, 2, 2, n, n), np.float32)
     for down, right, i, j in np.ndindex(2, 2, size, size):
         row, column = i + down, j + right
         places[down, right, i, j, row % 2, column % 2, row // 2, column // 2] = 1
-    return places.reshape(4, size**2, -1)
+    return places.reshape(4, size**2, -1).swapaxes(0, 1).reshape(size**2, -1)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _slide(kernel: jax.Array, states: jax.Array, size: int) -> Any:
-    """Patches x matrix: kernel [maps, inputs parts size size] and states [parts, inputs, height,
-    width, images] give [1, maps, height - size + 1, width - size + 1, images]."""
-    return _slide_forward(kernel, states, size)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _slide(kernel: jax.Array, states: jax.Array, size: int, side: int = 1) -> Any:
+    """Patches x matrix: kernel [maps, inputs side side size size] and states [inputs, height,
+    width, images] give [maps, rows, columns, images].
+
+    The window moves over blocks of side x side pixels, `side` 2 for folded blocks.
+    """
+    return _slide_forward(kernel, states, size, side)[0]
 
 
-def _slide_forward(kernel: jax.Array, states: jax.Array, size: int):
-    rows, columns = states.shape[2] - size + 1, states.shape[3] - size + 1
-    patches = _patches(states, size)
-    sums = (kernel @ patches).reshape(1, -1, rows, columns, states.shape[-1])
-    return sums, (kernel, patches, len(states))
+def _slide_forward(kernel: jax.Array, states: jax.Array, size: int, side: int):
+    rows, columns = states.shape[1] // side - size + 1, states.shape[2] // side - size + 1
+    patches = _patches(states, size, side)
+    sums = (kernel @ patches).reshape(-1, rows, columns, states.shape[-1])
+    return sums, (kernel, patches)
 
 
-def _slide_backward(size: int, saved, gradient: jax.Array):
-    kernel, patches, parts = saved
-    _, maps, rows, columns, images = gradient.shape
+def _slide_backward(size: int, side: int, saved, gradient: jax.Array):
+    kernel, patches = saved
+    maps, rows, columns, images = gradient.shape
     gradient = gradient.reshape(maps, -1)
     if gradient.shape[1] == 1:  # an outer product melts into the update of the weights
         for_kernel = gradient * patches.T
@@ -268,39 +271,60 @@ def _slide_backward(size: int, saved, gradient: jax.Array):
     else:
         for_kernel = lax.dot_general(patches, gradient, (((1,), (1,)), ((), ()))).T
         for_patches = lax.dot_general(kernel, gradient, (((0,), (0,)), ((), ())))
-    shape = (-1, parts, size, size, rows, columns, images)
+    shape = (-1, side, side, size, size, rows, columns, images)
     return for_kernel, _overlap(for_patches.reshape(shape))
 
 
 _slide.defvjp(_slide_forward, _slide_backward)
 
 
-def _patches(states: jax.Array, size: int) -> jax.Array:
-    """[parts, inputs, H, W, images] -> [inputs parts size size, windows images]."""
-    parts, inputs, height, width, images = states.shape
-    rows, columns = height - size + 1, width - size + 1
-    states = states.swapaxes(0, 1)
-    if rows == columns == 1:
+def _patches(states: jax.Array, size: int, side: int) -> jax.Array:
+    """[inputs, height, width, images] -> [inputs side side size size, windows images]."""
+    inputs, height, width, images = states.shape
+    if size == height and side == 1:
         return states.reshape(-1, images)
+    rows, columns = height // side - size + 1, width // side - size + 1
+    folded = fold(states) if side == 2 else states[None]
     shifted = [
-        states[:, :, i : i + rows, j : j + columns] for i in range(size) for j in range(size)
+        folded[:, :, i : i + rows, j : j + columns] for i in range(size) for j in range(size)
     ]
-    return jnp.stack(shifted, axis=2).reshape(-1, rows * columns * images)
+    return jnp.stack([s.swapaxes(0, 1) for s in shifted], 2).reshape(-1, rows * columns * images)
 
 
 def _overlap(patches: jax.Array) -> jax.Array:
     """The transpose of `_patches`: each pixel collects from every window that saw it."""
-    inputs, parts, size, _, rows, columns, images = patches.shape
-    if rows == columns == 1:
-        return patches.reshape(inputs, parts, size, size, images).swapaxes(0, 1)
+    inputs, side, _, size, _, rows, columns, images = patches.shape
+    if rows == columns == side == 1:
+        return patches.reshape(inputs, size, size, images)
     last = size - 1
     wide: Any = sum(
-        jnp.pad(patches[:, :, :, j], ((0, 0),) * 4 + ((j, last - j), (0, 0))) for j in range(size)
+        jnp.pad(patches[:, :, :, :, j], ((0, 0),) * 5 + ((j, last - j), (0, 0)))
+        for j in range(size)
     )
-    states = jnp.zeros((inputs, parts, rows + last, columns + last, images), patches.dtype)
+    # Pixels go to their places here and not in the end: the many readers of the result would each
+    # look them up again.
+    wide = wide.transpose(0, 3, 4, 1, 5, 2, 6)  # inputs, i, rows, down, columns, right, images
+    shape = (inputs, rows + last, side, columns + last, side, images)
+    states = jnp.zeros(shape, patches.dtype)
     for i in range(size):  # in place: as a sum it would be computed again by each of its readers
-        states = states.at[:, :, i : i + rows].add(wide[:, :, i])
-    return states.swapaxes(0, 1)
+        states = states.at[:, i : i + rows].add(wide[:, i])
+    return states.reshape(inputs, side * (rows + last), side * (columns + last), images)
+
+
+@jax.custom_vjp
+def add_bias(sums: jax.Array, bias: jax.Array) -> jax.Array:
+    """One bias for each map: sums [..., maps, height, width, images], bias [maps]."""
+    return (flat(sums) + bias.reshape((1,) * (sums.ndim - 4) + (-1, 1))).reshape(sums.shape)
+
+
+def _add_bias_backward(_, gradient: jax.Array):
+    # Of the same rows as `_slide_backward` takes, or XLA works out the gradient for each anew.
+    maps = gradient.shape[-4]
+    rows = flat(gradient).reshape(-1, math.prod(gradient.shape[-3:]))
+    return gradient, (rows @ jnp.ones((rows.shape[1], 1), rows.dtype)).reshape(-1, maps).sum(0)
+
+
+add_bias.defvjp(lambda sums, bias: (add_bias(sums, bias), None), _add_bias_backward)
 
 
 @jax.custom_vjp
