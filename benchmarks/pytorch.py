@@ -9,10 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, _foreach_addcmul_, nn  # type: ignore[reportPrivateImportUsage]
 
-from lenet_jax.data.normalize import BACKGROUND, FOREGROUND
 from lenet_jax.models.codes import codes
-from lenet_jax.models.layers import LUSH_V
-from lenet_jax.models.lenet import TABLE_I
+
+# Restated here, so that the rival's process imports no jax; `speed.check_rival` compares.
+BACKGROUND, FOREGROUND = -0.1, 1.175
+LUSH_V = 1.1
+TABLE_I = [
+    *({(m + k) % 6 for k in range(3)} for m in range(6)),
+    *({(m + k) % 6 for k in range(4)} for m in range(6)),
+    *({m, m + 1, m + 3, (m + 4) % 6} for m in range(3)),
+    set(range(6)),
+]
 
 
 class Subsampling(nn.Module):
@@ -32,13 +39,13 @@ class LeNet5(nn.Module):
     """The network of `lenet_jax.models.lenet` with its defaults, and PyTorch's own first weights.
 
     Takes uint8 images [n, 28, 28] and returns scores [n, 10], minus the squared distances from
-    the codes.
+    the codes; with `head` "linear" ten weighted sums.
     """
 
     mask: Tensor
     codes: Tensor
 
-    def __init__(self):
+    def __init__(self, head: Literal["rbf", "linear"] = "rbf"):
         super().__init__()
         self.c1 = nn.Conv2d(1, 6, 5)
         self.s2 = Subsampling(6)
@@ -50,7 +57,10 @@ class LeNet5(nn.Module):
         for row, reads in enumerate(TABLE_I):
             mask[row, list(reads)] = 1
         self.register_buffer("mask", mask)
-        self.register_buffer("codes", torch.tensor(codes()))
+        if head == "linear":
+            self.output = nn.Linear(84, 10)
+        else:
+            self.register_buffer("codes", torch.tensor(codes()))
 
     def forward(self, images: Tensor) -> Tensor:
         scale = (FOREGROUND - BACKGROUND) / 255
@@ -61,6 +71,8 @@ class LeNet5(nn.Module):
         x = self.squash(self.s4(x))
         x = self.squash(self.c5(x.flatten(1)))
         x = self.squash(self.f6(x))
+        if hasattr(self, "output"):
+            return self.output(x)
         return -(x[:, None] - self.codes).square().sum(2)
 
     def squash(self, sums: Tensor) -> Tensor:

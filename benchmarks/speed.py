@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import cold
+
 ROOT = Path(__file__).parents[1]
 ROUNDS = 5
 SECONDS = 1.0  # of measuring, for each side in each round
@@ -33,7 +35,7 @@ JOBS = {
     "training, batch 256": ("images/s", "train 256", "train 256", 1.5),
     "ten replicas, batch 1": ("replica-updates/s", "replicas 10", "train 1", 12.0),
     "inference, 10,000 images": ("images/s", f"infer {MANY}", f"infer {MANY}", 1.5),
-    "inference, one image": ("images/s", "infer 1", "infer 1", 1 / 1.5),
+    "inference, one image": ("us", "infer 1", "infer 1", 1 / 1.5),
 }
 PEERS = ("PyTorch eager", "PyTorch compile", "ONNX Runtime")
 
@@ -238,23 +240,13 @@ def measure(rounds: int) -> dict[str, Any]:
     rows = []
     for job, (unit, setting, _, target) in JOBS.items():
         for peer in PEERS:
-            if (job, peer) not in found:
-                continue
-            own, other = found[job, "ours"], found[job, peer]
-            rows.append(
-                {
-                    "job": job,
-                    "setting": setting,
-                    "ours": statistics.median(own),
-                    "peer": statistics.median(other),
-                    "peer_name": peer,
-                    "unit": unit,
-                    "ratio": statistics.median(a / b for a, b in zip(own, other, strict=True)),
-                    "target": target,
-                    "rounds": rounds,
-                    "spread": {"ours": [min(own), max(own)], "peer": [min(other), max(other)]},
-                }
-            )
+            if (job, peer) in found:
+                own, other = (
+                    [1e6 / rate if unit == "us" else rate for rate in found[job, side]]
+                    for side in ("ours", peer)
+                )
+                rows.append(row(job, setting, unit, own, other, peer, target))
+    rows += cold.rows(rounds)
     product = statistics.median(products)
     flops = flops_per_image()
     return {
@@ -274,6 +266,35 @@ def measure(rounds: int) -> dict[str, Any]:
     }
 
 
+def row(
+    job: str,
+    setting: Any,
+    unit: str,
+    own: list[float],
+    other: list[float] | None = None,
+    name: str | None = None,
+    target: float | None = None,
+) -> dict[str, Any]:
+    """A row of a result file: medians of the rounds. A ratio above 1 says that ours is faster."""
+    times = unit in ("s", "us")
+    ratios = [b / a if times else a / b for a, b in zip(own, other or [], strict=bool(other))]
+    return {
+        "job": job,
+        "setting": setting,
+        "ours": statistics.median(own),
+        "peer": statistics.median(other) if other else None,
+        "peer_name": name,
+        "unit": unit,
+        "ratio": statistics.median(ratios) if ratios else None,
+        "target": target,
+        "rounds": len(own),
+        "spread": {
+            "ours": [min(own), max(own)],
+            "peer": [min(other), max(other)] if other else None,
+        },
+    }
+
+
 def processor() -> str:
     try:
         return re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[0]
@@ -284,18 +305,17 @@ def processor() -> str:
 def table(found: dict[str, Any]) -> str:
     """The measured rows as Markdown."""
 
-    def shown(rate: float, spread: list[float], job: str) -> str:
-        if job == "inference, one image":
-            return f"{1e6 / rate:,.0f} us ({1e6 / spread[1]:,.0f} to {1e6 / spread[0]:,.0f})"
-        return f"{rate:,.0f} ({spread[0]:,.0f} to {spread[1]:,.0f})"
+    def shown(value: float, spread: list[float], unit: str) -> str:
+        digits = 1 if unit == "s" else 0
+        low, high = spread
+        return f"{value:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
     lines = ["| job | unit | ours | peer | | ratio | target |", "|---|---|---|---|---|---|---|"]
     for row in found["rows"]:
-        own = shown(row["ours"], row["spread"]["ours"], row["job"])
-        peer = shown(row["peer"], row["spread"]["peer"], row["job"])
-        unit = "time" if row["job"] == "inference, one image" else row["unit"]
+        own = shown(row["ours"], row["spread"]["ours"], row["unit"])
+        peer = shown(row["peer"], row["spread"]["peer"], row["unit"])
         lines.append(
-            f"| {row['job']} | {unit} | {own} | {peer} | {row['peer_name']} "
+            f"| {row['job']} | {row['unit']} | {own} | {peer} | {row['peer_name']} "
             f"| {row['ratio']:.1f} | {row['target']:.2g} |"
         )
     hardware, versions = found["hardware"], found["versions"]

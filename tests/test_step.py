@@ -160,6 +160,39 @@ def test_adams_rate_and_its_first_steps_of_size_rate(digits):
     np.testing.assert_allclose(moved, 0.01, rtol=1e-3)
 
 
+def test_muons_first_steps_are_orthogonal(digits):
+    """The first step of a kernel [r, c], r <= c, is rate sqrt(c/r) U f(S) V^T of its gradient.
+
+    f is the polynomial of the method, here in float64 on singular values of its own; it brings
+    them near 1. Biases take Adam's first step in Nesterov's way, b m2 + (1 - b) g of the unit
+    gradient with m2 = (1 - b)/(1 - b^2), b = 0.9.
+    """
+    muon = config.Muon(learning_rate=0.01, adam_learning_rate=0.02, warmup=0.0)
+    recipe, state, images, labels, order = start(
+        digits, 1, batch_size=8, patterns=8, optimizer=muon
+    )
+    before = first(state.params)
+
+    def total(params):
+        scores, _ = apply(recipe.model, params, normalize(jnp.asarray(images)))
+        return losses.per_example(recipe.loss)(scores, jnp.asarray(labels)).mean()
+
+    gradient = jax.device_get(jax.grad(total)(before))
+    before = jax.tree.map(np.array, before)
+    after = first(step.run_steps(recipe, state, images, labels, order, 0, 1).params)
+    for layer in ("c1", "c3", "c5", "f6"):
+        u, s, vt = np.linalg.svd(np.float64(gradient[layer]["kernel"]), full_matrices=False)
+        s = s / np.linalg.norm(s)
+        for _ in range(5):
+            s = 3.4445 * s - 4.775 * s**3 + 2.0315 * s**5
+        rows, columns = vt.shape
+        expected = -0.01 * np.sqrt(columns / rows) * (u * s) @ vt
+        moved = np.asarray(after[layer]["kernel"]) - before[layer]["kernel"]
+        np.testing.assert_allclose(moved, expected, atol=2e-3 * np.abs(expected).max())
+        moved = np.abs(np.asarray(after[layer]["bias"]) - before[layer]["bias"])
+        np.testing.assert_allclose(moved, 0.02 * (0.9 * 0.1 / (1 - 0.81) + 1), rtol=1e-3)
+
+
 def test_first_loss_that_is_not_finite_is_named(digits):
     recipe, state, images, labels, order = start(
         digits, 1, batch_size=1, optimizer=config.SDLM(learning_rates=(3e38,))

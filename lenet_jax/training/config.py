@@ -105,6 +105,26 @@ class Adam:
 
 
 @dataclass(frozen=True)
+class Muon:
+    """Muon (Jordan et al. 2024): kernels take steps along their gradients' running mean made
+    orthogonal, everything else Adam's. Both rates run as `Adam`'s does."""
+
+    learning_rate: float = 5e-3
+    """the highest, for kernels"""
+    adam_learning_rate: float = 5e-3
+    """the highest, for everything else"""
+    warmup: float = 0.05
+    """share of the run in which the rates rise"""
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "adam_learning_rate"):
+            flag, rate = f"optimizer.{name.replace('_', '-')}", getattr(self, name)
+            _require(rate > 0, flag, rate, "a positive number", "0.005")
+        warmup = self.warmup
+        _require(0 <= warmup < 1, "optimizer.warmup", warmup, "0 or more, less than 1", "0.05")
+
+
+@dataclass(frozen=True)
 class Data:
     """Which images, and where they may come from (`data.dataset.load`)."""
 
@@ -146,7 +166,7 @@ class Experiment:
     name: Annotated[str, tyro.conf.Suppress]
     model: LeNet5 = field(default_factory=LeNet5)
     loss: ML | MAP | CrossEntropy = field(default_factory=ML)
-    optimizer: SDLM | Adam = field(default_factory=SDLM)
+    optimizer: SDLM | Adam | Muon = field(default_factory=SDLM)
     data: Data = field(default_factory=Data)
     paper: Annotated[Paper | None, tyro.conf.Suppress] = None
     passes: int = 20

@@ -183,7 +183,7 @@ def step_sizes(
 ) -> dict[str, Any]:
     """The learning rate of a pass, and for SDLM the smallest and largest of its eta/(mu + h)."""
     optimizer = experiment.optimizer
-    if isinstance(optimizer, config.Adam):
+    if not isinstance(optimizer, config.SDLM):
         steps = int(state.step[0]) // number
         schedule = optimizers.schedule(optimizer, experiment.passes, steps)
         return {"learning_rate": float(schedule(number * steps - 1))}

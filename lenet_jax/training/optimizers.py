@@ -1,4 +1,4 @@
-"""The optimizers: stochastic diagonal Levenberg-Marquardt (appendix C), and Adam from optax."""
+"""The optimizers: stochastic diagonal Levenberg-Marquardt (appendix C), and two from optax."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 from jax import lax
 
 from lenet_jax.training import config
@@ -40,31 +41,44 @@ def scale_by_sdlm(mu: float) -> optax.GradientTransformationExtraArgs:
 
 
 def schedule(
-    optimizer: config.SDLM | config.Adam, passes: int, steps_per_pass: int
+    optimizer: config.SDLM | config.Adam | config.Muon, passes: int, steps_per_pass: int
 ) -> Callable[[Any], jax.Array]:
     """The global learning rate after so many updates.
 
     For SDLM eta, one for each pass, the last one for all that follow.
     """
-    steps = passes * steps_per_pass
+    if not isinstance(optimizer, config.SDLM):
+        return _up_and_down(optimizer.learning_rate, optimizer.warmup, passes * steps_per_pass)
+    rates = optimizer.learning_rates
 
-    def rate(count) -> Any:
-        if isinstance(optimizer, config.Adam):
-            rising = int(optimizer.warmup * steps)
-            peak = optimizer.learning_rate
-            return optax.schedules.warmup_cosine_decay_schedule(0.0, peak, rising, steps)(count)
-        rates = optimizer.learning_rates
+    def rate(count) -> jax.Array:
         return jnp.asarray(rates)[jnp.minimum(count // steps_per_pass, len(rates) - 1)]
 
-    # The barrier, or XLA works it out again for every weight.
+    return _once(rate)
+
+
+def _up_and_down(peak: float, warmup: float, steps: int) -> Callable[[Any], jax.Array]:
+    return _once(
+        optax.schedules.warmup_cosine_decay_schedule(0.0, peak, int(warmup * steps), steps)
+    )
+
+
+def _once(rate: Callable[[Any], Any]) -> Callable[[Any], jax.Array]:
+    """Behind a barrier, or XLA works the rate out again for every weight."""
     return lambda count: lax.optimization_barrier(jnp.asarray(rate(count)))
 
 
 def of(
-    optimizer: config.SDLM | config.Adam, passes: int, steps_per_pass: int
+    optimizer: config.SDLM | config.Adam | config.Muon, passes: int, steps_per_pass: int
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer of an experiment. SDLM is w <- w - eta/(mu + h) dE/dw (eq. 18 and 21)."""
     rate = schedule(optimizer, passes, steps_per_pass)
-    if isinstance(optimizer, config.Adam):
-        return optax.with_extra_args_support(optax.adam(rate))  # takes no curvature
-    return optax.chain(scale_by_sdlm(optimizer.mu), optax.scale_by_learning_rate(rate))
+    match optimizer:
+        case config.SDLM(mu=mu):
+            return optax.chain(scale_by_sdlm(mu), optax.scale_by_learning_rate(rate))
+        case config.Adam():
+            first_order = optax.adam(rate)
+        case config.Muon(adam_learning_rate=peak, warmup=warmup):
+            others = _up_and_down(peak, warmup, passes * steps_per_pass)
+            first_order = optax.contrib.muon(rate, adam_learning_rate=others)
+    return optax.with_extra_args_support(first_order)  # takes no curvature

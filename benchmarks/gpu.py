@@ -1,0 +1,275 @@
+"""Speed on one accelerator, PyTorch beside it: python -m benchmarks.gpu
+
+Training images/s at batches 64 to 8,192, a whole run of 20 passes under one jit, replicas at batch
+1, and the time to 99 % of a cold process. Images are random where MNIST is not to be had (speed
+does not depend on them), and the time to 99 % is then left out. Without torch only our side runs.
+Writes results/gpu.json; `--tiny` runs every part for a moment, on any device, to see that it works.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+
+from lenet_jax.data import dataset
+from lenet_jax.errors import UserError
+from lenet_jax.training import config, step
+
+ROOT = Path(__file__).parents[1]
+J = 5.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    batches: tuple[int, ...] = (64, 256, 1024, 4096, 8192)
+    replicas: tuple[int, ...] = (1, 4, 16, 64, 256, 1024)
+    passes: int = 20
+    patterns: int = 60_000
+    rounds: int = 5
+    seconds: float = 1.0
+
+
+TINY = Size(batches=(8, 64), replicas=(1, 2), passes=2, patterns=256, rounds=1, seconds=0.0)
+
+
+def patterns(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first training patterns of MNIST, or as many random ones."""
+    try:
+        train = dataset.load(fallback="none", say=lambda _: None).train
+        return train.images[:number], train.labels[:number]
+    except UserError:
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (number, 28, 28), np.uint8)
+        return images, rng.integers(0, 10, number).astype(np.int32)
+
+
+def rate(work: Callable[[int], None], images: int, size: Size) -> list[float]:
+    """images/s of work(steps), `images` in each step: a number for each round."""
+    work(1)
+    work(1)
+    rates, steps = [], 1
+    for _ in range(size.rounds):
+        took = 0.0
+        while True:
+            began = time.perf_counter()
+            work(steps)
+            took = time.perf_counter() - began
+            if took >= size.seconds:
+                break
+            steps = max(2 * steps, int(1.2 * steps * size.seconds / took))
+        rates.append(steps * images / took)
+    return rates
+
+
+class Ours:
+    """Training on jax's first device."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray):
+        self.images, self.labels = images, labels
+
+    def start(self, batch_size: int, seeds: int = 1):
+        experiment = config.Experiment(
+            name="gpu", loss=config.MAP(J), batch_size=batch_size, seeds=(seeds,)
+        )
+        mesh = step.mesh(jax.devices()[:1], seeds)
+        recipe = step.recipe(experiment, len(self.labels), mesh)
+        state = step.initial_state(recipe, np.arange(seeds, dtype=np.uint32))
+        return recipe, state, step.replicated(mesh, (self.images, self.labels))
+
+    def training(self, batch_size: int, seeds: int = 1) -> tuple[Callable[[int], None], int]:
+        """work(steps) and the images of a step."""
+        recipe, state, data = self.start(batch_size, seeds)
+        state = step.begin_pass(recipe, state, 1, *data)
+        order = step.order_of_pass(state.key, 1, len(self.labels), batch_size, "fixed")
+        full = len(self.labels) // batch_size  # the last batch may be short
+        held = [state]
+
+        def work(steps: int) -> None:
+            while steps > 0:
+                some = min(steps, full)
+                held[0] = step.run_steps(recipe, held[0], *data, order, 0, some)
+                steps -= some
+            jax.block_until_ready(held[0])
+
+        return work, batch_size * seeds
+
+    def whole_run(self, batch_size: int, passes: int) -> Callable[[], None]:
+        """All passes, curvature and order too, as one compiled program."""
+        recipe, state, data = self.start(batch_size)
+
+        @jax.jit
+        def run(state: step.TrainState, images: jax.Array, labels: jax.Array):
+            def one_pass(number: Any, state: step.TrainState) -> step.TrainState:
+                state = step.begin_pass(recipe, state, number, images, labels)
+                order = step.order_of_pass(state.key, number, len(labels), batch_size, "fixed")
+                steps = order.shape[1]
+                return step.run_steps(recipe, state, images, labels, order, 0, steps)
+
+            return lax.fori_loop(1, passes + 1, one_pass, state)
+
+        return lambda: jax.block_until_ready(run(state, *data))
+
+
+class Theirs:
+    """PyTorch's updates, one Python call for each: eager, torch.compile, or a CUDA graph."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, mode: str):
+        import torch
+
+        self.torch, self.mode = torch, mode
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.images = torch.tensor(images, device=self.device)
+        self.labels = torch.tensor(labels, device=self.device).long()
+
+    def training(self, batch_size: int) -> tuple[Callable[[int], None], int]:
+        from benchmarks import pytorch
+
+        model = pytorch.LeNet5().to(self.device)
+        step_sizes = [self.torch.full_like(p, 1e-4) for p in model.parameters()]
+        mode: Any = "eager" if self.mode == "CUDA graph" else self.mode
+        update = pytorch.updater(model, step_sizes, mode, J)
+        if self.mode == "CUDA graph":
+            update = self.captured(update)
+        full = len(self.labels) // batch_size * batch_size
+        split = self.images[:full].split(batch_size), self.labels[:full].split(batch_size)
+        batches = list(zip(*split, strict=True))
+
+        def work(steps: int) -> None:
+            for n in range(steps):
+                update(*batches[n % len(batches)])
+            if self.device == "cuda":
+                self.torch.cuda.synchronize()
+
+        return work, batch_size
+
+    def captured(self, update: Callable[..., Any]) -> Callable[..., Any]:
+        """`update` as a CUDA graph, recorded at the first call and replayed after."""
+        torch = self.torch
+        graph = torch.cuda.CUDAGraph()
+        held: list[Any] = []  # images, labels and loss, at the addresses that the graph knows
+
+        def record(images: Any, labels: Any) -> None:
+            inputs = images.clone(), labels.clone()
+            beside = torch.cuda.Stream()
+            beside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(beside):
+                for _ in range(3):  # the libraries take their memory
+                    update(*inputs)
+            torch.cuda.current_stream().wait_stream(beside)
+            with torch.cuda.graph(graph):
+                loss = update(*inputs)
+            held.extend([*inputs, loss])
+
+        def replay(images: Any, labels: Any) -> Any:
+            if not held:
+                record(images, labels)
+            held[0].copy_(images)
+            held[1].copy_(labels)
+            graph.replay()
+            return held[2]
+
+        return replay
+
+    def whole_run(self, batch_size: int, passes: int) -> Callable[[], None]:
+        work, _ = self.training(batch_size)
+        return partial(work, passes * (len(self.labels) // batch_size))
+
+
+def peers(images: np.ndarray, labels: np.ndarray) -> dict[str, Theirs]:
+    """PyTorch's ways that this machine has; none without torch."""
+    try:
+        import torch
+    except ImportError:
+        print("torch is not installed: only our side is measured", file=sys.stderr)
+        return {}
+    modes = ["eager", "compile", *(["CUDA graph"] if torch.cuda.is_available() else [])]
+    return {f"PyTorch {mode}": Theirs(images, labels, mode) for mode in modes}
+
+
+def seconds(run: Callable[[], None], rounds: int) -> list[float]:
+    """How long a run takes, a number for each round; the first, which compiles, is left out."""
+    run()
+    took = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        run()
+        took.append(time.perf_counter() - began)
+    return took
+
+
+def measure(size: Size) -> dict[str, Any]:
+    """Every row, and what they were measured with."""
+    from benchmarks import cold
+    from benchmarks.speed import row
+
+    images, labels = patterns(size.patterns)
+    mine, others = Ours(images, labels), peers(images, labels)
+    rows = []
+
+    def add(job: str, unit: str, own: list[float], other: dict[str, list[float]], setting: Any):
+        rows.extend(row(job, setting, unit, own, rates, name) for name, rates in other.items())
+        if not other:
+            rows.append(row(job, setting, unit, own))
+        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+
+    for batch_size in size.batches:
+        own = rate(*mine.training(batch_size), size)
+        other = {n: rate(*side.training(batch_size), size) for n, side in others.items()}
+        add("training", "images/s", own, other, {"batch": batch_size})
+    alone = {name: rate(*side.training(1), size) for name, side in others.items()}
+    for seeds in size.replicas:  # PyTorch trains them one after the other
+        own = rate(*mine.training(1, seeds), size)
+        add("replicas, batch 1", "replica-updates/s", own, alone, {"replicas": seeds})
+    for batch_size in (min(256, size.patterns), min(1024, size.patterns)):
+        own = seconds(mine.whole_run(batch_size, size.passes), size.rounds)
+        other = {
+            name: seconds(side.whole_run(batch_size, size.passes), size.rounds)
+            for name, side in others.items()
+        }
+        setting = {"batch": batch_size, "passes": size.passes, "patterns": len(labels)}
+        add("a whole run", "s", own, other, setting)
+    if size is not TINY:
+        rows += cold.rows(size.rounds)
+    return {"rows": rows, "hardware": hardware(), "versions": versions()}
+
+
+def hardware() -> dict[str, Any]:
+    device = jax.devices()[0]
+    return {"device": device.device_kind, "platform": device.platform}
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "jax": version("jax")}
+    try:
+        return found | {"torch": version("torch")}
+    except PackageNotFoundError:
+        return found
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("--tiny", action="store_true", help="every part for a moment")
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "gpu.json")
+    options = parser.parse_args(arguments)
+    found = measure(TINY if options.tiny else Size())
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(found, indent=2) + "\n")
+    print(options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,132 @@
+"""Fast recipes in PyTorch: python -m benchmarks.pytorch_fast DATA.npz '{"optimizer": "muon", ...}'
+
+A process of its own, as a user would start it. Prints {"test_misses": ...}.
+"""
+
+import json
+import math
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from benchmarks.pytorch import LUSH_V, LeNet5
+
+
+@dataclass(frozen=True)
+class Run:
+    optimizer: str  # "muon", as experiments/fast.py, or "adam"
+    batch_size: int
+    passes: int
+    learning_rate: float
+    adam_learning_rate: float
+    warmup: float
+    compiled: bool
+    seed: int
+    threads: int
+
+
+class Muon(torch.optim.Optimizer):
+    """optax.contrib.muon over kernels of any shape, as matrices [maps, the rest].
+
+    torch.optim.Muon takes none but matrices, and works in bfloat16, which is slow on most CPUs.
+    """
+
+    def __init__(self, parameters, lr: float, momentum: float = 0.95):
+        super().__init__(parameters, {"lr": lr})
+        self.momentum, self.count = momentum, 0
+
+    @torch.no_grad()
+    def step(self):  # type: ignore[override]
+        self.count += 1
+        b, n = self.momentum, self.count
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                gradient = parameter.grad.flatten(1)
+                state = self.state[parameter]
+                if not state:
+                    state["mean"] = torch.zeros_like(gradient)
+                mean = state["mean"].lerp_(gradient, 1 - b)
+                ahead = mean * (b / (1 - b ** (n + 1))) + gradient * ((1 - b) / (1 - b**n))
+                rows, columns = gradient.shape
+                size = group["lr"] * math.sqrt(max(1, columns / rows))
+                parameter.sub_(orthogonal(ahead).view_as(parameter), alpha=size)
+
+
+def orthogonal(x: torch.Tensor) -> torch.Tensor:
+    """Five steps of Newton and Schulz towards the nearest orthogonal matrix; rows <= columns."""
+    x = x / (x.norm() + 1e-8)
+    for _ in range(5):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=-4.775, alpha=2.0315), x, beta=3.4445)
+    return x
+
+
+def initialize(model: LeNet5) -> None:
+    """The first weights of ours, `layers.uniform`: +-v/sqrt(Fi), biases 0."""
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.zeros_(parameter)
+        elif name == "c3.weight":
+            fan_in = 25 * model.mask.sum(1, keepdim=True)
+            parameter.data.uniform_(-1, 1).mul_(LUSH_V / fan_in.sqrt() * model.mask)
+        elif name.endswith("weight"):
+            bound = LUSH_V / math.sqrt(parameter[0].numel())
+            torch.nn.init.uniform_(parameter, -bound, bound)
+
+
+def share(run: Run, step: int, steps: int) -> float:
+    """Of the highest rate, as optax's warmup_cosine_decay_schedule."""
+    rising = int(run.warmup * steps)
+    if step < rising:
+        return step / rising
+    return (1 + math.cos(math.pi * (step - rising) / (steps - rising))) / 2
+
+
+def train(run: Run, path: str, device: str) -> int:
+    """Trains on all of the training set; returns the misses on the test set."""
+    torch.manual_seed(run.seed)
+    torch.set_num_threads(run.threads)
+    with np.load(path) as arrays:
+        images, labels, test_images, test_labels = (
+            torch.tensor(arrays[name], device=device)
+            for name in ("images", "labels", "test_images", "test_labels")
+        )
+    labels = labels.long()
+    model = LeNet5("linear").to(device)
+    initialize(model)
+    if run.optimizer == "muon":
+        kernels = [p for n, p in model.named_parameters() if n.endswith("weight")]
+        others = [p for n, p in model.named_parameters() if not n.endswith("weight")]
+        rates = [run.learning_rate, run.adam_learning_rate]
+        optimizers = [Muon(kernels, rates[0]), torch.optim.Adam(others, rates[1], fused=True)]
+    else:
+        rates = [run.learning_rate]
+        optimizers = [torch.optim.Adam(model.parameters(), rates[0], fused=True)]
+
+    def objective(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(model(images), labels)
+
+    if run.compiled:
+        objective = torch.compile(objective, fullgraph=True, dynamic=False)
+    steps = run.passes * -(-len(labels) // run.batch_size)
+    step = 0
+    for _ in range(run.passes):
+        for chosen in torch.randperm(len(labels), device=device).split(run.batch_size):
+            objective(images[chosen], labels[chosen]).backward()
+            for optimizer, rate in zip(optimizers, rates, strict=True):
+                optimizer.param_groups[0]["lr"] = rate * share(run, step, steps)
+                optimizer.step()
+                optimizer.zero_grad()
+            step += 1
+    with torch.inference_mode():
+        predictions = torch.cat([model(part).argmax(1) for part in test_images.split(500)])
+    return int((predictions != test_labels).sum())
+
+
+if __name__ == "__main__":
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    misses = train(Run(**json.loads(sys.argv[2])), sys.argv[1], device)
+    print(json.dumps({"test_misses": misses}))
