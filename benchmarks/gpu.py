@@ -8,13 +8,11 @@ Writes results/gpu.json; `--tiny` runs every part for a moment, on any device, t
 
 import argparse
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,8 @@ import jax
 import numpy as np
 from jax import lax
 
+from benchmarks import cold
+from benchmarks.speed import conditions, rate, row
 from lenet_jax.data import dataset
 from lenet_jax.errors import UserError
 from lenet_jax.training import config, step
@@ -36,13 +36,14 @@ class Size:
 
     batches: tuple[int, ...] = (64, 256, 1024, 4096, 8192)
     replicas: tuple[int, ...] = (1, 4, 16, 64, 256, 1024)
+    whole: tuple[int, ...] = (256, 1024)  # batches of the whole run
     passes: int = 20
     patterns: int = 60_000
     rounds: int = 5
     seconds: float = 1.0
 
 
-TINY = Size(batches=(8, 64), replicas=(1, 2), passes=2, patterns=256, rounds=1, seconds=0.0)
+TINY = Size((8,), (2,), whole=(8,), passes=2, patterns=64, rounds=1, seconds=0.0)
 
 
 def patterns(number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -56,22 +57,11 @@ def patterns(number: int) -> tuple[np.ndarray, np.ndarray]:
         return images, rng.integers(0, 10, number).astype(np.int32)
 
 
-def rate(work: Callable[[int], None], images: int, size: Size) -> list[float]:
-    """images/s of work(steps), `images` in each step: a number for each round."""
-    work(1)
-    work(1)
-    rates, steps = [], 1
-    for _ in range(size.rounds):
-        took = 0.0
-        while True:
-            began = time.perf_counter()
-            work(steps)
-            took = time.perf_counter() - began
-            if took >= size.seconds:
-                break
-            steps = max(2 * steps, int(1.2 * steps * size.seconds / took))
-        rates.append(steps * images / took)
-    return rates
+def rates(side: Any, size: Size, *job: int) -> list[float]:
+    """images/s of a side's training job, a number for each round."""
+    work, images = side.training(*job)
+    work(1)  # compiles
+    return [rate(work, images, size.seconds) for _ in range(size.rounds)]
 
 
 class Ours:
@@ -109,6 +99,8 @@ class Ours:
     def whole_run(self, batch_size: int, passes: int) -> Callable[[], None]:
         """All passes, curvature and order too, as one compiled program."""
         recipe, state, data = self.start(batch_size)
+        run_steps: Any = step.run_steps
+        run_steps = run_steps.__wrapped__  # its options for a CPU go with an outermost jit alone
 
         @jax.jit
         def run(state: step.TrainState, images: jax.Array, labels: jax.Array):
@@ -116,7 +108,7 @@ class Ours:
                 state = step.begin_pass(recipe, state, number, images, labels)
                 order = step.order_of_pass(state.key, number, len(labels), batch_size, "fixed")
                 steps = order.shape[1]
-                return step.run_steps(recipe, state, images, labels, order, 0, steps)
+                return run_steps(recipe, state, images, labels, order, 0, steps)
 
             return lax.fori_loop(1, passes + 1, one_pass, state)
 
@@ -212,28 +204,25 @@ def seconds(run: Callable[[], None], rounds: int) -> list[float]:
 
 def measure(size: Size) -> dict[str, Any]:
     """Every row, and what they were measured with."""
-    from benchmarks import cold
-    from benchmarks.speed import row
-
     images, labels = patterns(size.patterns)
     mine, others = Ours(images, labels), peers(images, labels)
     rows = []
 
     def add(job: str, unit: str, own: list[float], other: dict[str, list[float]], setting: Any):
-        rows.extend(row(job, setting, unit, own, rates, name) for name, rates in other.items())
+        rows.extend(row(job, setting, unit, own, theirs, name) for name, theirs in other.items())
         if not other:
             rows.append(row(job, setting, unit, own))
         print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
 
     for batch_size in size.batches:
-        own = rate(*mine.training(batch_size), size)
-        other = {n: rate(*side.training(batch_size), size) for n, side in others.items()}
+        own = rates(mine, size, batch_size)
+        other = {n: rates(side, size, batch_size) for n, side in others.items()}
         add("training", "images/s", own, other, {"batch": batch_size})
-    alone = {name: rate(*side.training(1), size) for name, side in others.items()}
+    alone = {name: rates(side, size, 1) for name, side in others.items()}
     for seeds in size.replicas:  # PyTorch trains them one after the other
-        own = rate(*mine.training(1, seeds), size)
+        own = rates(mine, size, 1, seeds)
         add("replicas, batch 1", "replica-updates/s", own, alone, {"replicas": seeds})
-    for batch_size in (min(256, size.patterns), min(1024, size.patterns)):
+    for batch_size in size.whole:
         own = seconds(mine.whole_run(batch_size, size.passes), size.rounds)
         other = {
             name: seconds(side.whole_run(batch_size, size.passes), size.rounds)
@@ -243,20 +232,9 @@ def measure(size: Size) -> dict[str, Any]:
         add("a whole run", "s", own, other, setting)
     if size is not TINY:
         rows += cold.rows(size.rounds)
-    return {"rows": rows, "hardware": hardware(), "versions": versions()}
-
-
-def hardware() -> dict[str, Any]:
-    device = jax.devices()[0]
-    return {"device": device.device_kind, "platform": device.platform}
-
-
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "jax": version("jax")}
-    try:
-        return found | {"torch": version("torch")}
-    except PackageNotFoundError:
-        return found
+    found = {"rows": rows, **conditions()}
+    found["hardware"]["device"] = jax.devices()[0].device_kind
+    return found
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -39,13 +39,13 @@ class LeNet5(nn.Module):
     """The network of `lenet_jax.models.lenet` with its defaults, and PyTorch's own first weights.
 
     Takes uint8 images [n, 28, 28] and returns scores [n, 10], minus the squared distances from
-    the codes; with `head` "linear" ten weighted sums.
+    the codes.
     """
 
     mask: Tensor
     codes: Tensor
 
-    def __init__(self, head: Literal["rbf", "linear"] = "rbf"):
+    def __init__(self):
         super().__init__()
         self.c1 = nn.Conv2d(1, 6, 5)
         self.s2 = Subsampling(6)
@@ -57,10 +57,7 @@ class LeNet5(nn.Module):
         for row, reads in enumerate(TABLE_I):
             mask[row, list(reads)] = 1
         self.register_buffer("mask", mask)
-        if head == "linear":
-            self.output = nn.Linear(84, 10)
-        else:
-            self.register_buffer("codes", torch.tensor(codes()))
+        self.register_buffer("codes", torch.tensor(codes()))
 
     def forward(self, images: Tensor) -> Tensor:
         scale = (FOREGROUND - BACKGROUND) / 255
@@ -71,8 +68,6 @@ class LeNet5(nn.Module):
         x = self.squash(self.s4(x))
         x = self.squash(self.c5(x.flatten(1)))
         x = self.squash(self.f6(x))
-        if hasattr(self, "output"):
-            return self.output(x)
         return -(x[:, None] - self.codes).square().sum(2)
 
     def squash(self, sums: Tensor) -> Tensor:

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from benchmarks.pytorch import LUSH_V, LeNet5
+from benchmarks.pytorch import LUSH_V, LeNet5, maximum_a_posteriori
 
 
 @dataclass(frozen=True)
@@ -23,6 +22,7 @@ class Run:
     learning_rate: float
     adam_learning_rate: float
     warmup: float
+    j: float  # of eq. 9
     compiled: bool
     seed: int
     threads: int
@@ -78,11 +78,9 @@ def initialize(model: LeNet5) -> None:
 
 
 def share(run: Run, step: int, steps: int) -> float:
-    """Of the highest rate, as optax's warmup_cosine_decay_schedule."""
-    rising = int(run.warmup * steps)
-    if step < rising:
-        return step / rising
-    return (1 + math.cos(math.pi * (step - rising) / (steps - rising))) / 2
+    """Of the highest rate, as `optimizers.schedule`: up in a line, down in a line."""
+    top = int(run.warmup * steps)
+    return min((step + 1) / (top + 1), (steps - step) / (steps - top))
 
 
 def train(run: Run, path: str, device: str) -> int:
@@ -95,7 +93,7 @@ def train(run: Run, path: str, device: str) -> int:
             for name in ("images", "labels", "test_images", "test_labels")
         )
     labels = labels.long()
-    model = LeNet5("linear").to(device)
+    model = LeNet5().to(device)
     initialize(model)
     if run.optimizer == "muon":
         kernels = [p for n, p in model.named_parameters() if n.endswith("weight")]
@@ -107,7 +105,7 @@ def train(run: Run, path: str, device: str) -> int:
         optimizers = [torch.optim.Adam(model.parameters(), rates[0], fused=True)]
 
     def objective(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(model(images), labels)
+        return maximum_a_posteriori(model(images), labels, run.j)
 
     if run.compiled:
         objective = torch.compile(objective, fullgraph=True, dynamic=False)

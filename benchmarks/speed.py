@@ -5,6 +5,7 @@ printed and written into benchmarks/README.md, its numbers to results/speed.json
 `bench` (torch on its CPU build, onnxruntime, onnx).
 """
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -177,14 +178,18 @@ def serve(side: str, cores: int, pipe) -> None:
         if ready[name] is None:
             pipe.send(None)
             continue
-        work, images = ready[name]
-        steps, took = 1, 0.0
-        while took < SECONDS:
-            steps = max(2 * steps, int(1.2 * steps * SECONDS / took)) if took else steps
-            began = time.perf_counter()
-            work(steps)
-            took = time.perf_counter() - began
-        pipe.send(steps * images / took)
+        pipe.send(rate(*ready[name], SECONDS))
+
+
+def rate(work: Callable[[int], Any], images: int, seconds: float) -> float:
+    """Images/s of work(steps), with `images` in a step, over at least so many seconds."""
+    steps, took = 1, 0.0
+    while not took or took < seconds:
+        steps = max(2 * steps, int(1.2 * steps * seconds / took)) if took else steps
+        began = time.perf_counter()
+        work(steps)
+        took = time.perf_counter() - began
+    return steps * images / took
 
 
 def flops_per_image() -> float:
@@ -258,11 +263,7 @@ def measure(rounds: int) -> dict[str, Any]:
             for job in JOBS
             if job.startswith("training") or job.startswith("ten")
         },
-        "hardware": {"processor": processor(), "cores": cores},
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("jax", "torch", "onnxruntime")},
-        },
+        **conditions(),
     }
 
 
@@ -293,6 +294,16 @@ def row(
             "peer": [min(other), max(other)] if other else None,
         },
     }
+
+
+def conditions() -> dict[str, Any]:
+    """What the numbers were measured with."""
+    versions = {"python": platform.python_version()}
+    for name in ("jax", "torch", "onnxruntime"):
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    cores = len(os.sched_getaffinity(0))
+    return {"hardware": {"processor": processor(), "cores": cores}, "versions": versions}
 
 
 def processor() -> str:

@@ -91,7 +91,7 @@ class SDLM:
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam (Kingma and Ba 2015); its rate rises in a line, then falls to zero along a cosine."""
+    """Adam (Kingma and Ba 2015); its rate rises in a line, then falls in a line to zero."""
 
     learning_rate: float = 2e-3
     """the highest"""
@@ -109,9 +109,9 @@ class Muon:
     """Muon (Jordan et al. 2024): kernels take steps along their gradients' running mean made
     orthogonal, everything else Adam's. Both rates run as `Adam`'s does."""
 
-    learning_rate: float = 5e-3
+    learning_rate: float = 0.01
     """the highest, for kernels"""
-    adam_learning_rate: float = 5e-3
+    adam_learning_rate: float = 0.02
     """the highest, for everything else"""
     warmup: float = 0.05
     """share of the run in which the rates rise"""
@@ -119,7 +119,7 @@ class Muon:
     def __post_init__(self) -> None:
         for name in ("learning_rate", "adam_learning_rate"):
             flag, rate = f"optimizer.{name.replace('_', '-')}", getattr(self, name)
-            _require(rate > 0, flag, rate, "a positive number", "0.005")
+            _require(rate > 0, flag, rate, "a positive number", "0.01")
         warmup = self.warmup
         _require(0 <= warmup < 1, "optimizer.warmup", warmup, "0 or more, less than 1", "0.05")
 

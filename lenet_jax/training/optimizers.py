@@ -58,9 +58,12 @@ def schedule(
 
 
 def _up_and_down(peak: float, warmup: float, steps: int) -> Callable[[Any], jax.Array]:
-    return _once(
-        optax.schedules.warmup_cosine_decay_schedule(0.0, peak, int(warmup * steps), steps)
-    )
+    top = int(warmup * steps)
+
+    def rate(count) -> jax.Array:
+        return peak * jnp.minimum((count + 1) / (top + 1), (steps - count) / (steps - top))
+
+    return _once(rate)
 
 
 def _once(rate: Callable[[Any], Any]) -> Callable[[Any], jax.Array]:

@@ -273,11 +273,19 @@ def begin_pass(
             return state
         draw = jax.random.fold_in(jax.random.fold_in(state.key, 1), number)
         samples = jax.random.permutation(draw, len(images))[: recipe.sdlm.samples]
-        h = curvature.diagonal(
-            lambda params: predict(recipe, params, images[samples]),
-            state.params,
-            lambda scores: losses.curvature_at_scores(recipe.loss, scores, labels[samples]),
-        )
+
+        def total(images: jax.Array, labels: jax.Array, present: jax.Array) -> Params:
+            average = curvature.diagonal(
+                lambda params: predict(recipe, params, images),
+                state.params,
+                lambda scores: (
+                    present[:, None] * losses.curvature_at_scores(recipe.loss, scores, labels)
+                ),
+            )
+            return jax.tree.map(lambda h: h * len(images), average)
+
+        batch = images[samples], labels[samples], jnp.ones(len(samples), bool)
+        h = jax.tree.map(lambda h: h / len(samples), _in_parts(total, batch))
         if recipe.sdlm.never_below_previous:
             h = jax.tree.map(jnp.maximum, h, state.curvature)
         return state._replace(curvature=h)
