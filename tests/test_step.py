@@ -10,18 +10,20 @@ from conftest import apply
 
 from lenet_jax.data.normalize import normalize
 from lenet_jax.errors import UserError
-from lenet_jax.training import config, loop, losses, optimizers, step
+from lenet_jax.training import config, curvature, loop, losses, optimizers, step
 from lenet_jax.training.checkpoint import Checkpoints, digest
 
 
-def start(digits, devices, batch_size=8, patterns=12, **more):
+def start(digits, devices, batch_size=8, patterns=12, measured=True, **more):
+    """The beginning of a run; unless `measured` the curvature stays zero (its program is large)."""
     experiment = config.Experiment(name="test", batch_size=batch_size, **more)
     seeds = np.asarray(experiment.all_seeds, np.uint32)
     mesh = step.mesh(jax.devices()[:devices], len(seeds))
     recipe = step.recipe(experiment, patterns, mesh)
     images, labels = (step.replicated(mesh, a[:patterns]) for a in digits)
     state = step.initial_state(recipe, seeds)
-    state = step.begin_pass(recipe, state, 1, images, labels)
+    if measured:
+        state = step.begin_pass(recipe, state, 1, images, labels)
     order = step.order_of_pass(state.key, 1, patterns, batch_size, "fixed")
     return recipe, state, images, labels, order
 
@@ -32,20 +34,23 @@ def first(tree):
 
 
 def plain_loop(recipe, state, images, labels, order):
-    """The same pass without jit, shard_map or a mask: a Python loop of single updates."""
+    """The same pass without a device's loop, shard_map or a mask: in Python, update by update."""
     state, order = first((state, order))
     optimizer = optimizers.of(recipe.sdlm, 20, len(order))
     params, opt_state = state.params, optimizer.init(state.params)
     total, missed = 0.0, 0
+
+    @jax.jit
+    @partial(jax.value_and_grad, has_aux=True)
+    def value_and_grad(params, images, labels):
+        scores, _ = apply(recipe.model, params, normalize(images))
+        each = losses.maximum_likelihood(scores, labels)
+        return each.mean(), (each.sum(), (scores.argmax(1) != labels).sum())
+
     for row in np.asarray(order):
         row = row[row >= 0]
 
-        def objective(params, row=row):
-            scores, _ = apply(recipe.model, params, normalize(images[row]))
-            each = losses.maximum_likelihood(scores, labels[row])
-            return each.mean(), (each.sum(), (scores.argmax(1) != labels[row]).sum())
-
-        (_, (loss, misses)), gradient = jax.value_and_grad(objective, has_aux=True)(params)
+        (_, (loss, misses)), gradient = value_and_grad(params, images[row], labels[row])
         updates, opt_state = optimizer.update(
             gradient, opt_state, params, curvature=state.curvature
         )
@@ -107,7 +112,7 @@ def test_a_pmapped_step_gives_the_same_numbers(digits, whole_pass):
 
 
 def test_cuts_into_chunks_leave_no_trace(digits):
-    recipe, state, images, labels, order = start(digits, 1, batch_size=1)
+    recipe, state, images, labels, order = start(digits, 1, batch_size=1, measured=False)
     other = jax.tree.map(jnp.copy, state)
     state = step.run_steps(recipe, state, images, labels, order, 0, 12)
     for first, last in ((0, 1), (1, 2), (2, 9), (9, 12)):
@@ -134,7 +139,7 @@ def test_orders():
 
 @pytest.mark.parametrize("devices", [1, 4])
 def test_every_image_is_counted_once(digits, devices):
-    recipe, state, *_ = start(digits, devices)
+    recipe, state, *_ = start(digits, devices, measured=False)
     images, labels = digits[0][:457], digits[1][:457]
     right = step.count_right(recipe, state.params, *step.blocks(images, labels, recipe.mesh))
     scores, _ = apply(recipe.model, first(state.params), normalize(jnp.asarray(images)))
@@ -168,7 +173,7 @@ def test_muons_first_steps_are_orthogonal(digits):
     """
     muon = config.Muon(learning_rate=0.01, adam_learning_rate=0.02, warmup=0.0)
     recipe, state, images, labels, order = start(
-        digits, 1, batch_size=8, patterns=8, optimizer=muon
+        digits, 1, batch_size=8, patterns=8, measured=False, optimizer=muon
     )
     before = first(state.params)
 
@@ -194,7 +199,7 @@ def test_muons_first_steps_are_orthogonal(digits):
 
 def test_first_loss_that_is_not_finite_is_named(digits):
     recipe, state, images, labels, order = start(
-        digits, 1, batch_size=1, optimizer=config.SDLM(learning_rates=(3e38,))
+        digits, 1, batch_size=1, measured=False, optimizer=config.SDLM(learning_rates=(3e38,))
     )
     at = 0
     for at in range(12):
@@ -207,13 +212,13 @@ def test_first_loss_that_is_not_finite_is_named(digits):
 
 
 def test_checkpoint_is_bit_exact_also_on_other_devices(digits, tmp_path):
-    recipe, state, images, labels, order = start(digits, 4)
+    recipe, state, images, labels, order = start(digits, 4, measured=False)
     state = step.run_steps(recipe, state, images, labels, order, 0, 1)
     saved = digest(state)
     Checkpoints(tmp_path / "c", 2, print).save(1, state, {})
     on_four = step.run_steps(recipe, state, images, labels, order, 1, 2)
     for devices in (4, 1, 2):
-        recipe, like, images, labels, order = start(digits, devices)
+        recipe, like, images, labels, order = start(digits, devices, measured=False)
         back = Checkpoints(tmp_path / "c", 2, print).restore(like)
         assert back is not None and digest(back) == saved != digest(like)
         assert len(back.loss.sharding.device_set) == devices
@@ -258,7 +263,9 @@ def test_a_second_call_is_not_compiled_again(digits, seeds, batch_size):
 
 def test_replicas_under_vmap_equal_those_in_a_row(digits, monkeypatch):
     """What a GPU or a TPU does."""
-    recipe, state, images, labels, order = start(digits, 1, seeds=(3,), batch_size=4)
+    recipe, state, images, labels, order = start(
+        digits, 1, seeds=(3,), batch_size=4, measured=False
+    )
     other = jax.tree.map(jnp.copy, state)
     in_a_row = step.run_steps(recipe, state, images, labels, order, 0, 3)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
@@ -270,7 +277,10 @@ def test_replicas_under_vmap_equal_those_in_a_row(digits, monkeypatch):
 
 
 def test_large_batches_go_in_parts(digits):
-    """A batch of 83, three parts of which the last is not full, is one step of its mean."""
+    """A batch of 83, three parts of which the last is not full, is one step of its mean.
+
+    The curvature is measured on the same 83 patterns, in parts as well.
+    """
     assert step.CACHED < 83 / 2
     recipe, state, images, labels, order = start(digits, 1, batch_size=83, patterns=83)
     given = jax.tree.map(jnp.copy, state)
@@ -279,6 +289,16 @@ def test_large_batches_go_in_parts(digits):
     same(after.params, params)
     assert float(after.loss) == pytest.approx(loss, rel=1e-5)
     assert int(after.misses) == misses
+
+    @jax.jit
+    def at_once(params):
+        return curvature.diagonal(
+            lambda params: apply(recipe.model, params, normalize(images))[0],
+            params,
+            lambda scores: losses.curvature_at_scores(recipe.loss, scores, labels),
+        )
+
+    same(first(given.curvature), at_once(first(given.params)))
 
 
 def test_more_seeds_than_memory_are_refused_with_the_numbers():

@@ -89,11 +89,13 @@ def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -
                     if signals.came and at < steps:
                         checkpoints.save(int(state.step[0]), state, {"pass": number - 1} | resolved)
                         raise Interrupted
-                row = row_of_pass(experiment, recipe, dataset, state, number)
                 speed = len(seeds) * trained / (time.monotonic() - began)
+                row = row_of_pass(experiment, recipe, dataset, state, number)
+                bar.say(_line(row, dataset, experiment.passes, speed))
+                if number == experiment.passes:
+                    row["train_misses"] = misses(recipe, state, dataset.train)
                 metrics.record(row, speed)
                 checkpoints.save(int(state.step[0]), state, {"pass": number} | resolved)
-                bar.say(_line(row, dataset, experiment.passes, speed))
                 at = 0
         record = result(experiment, dataset, recipe, metrics.rows[-1])
         write_whole(folder.path / "result.json", json.dumps(record, indent=2) + "\n")
@@ -158,11 +160,6 @@ def row_of_pass(
 
     Numbers that differ between seeds are lists when there are several.
     """
-
-    def misses(images: Images) -> Any:
-        blocks = step.blocks(images.images, images.labels, recipe.mesh)
-        return each(len(images) - np.asarray(step.count_right(recipe, state.params, *blocks)))
-
     row = {
         "pass": number,
         "step": int(state.step[0]),
@@ -171,11 +168,15 @@ def row_of_pass(
         "train_misses_on_the_fly": each(state.misses),
     }
     if len(dataset.validation):
-        row["validation_misses"] = misses(dataset.validation)
-    row["test_misses"] = misses(dataset.test)
-    if number == experiment.passes:
-        row["train_misses"] = misses(dataset.train)
+        row["validation_misses"] = misses(recipe, state, dataset.validation)
+    row["test_misses"] = misses(recipe, state, dataset.test)
     return row
+
+
+def misses(recipe: step.Recipe, state: step.TrainState, images: Images) -> Any:
+    """How many images each network takes for another class."""
+    blocks = step.blocks(images.images, images.labels, recipe.mesh)
+    return each(len(images) - np.asarray(step.count_right(recipe, state.params, *blocks)))
 
 
 def step_sizes(

@@ -6,6 +6,7 @@ a run that was killed and resumed ends with the same bytes.
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,12 @@ class Metrics:
     """
 
     def __init__(self, folder: Path, passes_done: int) -> None:
+        # Where tensorboardX finds torch it imports it too: two seconds, for nothing used here.
+        hidden = sys.modules.setdefault("torch", None) is None  # type: ignore[arg-type]
         from tensorboardX import SummaryWriter
+
+        if hidden:
+            del sys.modules["torch"]
 
         self._file = folder / "metrics.jsonl"
         self.rows = [row for row in read(self._file) if row["pass"] <= passes_done]

@@ -178,8 +178,9 @@ def update(
         return jnp.sum(each * present), jnp.sum(missed & present, dtype=jnp.int32)
 
     gradient = jax.value_and_grad(objective, has_aux=True)
+    nothing = (jnp.zeros(()), jnp.zeros((), jnp.int32)), jax.tree.map(jnp.zeros_like, state.params)
     (loss, misses), gradients = _in_parts(
-        lambda *part: gradient(state.params, *part), (images, labels, present)
+        lambda *part: gradient(state.params, *part), nothing, (images, labels, present)
     )
     total = gradients, loss, misses, present.sum()
     if recipe.mesh.shape["data"] > 1:  # alone, a device would pay for the sum and gain nothing
@@ -200,8 +201,11 @@ def update(
     )
 
 
-def _in_parts(total: Callable[..., Any], batch: tuple[jax.Array, ...]) -> Any:
-    """total(*batch), a tree of sums over a batch; on a CPU over parts of it that fit its cache."""
+def _in_parts(total: Callable[..., Any], nothing: Any, batch: tuple[jax.Array, ...]) -> Any:
+    """total(*batch), a tree of sums over a batch; on a CPU over parts of it that fit its cache.
+
+    `nothing` is the same tree, of zeros.
+    """
     images = len(batch[0])
     if images <= CACHED or jax.default_backend() != "cpu":
         return total(*batch)
@@ -212,11 +216,8 @@ def _in_parts(total: Callable[..., Any], batch: tuple[jax.Array, ...]) -> Any:
         return filled.reshape(-1, CACHED, *a.shape[1:])
 
     parts = tuple(cut(a) for a in batch)
-    zero = jax.tree.map(
-        lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(total, *(a[0] for a in parts))
-    )
     return lax.scan(
-        lambda sums, part: (jax.tree.map(jnp.add, sums, total(*part)), None), zero, parts
+        lambda sums, part: (jax.tree.map(jnp.add, sums, total(*part)), None), nothing, parts
     )[0]
 
 
@@ -285,7 +286,8 @@ def begin_pass(
             return jax.tree.map(lambda h: h * len(images), average)
 
         batch = images[samples], labels[samples], jnp.ones(len(samples), bool)
-        h = jax.tree.map(lambda h: h / len(samples), _in_parts(total, batch))
+        nothing = jax.tree.map(jnp.zeros_like, state.params)
+        h = jax.tree.map(lambda h: h / len(samples), _in_parts(total, nothing, batch))
         if recipe.sdlm.never_below_previous:
             h = jax.tree.map(jnp.maximum, h, state.curvature)
         return state._replace(curvature=h)
