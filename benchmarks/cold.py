@@ -7,6 +7,7 @@ checkpoints, metrics, curves. PyTorch's (pytorch_fast.py) reads arrays and train
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -49,19 +50,24 @@ def lines(command: list[str], environment: dict[str, str]) -> Iterator[tuple[flo
         raise subprocess.CalledProcessError(process.returncode, process.args)
 
 
-def ours(seed: int, folder: Path) -> Run:
-    """The first line with a test error of at most 1 %, or else the last line with one."""
+# What our program says, and how far it then is.
+STAGES = {
+    "data loaded": r"training patterns",
+    "first updates": r"pass 1/\d+ begun",
+    "first pass": r"pass +1/\d+ .* test",
+}
+
+
+def ours(seed: int, folder: Path) -> tuple[Run, dict[str, float]]:
+    """The first line with a test error of at most 1 % (or else the last), and the stages before."""
     arguments = ["--config", str(RECIPE), "--seed", str(seed), "--data.fallback", "none"]
-    workdir = tempfile.mkdtemp(dir=folder)
-    environment = {"XDG_CACHE_HOME": str(folder / "cache")}
-    told = [
-        (at, float(error[1]))
-        for at, line in lines(
-            ["-m", "lenet_jax.train", *arguments, "--workdir", workdir], environment
-        )
-        if (error := re.search(r"pass +\d+/\d+ .* test (\d+\.\d+) %", line))
-    ]
-    return next((run for run in told if run[1] <= 1), told[-1])
+    command = ["-m", "lenet_jax.train", *arguments, "--workdir", tempfile.mkdtemp(dir=folder)]
+    told, stages = [], {}
+    for at, line in lines(command, {"XDG_CACHE_HOME": str(folder / "cache")}):
+        if error := re.search(r"pass +\d+/\d+ .* test (\d+\.\d+) %", line):
+            told.append((at, float(error[1])))
+        stages |= {stage: at for stage, said in STAGES.items() if re.search(said, line)}
+    return next((run for run in told if run[1] <= 1), told[-1]), stages
 
 
 def theirs(seed: int, data: Path, recipe: dict[str, Any]) -> Run:
@@ -92,6 +98,7 @@ def rows(rounds: int) -> list[dict[str, Any]]:
     }
     modes = {f"PyTorch {mode}": recipe | {"compiled": mode == "compile"} for mode in MODES}
     own: list[Run] = []
+    stages: list[dict[str, float]] = []
     other: dict[str, list[Run]] = {name: [] for name in modes}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -103,10 +110,12 @@ def rows(rounds: int) -> list[dict[str, Any]]:
             test_images=found.test.images,
             test_labels=found.test.labels,
         )
-        first_start, _ = ours(0, folder)
+        (first_start, _), _ = ours(0, folder)
         theirs(0, data, modes["PyTorch compile"] | {"passes": 1})  # fills the compiler's cache
         for seed in range(rounds):
-            own.append(ours(seed, folder))
+            run, reached = ours(seed, folder)
+            own.append(run)
+            stages.append(reached)
             for mode, settings in modes.items():
                 other[mode].append(theirs(seed, data, settings))
             print(f"round {seed + 1}/{rounds}: time to 99 %", file=sys.stderr, flush=True)
@@ -115,5 +124,6 @@ def rows(rounds: int) -> list[dict[str, Any]]:
         seconds = [at for at, _ in own], [at for at, _ in runs]
         made = row("time to 99 %", "cold process", "s", seconds[0], seconds[1], mode, TARGET)
         made["test_error_percent"] = {"ours": [e for _, e in own], "peer": [e for _, e in runs]}
+        made["stages"] = {s: statistics.median(each[s] for each in stages) for s in STAGES}
         result.append(made | {"first_start": first_start})
     return result

@@ -3,6 +3,9 @@
     python -m lenet_jax.train --config experiments/fast.py
 
 The network and the loss of experiments/classic.py; Muon in the place of the second-order method.
+
+Step sizes, batch and passes were chosen on 10,000 held-out training patterns (--data.validation
+10000): 112 of them missed, the mean of four seeds (107 to 119). benchmarks/README.md has the times.
 """
 
 from lenet_jax.training.config import MAP, Experiment, Muon

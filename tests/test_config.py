@@ -110,3 +110,8 @@ def test_another_network_has_other_counts():
     assert sum(layer.parameters for layer in adaptive) == 60_840
     linear = counting.count(lenet.LeNet5(head="linear"))
     assert (linear[-1].parameters, linear[-1].connections) == (850, 850)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "experiments").glob("*.py")), ids=lambda f: f.stem)
+def test_every_experiment_loads_and_is_named_after_its_file(file):
+    assert config.load(str(file)).name == file.stem

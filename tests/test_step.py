@@ -181,7 +181,7 @@ def test_muons_first_steps_are_orthogonal(digits):
         scores, _ = apply(recipe.model, params, normalize(jnp.asarray(images)))
         return losses.per_example(recipe.loss)(scores, jnp.asarray(labels)).mean()
 
-    gradient = jax.device_get(jax.grad(total)(before))
+    gradient = jax.device_get(jax.jit(jax.grad(total))(before))
     before = jax.tree.map(np.array, before)
     after = first(step.run_steps(recipe, state, images, labels, order, 0, 1).params)
     for layer in ("c1", "c3", "c5", "f6"):

@@ -219,7 +219,7 @@ def correlate_folded(kernel: jax.Array, states: jax.Array, size: int) -> jax.Arr
     """
     inputs, height, width, images = states.shape
     rows, columns = height - size + 1, width - size + 1
-    outweighed = inputs * 16 * (size // 2 + 1) ** 2 <= rows * columns * images
+    outweighed = inputs * 4 * (size // 2 + 1) ** 2 <= rows * columns * images
     if jax.default_backend() != "cpu" or not outweighed or min(rows, columns) < 2:
         return fold(correlate(kernel, states, size))
     maps, n = len(kernel), size // 2 + 1
