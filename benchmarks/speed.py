@@ -332,7 +332,8 @@ def table(found: dict[str, Any]) -> str:
     hardware, versions = found["hardware"], found["versions"]
     lines += [
         "",
-        f"Medians of {found['rows'][0]['rounds']} rounds ({COLD_ROUNDS} for the time to 99 %), lowest to highest in brackets; "
+        f"Medians of {found['rows'][0]['rounds']} rounds ({COLD_ROUNDS} for the time to 99 %), "
+        "lowest to highest in brackets; "
         f"{hardware['processor']}, {hardware['cores']} cores; "
         + ", ".join(f"{name} {number}" for name, number in versions.items())
         + f". A 2048 x 2048 float32 product reached {found['matrix_product_flops'] / 1e9:,.0f} "
