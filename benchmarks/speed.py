@@ -327,7 +327,7 @@ def table(found: dict[str, Any]) -> str:
         peer = shown(row["peer"], row["spread"]["peer"], row["unit"])
         lines.append(
             f"| {row['job']} | {row['unit']} | {own} | {peer} | {row['peer_name']} "
-            f"| {row['ratio']:.1f} | {row['target']:.2g} |"
+            f"| {row['ratio']:.2f} | {row['target']:.2g} |"
         )
     hardware, versions = found["hardware"], found["versions"]
     lines += [
