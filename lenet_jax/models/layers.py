@@ -281,9 +281,9 @@ _slide.defvjp(_slide_forward, _slide_backward)
 def _patches(states: jax.Array, size: int, side: int) -> jax.Array:
     """[inputs, height, width, images] -> [inputs side side size size, windows images]."""
     inputs, height, width, images = states.shape
-    if size == height and side == 1:
-        return states.reshape(-1, images)
     rows, columns = height // side - size + 1, width // side - size + 1
+    if rows == columns == side == 1:
+        return states.reshape(-1, images)
     folded = fold(states) if side == 2 else states[None]
     shifted = [
         folded[:, :, i : i + rows, j : j + columns] for i in range(size) for j in range(size)
