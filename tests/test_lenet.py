@@ -119,6 +119,14 @@ def test_every_formulation_of_the_convolution(monkeypatch, backend, images):
         close(gradients[1], for_states)
 
 
+def test_a_window_as_high_as_the_states_slides_along_them():
+    rng = np.random.default_rng(0)
+    kernel, states = rng.normal(size=(2, 75)), rng.normal(size=(3, 5, 9, 2))
+    windows = np.lib.stride_tricks.sliding_window_view(states, (5, 5), axis=(1, 2))
+    theirs = np.einsum("miyx,ircnyx->mrcn", kernel.reshape(2, 3, 5, 5), windows)
+    close(layers.correlate(jnp.float32(kernel), jnp.float32(states), 5), theirs)
+
+
 def test_predictor_gives_the_networks_scores_in_order(digits):
     module = LeNet5()
     params = parameters(module)
