@@ -151,6 +151,53 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Distortion:
+    """Random changes to the training patterns (`data.distort`); each at 0 leaves them alone."""
+
+    translation: float = 0.0
+    """up to so many pixels, down or up and right or left"""
+    scaling: float = 0.0
+    """larger or smaller by a factor of up to exp(this)"""
+    squeezing: float = 0.0
+    """narrower and taller, or the reverse, by factors of up to exp(this)"""
+    shear: float = 0.0
+    """horizontal shear: a row moves by up to so many of its distance from the middle"""
+    rotation: float = 0.0
+    """up to so many degrees, either way"""
+    elastic: float = 0.0
+    """standard deviation of a smooth random field of displacements, in pixels"""
+    smoothness: float = 4.0
+    """of that field: the standard deviation of its bumps, in pixels"""
+    inverted: float = 0.0
+    """probability that a pixel is inverted (section III-E: 0.1)"""
+    versions: int | None = None
+    """of each pattern, the original and so many less one, as a fixed set (the paper's has 10);
+    default: new distortions in every pass"""
+
+    def __post_init__(self) -> None:
+        for name in ("translation", "scaling", "squeezing", "shear", "rotation", "elastic"):
+            value = getattr(self, name)
+            _require(0 <= value < 1000, f"distortion.{name}", value, "0 or more", "0.1")
+        bumps, inverted, versions = self.smoothness, self.inverted, self.versions
+        _require(bumps >= 2, "distortion.smoothness", bumps, "2 or more", "4")
+        _require(0 <= inverted <= 1, "distortion.inverted", inverted, "0 to 1", "0.1")
+        _require(
+            versions is None or 1 <= versions <= 1000,
+            "distortion.versions",
+            versions,
+            "1 to 1,000",
+            "10",
+        )
+
+    @property
+    def moves(self) -> bool:
+        """Whether any ink may move."""
+        return any(
+            (self.translation, self.scaling, self.squeezing, self.shear, self.rotation, self.elastic)
+        )
+
+
+@dataclass(frozen=True)
 class Paper:
     """What the paper reports for an experiment, in percent."""
 
@@ -168,6 +215,7 @@ class Experiment:
     loss: ML | MAP | CrossEntropy = field(default_factory=ML)
     optimizer: SDLM | Adam | Muon = field(default_factory=SDLM)
     data: Data = field(default_factory=Data)
+    distortion: Distortion = field(default_factory=Distortion)
     paper: Annotated[Paper | None, tyro.conf.Suppress] = None
     passes: int = 20
     """through the training set"""
