@@ -68,11 +68,11 @@ def prepared_mnist(real_mnist, tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def program(tmp_path):
+@pytest.fixture(scope="session")
+def program(tmp_path_factory):
     """Runs a program of the package as a user would, far from any MNIST."""
     environment = {k: v for k, v in os.environ.items() if k not in ("LENET_JAX_MNIST", "XLA_FLAGS")}
-    environment |= {"TFDS_DATA_DIR": str(tmp_path / "tfds"), "COLUMNS": "200"}
+    environment |= {"TFDS_DATA_DIR": str(tmp_path_factory.mktemp("none")), "COLUMNS": "200"}
     environment |= {"JAX_COMPILATION_CACHE_DIR": COMPILED}
 
     def run(verb: str, *flags: object, start: bool = False, file_limit_kib: int = 0, **more):

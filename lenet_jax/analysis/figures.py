@@ -1,4 +1,4 @@
-"""Pictures of a run."""
+"""Pictures of a run and of results; each is drawn to a PNG."""
 
 from pathlib import Path
 from typing import Any
@@ -25,19 +25,13 @@ def curve(rows: list[dict[str, Any]], record: dict[str, Any], path: Path) -> Non
     `rows` are a run's passes and `record` its result (`training.loop.Result`). The paper's points
     are drawn beside them when the data is MNIST.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
     passes = [row["pass"] for row in rows]
     lines = {
         "train, on the fly": ("train_misses_on_the_fly", "train_size", "C1", FIG_5_TRAIN),
         "validation": ("validation_misses", "validation_size", "C2", None),
         "test": ("test_misses", "test_size", "C0", FIG_5_TEST),
     }
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    figure, axes = _axes()
     for name, (misses, size, colour, points) in lines.items():
         if misses not in rows[0]:
             continue
@@ -55,13 +49,9 @@ def curve(rows: list[dict[str, Any]], record: dict[str, Any], path: Path) -> Non
                 passes[: len(paper)], paper, "x", color=colour, label=f"{name}, the paper's Fig. 5"
             )
     axes.set_xlabel("passes through the training set")
-    axes.set_ylabel("error (%)")
-    axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.3)
-    axes.legend()
+    axes.locator_params("x", integer=True)
     axes.set_title(f"{record['experiment']} on {record['dataset']}, {seeds_of(record)}")
-    figure.savefig(path, dpi=120, metadata={"Software": None})
+    _save(figure, path)
 
 
 def seeds_of(record: dict[str, Any]) -> str:
@@ -71,3 +61,134 @@ def seeds_of(record: dict[str, Any]) -> str:
     seeds = record["seeds"]
     shown = ", ".join(map(str, seeds if len(seeds) <= 10 else [*seeds[:8], "...", seeds[-1]]))
     return f"{len(seeds)} seeds ({shown})"
+
+
+def fig_5(record: dict[str, Any], path: Path) -> None:
+    """Error against passes: mean and lowest to highest of the seeds, and the paper's points."""
+    size = {"test_misses": "test_size", "train_misses_on_the_fly": "train_size"}
+    rows = [
+        {"pass": at + 1} | {name: record["curve"][name][at] for name in size}
+        for at in range(record["passes"])
+    ]
+    curve(rows, record, path)
+
+
+# Fig. 6 of the paper: patterns, and the error on the test set in percent; with distortions.
+FIG_6 = {15_000: 1.68, 30_000: 1.14, 60_000: 0.94}
+FIG_6_DISTORTED = {60_000: 0.82}
+
+
+def fig_6(records: list[dict[str, Any]], path: Path) -> None:
+    """Error against training patterns, mean and 95 % interval; the distorted one on its own."""
+    figure, axes = _axes()
+    series = {
+        "undistorted": [r for r in records if r["experiment"] == "classic"],
+        "distorted": [r for r in records if r["experiment"] == "distorted"],
+    }
+    for (name, found), colour, theirs in zip(
+        series.items(), ("C0", "C2"), (FIG_6, FIG_6_DISTORTED), strict=True
+    ):
+        found = sorted(found, key=lambda record: record["train_size"])
+        sizes = [record["train_size"] for record in found]
+        errors = [record["error_percent"] for record in found]
+        axes.errorbar(
+            sizes,
+            [error["mean"] for error in errors],
+            [error["ci95"] or 0 for error in errors],
+            fmt="-o",
+            color=colour,
+            capsize=3,
+            label=f"{name}, mean and 95 % interval",
+        )
+        if found and found[0]["dataset"] == "mnist":
+            label = f"{name}, the paper's Fig. 6"
+            axes.plot(list(theirs), list(theirs.values()), "x", color=colour, label=label)
+    axes.set_xlabel("training patterns")
+    axes.set_title(f"Error against training patterns, {records[0]['dataset']}")
+    _save(figure, path)
+
+
+def fig_8(record: dict[str, Any], images: np.ndarray, path: Path) -> None:
+    """The test digits that the first seed's network misses, each with truth -> answer."""
+    wrong = record["wrong"][0]
+    columns = 12
+    figure, axes = _axes(-(-max(len(wrong), 1) // columns), columns, figsize=(9, 8))
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, (at, truth, answer) in zip(axes.flat, wrong, strict=False):
+        ax.imshow(images[at], cmap="gray_r")
+        ax.set_title(f"{truth}->{answer}", fontsize=8)
+    figure.suptitle(f"{record['experiment']} on {record['dataset']}, seed {record['seeds'][0]}")
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+# Fig. 10 of the paper: percent rejected for an error of 0.5 %.
+FIG_10 = {"LeNet-4": 1.8, "boosted LeNet-4": 0.5}
+
+
+def fig_10(records: list[dict[str, Any]], path: Path) -> None:
+    """The error that is left against the share rejected, mean and lowest to highest."""
+    figure, axes = _axes()
+    for place, record in enumerate(records):
+        rejected = record["rejection"]["rejected_percent"]
+        errors = np.array(record["rejection"]["error_percent"])
+        axes.plot(rejected, errors.mean(1), color=f"C{place}", label=name_of(record))
+        axes.fill_between(rejected, errors.min(1), errors.max(1), color=f"C{place}", alpha=0.15)
+    if records[0]["dataset"] == "mnist":
+        for (name, share), marker in zip(FIG_10.items(), "xs", strict=True):
+            axes.plot(share, 0.5, marker, color="black", label=f"the paper's Fig. 10, {name}")
+    axes.axhline(0.5, color="gray", linewidth=0.8)
+    axes.set_xlabel("rejected (% of the test digits, smallest top-two difference first)")
+    axes.set_title(f"Error of what is left, {records[0]['dataset']}")
+    _save(figure, path)
+
+
+def fig_13(records: list[dict[str, Any]], path: Path) -> None:
+    """The error against what is done to the test digits, a panel for each kind."""
+    labels = {
+        "rotation": "rotation (degrees)",
+        "scale": "scale (factor)",
+        "shift": "vertical shift (pixels)",
+        "squeeze": "squeeze (factor of the width)",
+        "noise": "pixels inverted (probability)",
+    }
+    figure, axes = _axes(2, 3, figsize=(11, 6.5))
+    for ax, (kind, label) in zip(axes.flat, labels.items(), strict=False):
+        for place, record in enumerate(records):
+            found = record["robustness"][kind]
+            errors = 100 * np.array(found["misses"]) / record["test_size"]
+            levels = found["levels"]
+            ax.plot(levels, errors.mean(1), color=f"C{place}", label=name_of(record))
+            ax.fill_between(levels, errors.min(1), errors.max(1), color=f"C{place}", alpha=0.15)
+        ax.set_xlabel(label)
+        ax.set_ylabel("error (%)")
+        ax.set_ylim(0, 100)
+        ax.grid(alpha=0.3)
+    axes.flat[-1].axis("off")
+    axes.flat[-1].legend(*axes.flat[0].get_legend_handles_labels(), loc="center")
+    figure.suptitle(f"Error on changed test digits, {records[0]['dataset']}")
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def name_of(record: dict[str, Any]) -> str:
+    """experiment or experiment-variant."""
+    return "-".join(filter(None, (record["experiment"], record["variant"])))
+
+
+def _axes(rows: int = 1, columns: int = 1, figsize: tuple[float, float] = (7, 4.5)) -> Any:
+    """A figure that needs no display, and its axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=figsize, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns)
+
+
+def _save(figure: Any, path: Path) -> None:
+    axes = figure.axes[0]
+    axes.set_ylabel("error (%)")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120, metadata={"Software": None})

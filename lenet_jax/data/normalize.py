@@ -7,7 +7,7 @@ BACKGROUND, FOREGROUND = -0.1, 1.175
 
 
 def normalize(images: jax.Array) -> jax.Array:
-    """uint8 [images, 28, 28] -> float32 [images, 32, 32], background -0.1 and ink 1.175.
+    """[images, 28, 28] of 0 to 255 -> float32 [images, 32, 32], background -0.1 and ink 1.175.
 
     Two background pixels on each side bring the strokes' ends into the middle of the highest
     feature detectors (section II-B). The paper expects a variance of about 1; on MNIST this

@@ -61,7 +61,7 @@ class Checkpoints:
         Raises OSError where the folder is full or cannot be written.
         """
         meta = meta | {"sha256": digest(state)}
-        # From one device: what lies on several Orbax cuts up first, a compiled program for each cut.
+        # From one device: of several, Orbax cuts each array up first, and compiles every cut.
         state = jax.device_put(state, jax.devices()[0])
         try:
             self._manager.save(

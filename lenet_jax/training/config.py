@@ -192,9 +192,12 @@ class Distortion:
     @property
     def moves(self) -> bool:
         """Whether any ink may move."""
-        return any(
-            (self.translation, self.scaling, self.squeezing, self.shear, self.rotation, self.elastic)
-        )
+        kinds = (self.translation, self.scaling, self.squeezing, self.shear, self.rotation)
+        return any(kinds) or self.elastic > 0
+
+    @property
+    def any(self) -> bool:
+        return self.moves or self.inverted > 0
 
 
 @dataclass(frozen=True)
@@ -202,7 +205,7 @@ class Paper:
     """What the paper reports for an experiment, in percent."""
 
     test_error: float
-    train_error: float
+    train_error: float | None
     source: str
 
 
@@ -274,6 +277,20 @@ class Experiment:
             "to 4294967295",
             f"{doubles[0]} once" if doubles else "10",
         )
+
+
+def variant(base: Experiment, variants: dict[str, dict[str, Any]], name: str) -> Experiment:
+    """`base`, or for a name the variant of it with these fields, called <base>-<name>.
+
+    Raises UserError for a name that is none of the variants.
+    """
+    if not name:
+        return base
+    if name not in variants:
+        raise UserError(
+            f"{base.name} has no variant {name!r}. There are: {', '.join(variants) or 'none'}"
+        )
+    return dataclasses.replace(base, name=f"{base.name}-{name}", **variants[name])
 
 
 def _require(ok: bool, what: str, given: Any, allowed: str, way_out: str) -> None:

@@ -76,17 +76,21 @@ class RunFolder:
             return write_whole(file, json.dumps(config, indent=2) + "\n")
         except ValueError as error:
             raise UserError(f"{file} is damaged ({error}). Give another --workdir") from error
-        old, new = _flat(there), _flat(config)
-        differ = [
-            f"{name}: {old.get(name)!r} there, {new.get(name)!r} here"
-            for name in sorted(old.keys() | new.keys())
-            if name not in FREE and old.get(name) != new.get(name)
-        ]
-        if differ:
+        if differ := differences(there, config):
             raise UserError(
                 f"--workdir {self.path} holds another run:\n  " + "\n  ".join(differ) + "\n"
                 "Give the same values to resume it, or another --workdir for a new one"
             )
+
+
+def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """The fields of two resolved configurations that make them different runs, a line for each."""
+    old, new = _flat(there), _flat(here)
+    return [
+        f"{name}: {old.get(name)!r} there, {new.get(name)!r} here"
+        for name in sorted(old.keys() | new.keys())
+        if name not in FREE and old.get(name) != new.get(name)
+    ]
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -32,11 +32,16 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished run leaves: `record` is result.json, `rows` are the passes."""
+    """What a finished run leaves: `record` is result.json, `rows` are the passes.
+
+    `params` are the networks, stacked, for `recipe`.
+    """
 
     record: dict[str, Any]
     rows: list[dict[str, Any]]
     folder: Path
+    recipe: step.Recipe
+    params: step.Params
 
 
 def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -> Result:
@@ -55,6 +60,7 @@ def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -
     about_data = {"dataset": dataset.name, "dataset_sha256": dataset.sha256}
     resolved = config.as_json(experiment) | about_data
     batch_size, patterns = experiment.batch_size, len(dataset.train)
+    versions = experiment.distortion.versions or 1
 
     check_memory(recipe, len(seeds), len(dataset.train))
 
@@ -76,7 +82,7 @@ def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -
                 if at == 0:
                     state = step.begin_pass(recipe, state, number, images, labels)
                 order = step.order_of_pass(
-                    state.key, number, patterns, batch_size, experiment.order
+                    state.key, number, patterns, batch_size, experiment.order, versions
                 )
                 while at < steps:
                     clock, until = time.monotonic(), min(at + chunk, steps)
@@ -99,7 +105,7 @@ def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -
                 at = 0
         record = result(experiment, dataset, recipe, metrics.rows[-1])
         write_whole(folder.path / "result.json", json.dumps(record, indent=2) + "\n")
-        return Result(record, metrics.rows, folder.path)
+        return Result(record, metrics.rows, folder.path, recipe, state.params)
 
 
 def check_finite(state: step.TrainState, seeds: Sequence[int], number: int, folder: Path) -> None:
@@ -124,22 +130,36 @@ def check_finite(state: step.TrainState, seeds: Sequence[int], number: int, fold
 
 def check_memory(recipe: step.Recipe, seeds: int, patterns: int) -> None:
     """Raises UserError, with the numbers, for more seeds than the devices' memory can hold."""
+    fit, each, memory = _room(recipe, seeds, patterns)
+    if seeds > fit:
+        raise UserError(
+            f"{seeds:,} seeds need about {seeds * each / 2**30:,.1f} GiB "
+            f"({each / 2**20:.1f} MiB each) of {memory / 2**30:,.1f} GiB: at most "
+            f"{fit:,} fit. Give fewer --seeds, and the others to another run"
+        )
+
+
+def seeds_that_fit(experiment: config.Experiment, patterns: int, wanted: int) -> int:
+    """How many of the wanted seeds one run can hold, at least 1."""
+    mesh = step.mesh(choose_devices(experiment, lambda _: None), wanted)
+    fit, _, _ = _room(step.recipe(experiment, patterns, mesh), wanted, patterns)
+    return max(1, min(fit, wanted))
+
+
+def _room(recipe: step.Recipe, seeds: int, patterns: int) -> tuple[int, float, float]:
+    """How many seeds fit, the bytes of each, and the bytes there are."""
     state = jax.eval_shape(lambda: step.initial_state(recipe, np.zeros(1, np.uint32)))
     numbers = jax.tree.leaves((state.params, state.curvature, state.opt_state))
     # Held twice while a pass runs, with the gradients and the order of the patterns.
-    each = 3 * sum(4 * leaf.size for leaf in numbers) + 8 * patterns
+    each = 3 * sum(4 * leaf.size for leaf in numbers)
+    each += 8 * patterns * (recipe.distortion.versions or 1)
     memory = min(_bytes_of(device) for device in recipe.mesh.devices.flat)
     rows = recipe.mesh.shape["seeds"]
     if seeds % rows:  # then every device holds them all
         each *= rows
     if recipe.mesh.devices.flat[0].platform != "cpu":  # the cores of a CPU share theirs
         memory *= rows
-    if seeds * each > memory:
-        raise UserError(
-            f"{seeds:,} seeds need about {seeds * each / 2**30:,.1f} GiB "
-            f"({each / 2**20:.1f} MiB each) of {memory / 2**30:,.1f} GiB: at most "
-            f"{int(memory / each):,} fit. Give fewer --seeds, and the others to another run"
-        )
+    return int(memory / each), each, memory
 
 
 def _bytes_of(device: Any) -> float:

@@ -20,11 +20,12 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from lenet_jax.data import distort
 from lenet_jax.data.normalize import normalize
 from lenet_jax.training import config, curvature, losses, optimizers
 
 Params = Any
-ABSENT = -1  # in an order: no pattern here, the last batch of a pass is short
+ABSENT = -1  # in an order: no sample here, the last batch of a pass is short
 # Without it XLA's CPU copies C5's weights before each update.
 IN_PLACE = {"xla_cpu_copy_insertion_use_region_analysis": True}
 CACHED = 32  # images whose states stay in a CPU core's cache, forward and backward
@@ -40,6 +41,7 @@ class Recipe:
     loss: config.ML | config.MAP | config.CrossEntropy
     sdlm: config.SDLM | None  # None: no curvature is measured
     optimizer: optax.GradientTransformationExtraArgs
+    distortion: config.Distortion
     mesh: Mesh
 
 
@@ -67,6 +69,7 @@ def recipe(experiment: config.Experiment, patterns: int, on: Mesh) -> Recipe:
         experiment.loss,
         experiment.optimizer if isinstance(experiment.optimizer, config.SDLM) else None,
         optimizers.of(experiment.optimizer, experiment.passes, steps_per_pass),
+        experiment.distortion,
         on,
     )
 
@@ -144,19 +147,22 @@ def initial_state(recipe: Recipe, seeds: jax.Array) -> TrainState:
     return for_each_seed(recipe, one, seeds)
 
 
-@partial(jax.jit, static_argnums=(2, 3, 4))
+@partial(jax.jit, static_argnums=(2, 3, 4, 5))
 def order_of_pass(
-    keys: jax.Array, number: int, patterns: int, batch_size: int, how: str
+    keys: jax.Array, number: int, patterns: int, batch_size: int, how: str, versions: int = 1
 ) -> jax.Array:
-    """The patterns of a pass, int32 [seeds, steps, batch_size], from keys and the pass's number.
+    """The samples of a pass, int32 [seeds, steps, batch_size], from keys and the pass's number.
 
-    "fixed" is the same random order in every pass (section III-B), "reshuffled" a new one. Each
-    pattern comes once; the last batch is filled up with ABSENT.
+    Of a fixed set of distorted versions sample v * patterns + p is pattern p in version v; so many
+    passes as there are versions go through all of them once. "fixed" is the same random order each
+    time (section III-B), "reshuffled" a new one. The last batch is filled up with ABSENT.
     """
+    round_, part = (number - 1) // versions + 1, (number - 1) % versions
 
     def one(key: jax.Array) -> jax.Array:
-        draw = jax.random.fold_in(jax.random.fold_in(key, 0), number if how == "reshuffled" else 0)
-        order = jax.random.permutation(draw, patterns).astype(jnp.int32)
+        draw = jax.random.fold_in(jax.random.fold_in(key, 0), round_ if how == "reshuffled" else 0)
+        order = jax.random.permutation(draw, patterns * versions).astype(jnp.int32)
+        order = order.reshape(versions, patterns)[part]
         missing = -patterns % batch_size
         return jnp.pad(order, (0, missing), constant_values=ABSENT).reshape(-1, batch_size)
 
@@ -168,7 +174,7 @@ def update(
 ) -> TrainState:
     """One update from this device's share of a batch: eq. 18 with the mean gradient of the batch.
 
-    images uint8 [n, 28, 28], labels int32 [n], present bool [n]. Runs inside the mesh.
+    images [n, 28, 28] of 0 to 255, labels int32 [n], present bool [n]. Runs inside the mesh.
     """
 
     def objective(params: Params, images: jax.Array, labels: jax.Array, present: jax.Array):
@@ -221,8 +227,26 @@ def _in_parts(total: Callable[..., Any], nothing: Any, batch: tuple[jax.Array, .
     )[0]
 
 
+def distorted(
+    recipe: Recipe, key: jax.Array, number: jax.Array | int, samples: jax.Array, images: jax.Array
+) -> jax.Array:
+    """The images of some samples of pass `number`, [n, 28, 28], from all the patterns' images.
+
+    New distortions in each pass, or from a fixed set, whose version 0 is the pattern as it is.
+    """
+    patterns, fixed = len(images), recipe.distortion.versions is not None
+    chosen = images[samples % patterns]
+    if not recipe.distortion.any:
+        return chosen
+    draw = jax.random.fold_in(jax.random.fold_in(key, 2), 0 if fixed else number)
+    keys = jax.vmap(partial(jax.random.fold_in, draw))(samples)
+    changed = distort.distort(recipe.distortion, keys, chosen)
+    original = fixed & (samples < patterns)
+    return jnp.where(original[:, None, None], chosen, changed)
+
+
 def predict(recipe: Recipe, params: Params, images: jax.Array) -> jax.Array:
-    """Scores [n, classes] of uint8 images [n, 28, 28]."""
+    """Scores [n, classes] of images [n, 28, 28] of 0 to 255."""
     scores, _ = recipe.model.apply({"params": params}, normalize(images))  # type: ignore[misc]
     return scores
 
@@ -247,8 +271,9 @@ def run_steps(
         (state, order), (images, labels, first, last) = own, shared
 
         def body(i: jax.Array, state: TrainState) -> TrainState:
-            chosen = order[i]
-            return update(recipe, state, images[chosen], labels[chosen], chosen != ABSENT)
+            samples, number = order[i], state.step // len(order) + 1
+            batch = distorted(recipe, state.key, number, samples, images)
+            return update(recipe, state, batch, labels[samples % len(labels)], samples != ABSENT)
 
         return lax.fori_loop(first, last, body, state)
 
@@ -274,6 +299,8 @@ def begin_pass(
             return state
         draw = jax.random.fold_in(jax.random.fold_in(state.key, 1), number)
         samples = jax.random.permutation(draw, len(images))[: recipe.sdlm.samples]
+        if recipe.distortion.versions:
+            samples += (number - 1) % recipe.distortion.versions * len(images)
 
         def total(images: jax.Array, labels: jax.Array, present: jax.Array) -> Params:
             average = curvature.diagonal(
@@ -285,7 +312,8 @@ def begin_pass(
             )
             return jax.tree.map(lambda h: h * len(images), average)
 
-        batch = images[samples], labels[samples], jnp.ones(len(samples), bool)
+        shown = distorted(recipe, state.key, number, samples, images)
+        batch = shown, labels[samples % len(labels)], jnp.ones(len(samples), bool)
         nothing = jax.tree.map(jnp.zeros_like, state.params)
         h = jax.tree.map(lambda h: h / len(samples), _in_parts(total, nothing, batch))
         if recipe.sdlm.never_below_previous:
@@ -307,6 +335,18 @@ def count_right(recipe: Recipe, params: Params, images: jax.Array, labels: jax.A
         return lax.psum(lax.map(block, shared).sum(), "data")
 
     return for_each_seed(recipe, one, params, (images, labels), shared_specs=P(None, "data"))
+
+
+@partial(jax.jit, static_argnums=0)
+def scores_of(recipe: Recipe, params: Params, images: jax.Array) -> jax.Array:
+    """float32 [seeds, images, classes] of `blocks`' images, the ones that fill up included."""
+
+    def one(params: Params, images: jax.Array) -> jax.Array:
+        scores = lax.map(lambda share: predict(recipe, params, share[0]), images)
+        return lax.all_gather(scores, "data", axis=1)
+
+    scores = for_each_seed(recipe, one, params, images, shared_specs=P(None, "data"))
+    return scores.reshape(len(scores), -1, scores.shape[-1])
 
 
 def blocks(images: np.ndarray, labels: np.ndarray, on: Mesh, size: int = CACHED):

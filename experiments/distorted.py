@@ -1,0 +1,27 @@
+"""LeNet-5 trained on distorted patterns (section III-B): classic.py with ten times the samples.
+
+    python -m lenet_jax.train --config experiments/distorted.py
+
+The 60,000 patterns and 540,000 distorted copies of them: planar affine maps, that is translations,
+scaling, squeezing and horizontal shear, as in the paper. As there, a session is no longer: 20
+passes of 60,000, so that each sample is seen twice.
+"""
+
+import dataclasses
+
+import classic
+
+from lenet_jax.training.config import Distortion, Experiment, Paper, variant
+
+RANGES = Distortion(translation=1.0, scaling=0.1, squeezing=0.1, shear=0.2, versions=10)
+VARIANTS = {"fresh": {"distortion": dataclasses.replace(RANGES, versions=None)}}
+
+
+def get_config(name: str = "") -> Experiment:
+    base = dataclasses.replace(
+        classic.get_config(),
+        name="distorted",
+        distortion=RANGES,
+        paper=Paper(test_error=0.8, train_error=None, source="section III-B"),
+    )
+    return variant(base, VARIANTS, name)

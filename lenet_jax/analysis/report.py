@@ -1,0 +1,131 @@
+"""RESULTS.md and its figures, from the result files alone."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lenet_jax.analysis import figures
+from lenet_jax.analysis.results import interval
+
+Records = dict[str, dict[str, Any]]
+
+# Row, result file, the number in it, the paper's number and where that stands, in percent.
+ROWS = (
+    ("classic", "classic", "error", "0.95", "section III-B"),
+    ("15,000 patterns", "classic-15k", "error", "1.68", "Fig. 6"),
+    ("30,000 patterns", "classic-30k", "error", "1.14", "Fig. 6"),
+    ("distorted", "distorted", "error", "0.8", "section III-B"),
+    ("noise", "noise", "error", "", ""),
+    ("best, one network", "best", "error", "", ""),
+    ("best, ensemble of all", "best", "ensemble", "", ""),
+    ("rejected for 0.5 % error, distorted", "distorted", "rejected", "1.8", "Fig. 10, LeNet-4"),
+)
+ABLATION = "classic"  # its variants are compared with it
+
+
+def write(records: Records, title: str, path: Path) -> None:
+    """Renders a set's records, by the names of their files, to a page; figures go to results/."""
+    pictures = path.parent / "results"
+    drawn = draw(records, pictures)
+    datasets = sorted({record["dataset"] for record in records.values()})
+    text = [
+        f"# {title}",
+        f"Written by `python -m lenet_jax.reproduce` from `{pictures.name}/*.json`, which hold the "
+        f"configuration, versions, hardware and commit of each. Data: {', '.join(datasets)}. The "
+        "test set chose nothing: every number is of the last pass of a fixed schedule.",
+        table(records),
+        *(f"![{alt}]({pictures.name}/{file})" for file, alt in drawn.items()),
+    ]
+    if len(variants(records)) > 1:
+        text += ["## One thing changed", ablations(records)]
+    text += ["## Digits missed", missed(records)] if records else []
+    path.write_text("\n\n".join(text) + "\n")
+
+
+def draw(records: Records, folder: Path) -> dict[str, str]:
+    """The figures that these records are enough for, PNGs in a folder, with what each shows."""
+    drawn = {}
+    curves = [
+        records[name] for name in ("classic", "distorted", "noise", "best") if name in records
+    ]
+    if "classic" in records:
+        figures.fig_5(records["classic"], folder / "fig5.png")
+        drawn["fig5.png"] = "Error against passes, as in Fig. 5"
+    sizes = [records[n] for n in records if n in ("classic", "classic-15k", "classic-30k")]
+    if len(sizes) > 1:
+        with_distorted = [*sizes, *(records[n] for n in ("distorted",) if n in records)]
+        figures.fig_6(with_distorted, folder / "fig6.png")
+        drawn["fig6.png"] = "Error against training patterns, as in Fig. 6"
+    if curves:
+        figures.fig_10(curves, folder / "fig10.png")
+        drawn["fig10.png"] = "Error of what is left after rejection, after Fig. 10"
+        figures.fig_13(curves, folder / "fig13.png")
+        drawn["fig13.png"] = "Error on rotated, scaled, shifted, squeezed, noisy digits (Fig. 13)"
+    return drawn
+
+
+def table(records: Records) -> str:
+    """Each row that has a record, beside the paper; percent."""
+    lines = [
+        "| | the paper | ours, mean and 95 % interval | sd | seeds | misses, or values |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, file, what, paper, source in ROWS:
+        if file not in records:
+            continue
+        record = records[file]
+        theirs = f"{paper} ({source})" if paper and record["dataset"] == "mnist" else ""
+        seeds = str(len(record["seeds"]))
+        if what == "error":
+            found, values = record["error_percent"], listed(record["misses"])
+        elif what == "ensemble":
+            misses = record["ensemble_misses"]
+            found = {"mean": 100 * misses / record["test_size"], "sd": None, "ci95": None}
+            values, seeds = str(misses), f"{seeds} together"
+        else:
+            shares = record["rejected_percent_for_half_percent_error"]
+            found, values = interval(shares), listed([round(share, 2) for share in shares])
+        sd = "" if found["sd"] is None else f"{found['sd']:.2f}"
+        lines.append(f"| {name} | {theirs} | {shown(found)} | {sd} | {seeds} | {values} |")
+    return "\n".join(lines)
+
+
+def variants(records: Records) -> list[dict[str, Any]]:
+    return [record for record in records.values() if record["experiment"] == ABLATION]
+
+
+def ablations(records: Records) -> str:
+    """The variants of the classic experiment: test and training error, percent."""
+    lines = [
+        "| variant | test error | sd | training error | seeds | misses |",
+        "|---|---|---|---|---|---|",
+    ]
+    for record in variants(records):
+        error, size = record["error_percent"], record["train_size"]
+        train = 100 * np.mean(record["train_misses"]) / size
+        sd = "" if error["sd"] is None else f"{error['sd']:.2f}"
+        lines.append(
+            f"| {record['variant'] or 'none'} | {shown(error)} | {sd} | {train:.2f} | "
+            f"{len(record['seeds'])} | {listed(record['misses'])} |"
+        )
+    return "\n".join(lines)
+
+
+def missed(records: Records) -> str:
+    """Fig. 8 in words: the test digits that the first seed misses, number, truth and answer."""
+    record = records.get("distorted") or next(iter(records.values()))
+    pairs = ", ".join(f"{at}: {truth}-{answer}" for at, truth, answer in record["wrong"][0])
+    return (
+        f"{figures.name_of(record)}, seed {record['seeds'][0]}, {len(record['wrong'][0])} of "
+        f"{record['test_size']:,} (number in the test set: truth-answer, as in Fig. 8):\n\n{pairs}"
+    )
+
+
+def shown(found: dict[str, float | None]) -> str:
+    half = found["ci95"]
+    return f"{found['mean']:.2f}" + ("" if half is None else f" +- {half:.2f}")
+
+
+def listed(values: list[Any]) -> str:
+    return ", ".join(map(str, values))

@@ -1,0 +1,190 @@
+"""results/<experiment>[-<variant>].json: what was measured, on what, with what and by whom."""
+
+import json
+import math
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+import lenet_jax
+from lenet_jax.analysis import rejection, robustness
+from lenet_jax.data.dataset import Dataset
+from lenet_jax.errors import UserError
+from lenet_jax.training import folder, metrics, step
+from lenet_jax.training.loop import Result
+
+PACKAGES = ("jax", "flax", "optax", "numpy")
+REJECTED = tuple(range(0, 501, 10))  # of 10,000, where the rejection curve is written down
+
+
+def interval(values: list[float]) -> dict[str, float | None]:
+    """Mean, standard deviation of a sample, and half the mean's 95 % interval (Student's t)."""
+    mean, n = float(np.mean(values)), len(values)
+    if n < 2:
+        return {"mean": mean, "sd": None, "ci95": None}
+    sd = float(np.std(values, ddof=1))
+    return {"mean": mean, "sd": sd, "ci95": float(stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n)}
+
+
+def of(
+    runs: list[Result], config: dict[str, Any], experiment: str, variant: str, data: Dataset
+) -> dict[str, Any]:
+    """The record of an experiment from its runs, each of some of its seeds.
+
+    `config` is the resolved configuration with all the seeds. The test set is read here, after the
+    last pass, and every number is of that pass but the curve's.
+    """
+    labels, images = data.test.labels, len(data.test)
+    scores = np.concatenate([_scores(run, data) for run in runs])
+    answers = scores.argmax(-1)
+    wrong = answers != labels
+    margins = rejection.margins(scores)
+    misses = wrong.sum(axis=1).tolist()
+    by_level = [robustness.curves(run.recipe, run.params, data.test) for run in runs]
+    left = [rejection.errors_left(*pair) for pair in zip(margins, wrong, strict=True)]
+    return {
+        "experiment": experiment,
+        "variant": variant,
+        "dataset": data.name,
+        "data_sha256": data.sha256,
+        "seeds": [seed for run in runs for seed in _seeds(run)],
+        "passes": runs[0].record["passes"],
+        "train_size": len(data.train),
+        "test_size": images,
+        "misses": misses,
+        "train_misses": [n for run in runs for n in np.ravel(run.record["train_misses"]).tolist()],
+        "error_percent": interval([100 * n / images for n in misses]),
+        "ensemble_misses": int((scores.mean(axis=0).argmax(-1) != labels).sum()),
+        "curve": {
+            name: [
+                [n for run in runs for n in np.ravel(run.rows[at][name]).tolist()]
+                for at in range(len(runs[0].rows))
+            ]
+            for name in ("test_misses", "train_misses_on_the_fly")
+        },
+        "rejected_percent_for_half_percent_error": [
+            rejection.needed(*pair) for pair in zip(margins, wrong, strict=True)
+        ],
+        "rejection": {
+            "rejected_percent": [n / 100 for n in REJECTED],
+            "error_percent": [
+                [round(float(e[n * images // 10_000]), 4) for e in left] for n in REJECTED
+            ],
+        },
+        "robustness": {
+            kind: {
+                "levels": [level for level, _ in levels],
+                "misses": [
+                    [n for one in by_level for n in one[kind][at][1]] for at in range(len(levels))
+                ],
+            }
+            for kind, levels in by_level[0].items()
+        },
+        "wrong": [
+            [[int(at), int(labels[at]), int(answer[at])] for at in np.flatnonzero(missed)]
+            for answer, missed in zip(answers, wrong, strict=True)
+        ],
+        "wall_seconds": round(sum(_seconds(run) for run in runs)),
+        "hardware": hardware(),
+        "versions": {
+            "lenet_jax": lenet_jax.__version__,
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in PACKAGES},
+        },
+        "commit": commit(),
+        "config": config,
+    }
+
+
+def card(record: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
+    """The model card of the first seed's network, whose fields are `model`."""
+    same = ("experiment", "variant", "dataset", "data_sha256", "passes", "train_size", "test_size")
+    first = ("misses", "train_misses")
+    return {
+        **{name: record[name] for name in same},
+        "seed": record["seeds"][0],
+        **{name: record[name][0] for name in first},
+        **{name: record[name] for name in ("commit", "versions", "hardware")},
+        "model": model,
+    }
+
+
+def _seeds(run: Result) -> list[int]:
+    return run.record["seeds"] if "seeds" in run.record else [run.record["seed"]]
+
+
+def _scores(run: Result, data: Dataset) -> np.ndarray:
+    blocks, _ = step.blocks(data.test.images, data.test.labels, run.recipe.mesh)
+    return np.asarray(step.scores_of(run.recipe, run.params, blocks))[:, : len(data.test)]
+
+
+def _seconds(run: Result) -> float:
+    """In training, from the speeds of all passes, also those of programs that were killed."""
+    patterns = len(_seeds(run)) * run.record["train_size"]
+    times = {row["pass"]: row for row in metrics.read(run.folder / "times.jsonl")}
+    return sum(patterns / row["images_per_second"] for row in times.values())
+
+
+def hardware() -> str:
+    """The processor or accelerators that jax uses, in words."""
+    import jax
+
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return f"{jax.device_count()} x {device.device_kind}"
+    model = platform.processor() or platform.machine()
+    if (about := Path("/proc/cpuinfo")).exists():
+        named = [line for line in about.read_text().splitlines() if "model name" in line]
+        model = named[0].split(":")[1].strip() if named else model
+    return f"{model}, {os.cpu_count()} cores"
+
+
+def commit() -> str | None:
+    """The commit of the source, with a + where files differ from it; None where it is no clone."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    found = git("rev-parse", "--short=12", "HEAD")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", str(here))
+    return found + ("+" if changed else "") if found else None
+
+
+def read(path: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """The record in a file, for the resolved configuration that it should be of.
+
+    Raises UserError for a file that is damaged or of another configuration.
+    """
+    way_out = "Move it away to measure again"
+    try:
+        record = json.loads(path.read_text())
+        differ = folder.differences(record["config"], config)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}). {way_out}") from error
+    if differ:
+        raise UserError(
+            f"{path} does not match its experiment:\n  " + "\n  ".join(differ) + f"\n{way_out}"
+        )
+    return record
+
+
+def write(path: Path, record: dict[str, Any]) -> None:
+    """One line for each list of numbers, so that a difference can be read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_whole(path, _text(record) + "\n")
+
+
+def _text(value: Any, indent: str = "") -> str:
+    if isinstance(value, dict) and value:
+        inner = indent + "  "
+        items = [f"{inner}{json.dumps(k)}: {_text(v, inner)}" for k, v in value.items()]
+        return "{\n" + ",\n".join(items) + f"\n{indent}}}"
+    return json.dumps(value)

@@ -1,0 +1,50 @@
+"""Trained networks that come with the package: safetensors, each with its model card in JSON."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+from safetensors.numpy import load_file, save_file
+
+from lenet_jax.errors import UserError
+from lenet_jax.models.lenet import LeNet5
+
+FOLDER = Path(__file__).parent
+
+
+def names(folder: Path = FOLDER) -> list[str]:
+    """The names that `load` knows."""
+    return sorted(path.stem for path in folder.glob("*.safetensors"))
+
+
+def card(name: str, folder: Path = FOLDER) -> dict[str, Any]:
+    """Where a network comes from: experiment, seed, passes, data sum, misses, commit, versions.
+
+    Raises UserError, with the names there are, for another name.
+    """
+    if name not in names(folder):
+        known = ", ".join(names(folder)) or "none"
+        raise UserError(f"no pretrained network {name!r}. There are: {known}")
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+def load(name: str, folder: Path = FOLDER) -> tuple[LeNet5, Any]:
+    """Module and parameters of a trained network, ready for `module.apply({"params": params}, x)`.
+
+    Raises UserError, with the names there are, for another name.
+    """
+    module = LeNet5(**card(name, folder)["model"])
+    flat = load_file(folder / f"{name}.safetensors")
+    return module, traverse_util.unflatten_dict(flat, sep=".")
+
+
+def save(name: str, params: Any, card: dict[str, Any], folder: Path = FOLDER) -> None:
+    """Writes parameters, and their card, so that `load` finds them by name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    flat = traverse_util.flatten_dict(jax.tree.map(np.asarray, params), sep=".")
+    arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
+    save_file(arrays, folder / f"{name}.safetensors", {"experiment": card["experiment"]})
+    (folder / f"{name}.json").write_text(json.dumps(card, indent=2) + "\n")

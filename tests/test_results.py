@@ -1,0 +1,167 @@
+"""Statistics, rejection, robustness and the page, each against numbers worked out by hand."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from scipy import stats
+
+from lenet_jax import pretrained
+from lenet_jax.analysis import rejection, results
+from lenet_jax.data import dataset
+from lenet_jax.data.normalize import normalize
+from lenet_jax.errors import UserError
+
+QUICK = ("--quick", "--only", "classic", "classic:30k", "distorted", "noise")
+
+
+def test_the_interval_is_that_of_a_t_test():
+    values = [0.9, 1.1, 1.0, 0.8]
+    found = results.interval(values)
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert found["mean"] == pytest.approx(0.95)
+    assert found["sd"] == pytest.approx(math.sqrt(0.05 / 3))
+    assert found["ci95"] == pytest.approx((high - low) / 2)
+    assert results.interval([1.0]) == {"mean": 1.0, "sd": None, "ci95": None}
+
+
+def test_margins_are_between_the_two_best():
+    scores = np.array([[[-3.0, -1.0, -9.0], [5.0, 5.0, 1.0]], [[0.0, -2.0, -0.5], [1.0, 2.0, 4.0]]])
+    np.testing.assert_array_equal(rejection.margins(scores), [[2, 0], [0.5, 2]])
+
+
+def test_errors_left_when_the_closest_calls_are_rejected():
+    margins = np.array([4.0, 1.0, 3.0, 2.0])
+    wrong = np.array([False, True, False, True])
+    left = rejection.errors_left(margins, wrong)
+    np.testing.assert_allclose(left, [50, 100 / 3, 0, 0])
+    assert rejection.needed(margins, wrong, 40.0) == 25.0
+    assert rejection.needed(margins, wrong) == 50.0
+    assert rejection.needed(margins, ~wrong) == 100.0
+    assert rejection.needed(margins, np.zeros(4, bool)) == 0.0
+
+
+def test_equal_margins_are_rejected_together():
+    margins = np.array([1.0, 1.0, 1.0, 2.0])
+    wrong = np.array([True, False, False, False])
+    np.testing.assert_allclose(rejection.errors_left(margins, wrong), [25, 25, 25, 0])
+    assert rejection.needed(margins, wrong, 10.0) == 75.0
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory, program):
+    out = tmp_path_factory.mktemp("quick")
+    done = program("reproduce", *QUICK, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def record(out, name="classic"):
+    return json.loads((out / "results" / f"{name}.json").read_text())
+
+
+def test_a_record_holds_what_was_measured(quick):
+    found = record(quick)
+    run = quick / "runs" / "reproduce" / "classic"
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert found["dataset"] == "uci-digits" and found["seeds"] == [0, 1] and found["passes"] == 2
+    assert found["misses"] == rows[-1]["test_misses"] == found["curve"]["test_misses"][-1]
+    assert found["train_misses"] == rows[-1]["train_misses"]
+    size = found["test_size"]
+    assert found["error_percent"] == results.interval([100 * n / size for n in found["misses"]])
+    assert [len(wrong) for wrong in found["wrong"]] == found["misses"]
+    labels = dataset.load(data_dir=quick, fallback="uci-digits", say=lambda _: None).test.labels
+    for at, truth, answer in found["wrong"][0]:
+        assert labels[at] == truth != answer
+    # Nothing rejected, and nothing changed, is the test error itself.
+    error = [100 * n / size for n in found["misses"]]
+    assert found["rejection"]["error_percent"][0] == pytest.approx(error, abs=1e-4)
+    unchanged = {"rotation": 0, "scale": 1, "shift": 0, "squeeze": 1, "noise": 0}
+    for kind, level in unchanged.items():
+        levels = found["robustness"][kind]
+        assert levels["misses"][levels["levels"].index(level)] == found["misses"]
+        assert max(map(max, levels["misses"])) > max(found["misses"])
+    assert found["wall_seconds"] >= 0 and found["hardware"] and found["versions"]["jax"]
+    assert found["config"]["batch_size"] == 1 and found["config"]["is"] == "Experiment"
+    assert record(quick, "classic-30k")["train_size"] == 750
+    assert record(quick, "distorted")["config"]["distortion"]["versions"] == 10
+
+
+def test_the_page_shows_the_records_and_no_paper_beside_other_data(quick):
+    page = (quick / "RESULTS.md").read_text()
+    found = record(quick)["error_percent"]
+    assert f"{found['mean']:.2f} +- {found['ci95']:.2f}" in page
+    assert "uci-digits" in page and "mnist" not in page and "0.95" not in page
+    for name in ("fig5", "fig6", "fig10", "fig13"):
+        assert f"results/{name}.png" in page
+        assert (quick / "results" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_results_are_read_and_not_measured_again(quick, program):
+    file = quick / "results" / "classic.json"
+    before = file.stat().st_mtime_ns
+    done = program("reproduce", *QUICK, "--out", quick)
+    assert done.returncode == 0 and "to do" not in done.stderr
+    assert file.stat().st_mtime_ns == before
+
+
+def test_a_record_of_another_configuration_is_refused(quick, program):
+    done = program("reproduce", *QUICK, "--out", quick, "--seeds", 3)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "classic.json does not match its experiment" in done.stderr
+    assert "seeds: [2] there, [3] here" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (("--only", "clasic"), "--only clasic: not in the set paper: classic,"),
+        (("--quick", "--seeds", 4, 4), "4 once"),
+        (("--quick", "--seeds", 0), "1 or more"),
+        (("--only", "classic"), "no MNIST"),
+    ],
+)
+def test_what_cannot_be_reproduced_is_said_at_once(program, tmp_path, flags, said):
+    done = program("reproduce", *flags, "--out", tmp_path / "out")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert said in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_record_is_refused_by_name(tmp_path):
+    (tmp_path / "x.json").write_text('{"config": ')
+    with pytest.raises(UserError, match="x.json is damaged"):
+        results.read(tmp_path / "x.json", {})
+
+
+@pytest.mark.parametrize("name", pretrained.names())
+def test_pretrained_networks_miss_what_their_cards_say(name, prepared_mnist):
+    card = pretrained.card(name)
+    data = dataset.load(prepared_mnist, fallback="none", say=lambda _: None)
+    assert data.sha256 == card["data_sha256"]
+    from lenet_jax.predict import predictor
+
+    scores = predictor(*pretrained.load(name))(data.test.images)
+    assert int((scores.argmax(1) != data.test.labels).sum()) == card["misses"]
+    result = json.loads((ROOT / "results" / f"{name.removeprefix('lenet5-')}.json").read_text())
+    assert result["misses"][0] == card["misses"] and result["seeds"][0] == card["seed"]
+
+
+def test_a_saved_network_loads_as_it_was(tmp_path, digits):
+    import jax
+
+    from lenet_jax.models.lenet import LeNet5
+
+    module = LeNet5(table="full")
+    images = normalize(digits[0][:3])
+    params = module.init(jax.random.key(0), images)["params"]
+    card = {"experiment": "x", "model": {"table": "full"}}
+    pretrained.save("x", params, card, tmp_path)
+    assert pretrained.names(tmp_path) == ["x"]
+    loaded, back = pretrained.load("x", tmp_path)
+    assert loaded == module
+    jax.tree.map(np.testing.assert_array_equal, back, params)
+    with pytest.raises(UserError, match="no pretrained network 'y'. There are: x"):
+        pretrained.load("y", tmp_path)
