@@ -112,7 +112,9 @@ def test_a_pmapped_step_gives_the_same_numbers(digits, whole_pass):
 
 
 def test_cuts_into_chunks_leave_no_trace(digits):
-    recipe, state, images, labels, order = start(digits, 1, batch_size=1, measured=False)
+    recipe, state, images, labels, order = start(
+        digits, 1, batch_size=1, measured=False, distortion=config.Distortion(shear=0.2)
+    )
     other = jax.tree.map(jnp.copy, state)
     state = step.run_steps(recipe, state, images, labels, order, 0, 12)
     for first, last in ((0, 1), (1, 2), (2, 9), (9, 12)):
@@ -137,6 +139,41 @@ def test_orders():
     assert (np.diff(passes[0].ravel()[:103]) != 1).any()
 
 
+def test_passes_go_through_a_fixed_set_of_versions():
+    keys = jax.random.split(jax.random.key(7), 2)
+
+    def orders(how):
+        passes = [step.order_of_pass(keys, n, 103, 10, how, 3) for n in range(1, 7)]
+        return np.stack(passes).reshape(2, 3, 2, -1)[..., :103]
+
+    fixed, fresh = orders("fixed"), orders("reshuffled")
+    for round_ in (*fixed, *fresh):
+        for network in (0, 1):
+            assert sorted(round_[:, network].ravel()) == list(range(3 * 103))
+    np.testing.assert_array_equal(fixed[0], fixed[1])
+    assert (fresh[0] != fresh[1]).any() and (fixed[:, :, 0] != fixed[:, :, 1]).any()
+
+
+def test_samples_of_a_fixed_set_stay_and_others_are_new_in_each_pass(digits):
+    images = jnp.asarray(digits[0][:20])
+    key, samples = jax.random.key(3), jnp.asarray([4, 24, 44, 5])  # pattern 4 thrice, and 5
+
+    def shown(number, **more):
+        ranges = config.Distortion(rotation=20.0, inverted=0.05, **more)
+        experiment = config.Experiment(name="test", distortion=ranges)
+        recipe = step.recipe(experiment, 20, step.mesh(jax.devices()[:1]))
+        return np.asarray(step.distorted(recipe, key, number, samples, images))
+
+    fixed = shown(1, versions=3)
+    np.testing.assert_array_equal(fixed, shown(2, versions=3))
+    np.testing.assert_array_equal(fixed[[0, 3]], digits[0][[4, 5]])  # version 0
+    assert (fixed[1] != digits[0][4]).any() and (fixed[1] != fixed[2]).any()
+    fresh, other = shown(1), shown(2)
+    np.testing.assert_array_equal(fresh, shown(1))
+    assert all((a != b).any() for a, b in zip(fresh, other, strict=True))
+    assert (fresh[0] != digits[0][4]).any()
+
+
 @pytest.mark.parametrize("devices", [1, 4])
 def test_every_image_is_counted_once(digits, devices):
     recipe, state, *_ = start(digits, devices, measured=False)
@@ -144,6 +181,9 @@ def test_every_image_is_counted_once(digits, devices):
     right = step.count_right(recipe, state.params, *step.blocks(images, labels, recipe.mesh))
     scores, _ = apply(recipe.model, first(state.params), normalize(jnp.asarray(images)))
     assert int(right[0]) == (np.asarray(scores).argmax(1) == labels).sum()
+    blocks, _ = step.blocks(images, labels, recipe.mesh)
+    ours = np.asarray(step.scores_of(recipe, state.params, blocks))
+    same(ours[0, :457], scores)
 
 
 def test_adams_rate_and_its_first_steps_of_size_rate(digits):
