@@ -2,19 +2,22 @@
 
 import json
 import math
+import signal
 
+import jax
 import numpy as np
 import pytest
 from conftest import ROOT
 from scipy import stats
 
-from lenet_jax import pretrained
+from lenet_jax import pretrained, reproduce
 from lenet_jax.analysis import rejection, results
 from lenet_jax.data import dataset
 from lenet_jax.data.normalize import normalize
 from lenet_jax.errors import UserError
-
-QUICK = ("--quick", "--only", "classic", "classic:30k", "distorted", "noise")
+from lenet_jax.models.lenet import LeNet5
+from lenet_jax.predict import predictor
+from lenet_jax.training import loop
 
 
 def test_the_interval_is_that_of_a_t_test():
@@ -52,8 +55,17 @@ def test_equal_margins_are_rejected_together():
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory, program):
+    """The set on the embedded digits, stopped once on the way."""
     out = tmp_path_factory.mktemp("quick")
-    done = program("reproduce", *QUICK, "--out", out)
+    with program("reproduce", "--quick", "--out", out, start=True) as process:
+        for line in process.stderr:
+            if "pass 1/2 begun" in line:
+                process.send_signal(signal.SIGTERM)
+                break
+        told = process.stderr.read()
+        assert process.wait() == 42 and "give the same command" in told, told
+    assert not (out / "results").exists()
+    done = program("reproduce", "--quick", "--out", out)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -102,13 +114,13 @@ def test_the_page_shows_the_records_and_no_paper_beside_other_data(quick):
 def test_results_are_read_and_not_measured_again(quick, program):
     file = quick / "results" / "classic.json"
     before = file.stat().st_mtime_ns
-    done = program("reproduce", *QUICK, "--out", quick)
+    done = program("reproduce", "--quick", "--out", quick)
     assert done.returncode == 0 and "to do" not in done.stderr
     assert file.stat().st_mtime_ns == before
 
 
 def test_a_record_of_another_configuration_is_refused(quick, program):
-    done = program("reproduce", *QUICK, "--out", quick, "--seeds", 3)
+    done = program("reproduce", "--quick", "--out", quick, "--seeds", 3)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "classic.json does not match its experiment" in done.stderr
     assert "seeds: [2] there, [3] here" in done.stderr
@@ -130,6 +142,18 @@ def test_what_cannot_be_reproduced_is_said_at_once(program, tmp_path, flags, sai
     assert not (tmp_path / "out").exists()
 
 
+def test_more_seeds_than_memory_go_in_groups(quick, tmp_path, monkeypatch):
+    """The same numbers as in one run."""
+    given = reproduce.parse(["--quick", "--out", str(tmp_path)])
+    experiment = reproduce.prepared("classic:30k", 2, given)
+    monkeypatch.setattr(loop, "_bytes_of", lambda _: 2.0**20)  # not even two
+    assert loop.seeds_that_fit(experiment, 750, 2) == 1
+    reproduce.measure("classic:30k", experiment, tmp_path, weights=False)
+    alone, together = record(tmp_path, "classic-30k"), record(quick, "classic-30k")
+    for name in ("seeds", "misses", "train_misses", "wrong", "robustness", "config"):
+        assert alone[name] == together[name]
+
+
 def test_a_damaged_record_is_refused_by_name(tmp_path):
     (tmp_path / "x.json").write_text('{"config": ')
     with pytest.raises(UserError, match="x.json is damaged"):
@@ -141,8 +165,6 @@ def test_pretrained_networks_miss_what_their_cards_say(name, prepared_mnist):
     card = pretrained.card(name)
     data = dataset.load(prepared_mnist, fallback="none", say=lambda _: None)
     assert data.sha256 == card["data_sha256"]
-    from lenet_jax.predict import predictor
-
     scores = predictor(*pretrained.load(name))(data.test.images)
     assert int((scores.argmax(1) != data.test.labels).sum()) == card["misses"]
     result = json.loads((ROOT / "results" / f"{name.removeprefix('lenet5-')}.json").read_text())
@@ -150,10 +172,6 @@ def test_pretrained_networks_miss_what_their_cards_say(name, prepared_mnist):
 
 
 def test_a_saved_network_loads_as_it_was(tmp_path, digits):
-    import jax
-
-    from lenet_jax.models.lenet import LeNet5
-
     module = LeNet5(table="full")
     images = normalize(digits[0][:3])
     params = module.init(jax.random.key(0), images)["params"]
