@@ -53,6 +53,9 @@ def test_equal_margins_are_rejected_together():
     assert rejection.needed(margins, wrong, 10.0) == 75.0
 
 
+once = pytest.mark.xdist_group("quick")  # one process runs the set for all of these
+
+
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory, program):
     """The set on the embedded digits, stopped once on the way."""
@@ -74,6 +77,7 @@ def record(out, name="classic"):
     return json.loads((out / "results" / f"{name}.json").read_text())
 
 
+@once
 def test_a_record_holds_what_was_measured(quick):
     found = record(quick)
     run = quick / "runs" / "reproduce" / "classic"
@@ -101,6 +105,7 @@ def test_a_record_holds_what_was_measured(quick):
     assert record(quick, "distorted")["config"]["distortion"]["versions"] == 10
 
 
+@once
 def test_the_page_shows_the_records_and_no_paper_beside_other_data(quick):
     page = (quick / "RESULTS.md").read_text()
     found = record(quick)["error_percent"]
@@ -111,6 +116,7 @@ def test_the_page_shows_the_records_and_no_paper_beside_other_data(quick):
         assert (quick / "results" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@once
 def test_results_are_read_and_not_measured_again(quick, program):
     file = quick / "results" / "classic.json"
     before = file.stat().st_mtime_ns
@@ -119,6 +125,7 @@ def test_results_are_read_and_not_measured_again(quick, program):
     assert file.stat().st_mtime_ns == before
 
 
+@once
 def test_a_record_of_another_configuration_is_refused(quick, program):
     done = program("reproduce", "--quick", "--out", quick, "--seeds", 3)
     assert done.returncode == 2 and "Traceback" not in done.stderr
@@ -142,11 +149,12 @@ def test_what_cannot_be_reproduced_is_said_at_once(program, tmp_path, flags, sai
     assert not (tmp_path / "out").exists()
 
 
+@once
 def test_more_seeds_than_memory_go_in_groups(quick, tmp_path, monkeypatch):
     """The same numbers as in one run."""
     given = reproduce.parse(["--quick", "--out", str(tmp_path)])
     experiment = reproduce.prepared("classic:30k", 2, given)
-    monkeypatch.setattr(loop, "_bytes_of", lambda _: 2.0**20)  # not even two
+    monkeypatch.setattr(loop, "_bytes_of", lambda _: 2.0**21)  # 1.4 MiB each
     assert loop.seeds_that_fit(experiment, 750, 2) == 1
     reproduce.measure("classic:30k", experiment, tmp_path, weights=False)
     alone, together = record(tmp_path, "classic-30k"), record(quick, "classic-30k")
