@@ -11,6 +11,7 @@ from lenet_jax.models import lenet
 from lenet_jax.training import config
 
 BELOW = {"models": set(), "data": set(), "training": {"models", "data"}}
+BELOW["pretrained"] = {"models", "data"}
 BELOW["analysis"] = BELOW["training"] | {"training", "pretrained"}
 
 

@@ -11,7 +11,7 @@ from conftest import ROOT
 from scipy import stats
 
 from lenet_jax import pretrained, reproduce
-from lenet_jax.analysis import rejection, results
+from lenet_jax.analysis import rejection, results, robustness
 from lenet_jax.data import dataset
 from lenet_jax.data.normalize import normalize
 from lenet_jax.errors import UserError
@@ -51,6 +51,21 @@ def test_equal_margins_are_rejected_together():
     wrong = np.array([True, False, False, False])
     np.testing.assert_allclose(rejection.errors_left(margins, wrong), [25, 25, 25, 0])
     assert rejection.needed(margins, wrong, 10.0) == 75.0
+
+
+def test_changes_go_the_way_their_names_say(digits):
+    image = np.array(digits[0][7])
+    image[:4] = image[-4:] = image[:, :4] = image[:, -4:] = 0  # nothing leaves the picture
+
+    def changed(kind, level):
+        return np.asarray(robustness._changed(kind, np.float32(level), image[None]))[0]
+
+    np.testing.assert_array_equal(changed("rotation", 90), np.rot90(image))
+    np.testing.assert_array_equal(changed("shift", 3), np.roll(image, 3, axis=0))
+    height, width = (np.ptp(places) + 1 for places in np.nonzero(image > 60))
+    for kind, level, rows, columns in (("scale", 0.5, 0.5, 0.5), ("squeeze", 0.5, 2.0, 0.5)):
+        found = [np.ptp(places) + 1 for places in np.nonzero(changed(kind, level) > 60)]
+        assert found == pytest.approx([min(28, rows * height), columns * width], abs=2.5)
 
 
 once = pytest.mark.xdist_group("quick")  # one process runs the set for all of these

@@ -153,9 +153,11 @@ def commit() -> str | None:
         done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else ""
 
+    if not git("ls-files", "--", __file__):  # installed somewhere in another project's clone
+        return None
     found = git("rev-parse", "--short=12", "HEAD")
     changed = git("status", "--porcelain", "--untracked-files=no", "--", str(here))
-    return found + ("+" if changed else "") if found else None
+    return found + ("+" if changed else "")
 
 
 def read(path: Path, config: dict[str, Any]) -> dict[str, Any]:
