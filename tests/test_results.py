@@ -13,6 +13,7 @@ from scipy import stats
 from lenet_jax import pretrained, reproduce
 from lenet_jax.analysis import rejection, results, robustness
 from lenet_jax.data import dataset
+from lenet_jax.data import digits as embedded
 from lenet_jax.data.normalize import normalize
 from lenet_jax.errors import UserError
 from lenet_jax.models.lenet import LeNet5
@@ -103,7 +104,7 @@ def test_a_record_holds_what_was_measured(quick):
     size = found["test_size"]
     assert found["error_percent"] == results.interval([100 * n / size for n in found["misses"]])
     assert [len(wrong) for wrong in found["wrong"]] == found["misses"]
-    labels = dataset.load(data_dir=quick, fallback="uci-digits", say=lambda _: None).test.labels
+    labels = embedded.load()["test_labels"]
     for at, truth, answer in found["wrong"][0]:
         assert labels[at] == truth != answer
     # Nothing rejected, and nothing changed, is the test error itself.
@@ -167,6 +168,8 @@ def test_what_cannot_be_reproduced_is_said_at_once(program, tmp_path, flags, sai
 @once
 def test_more_seeds_than_memory_go_in_groups(quick, tmp_path, monkeypatch):
     """The same numbers as in one run."""
+    monkeypatch.delenv("LENET_JAX_MNIST", raising=False)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     given = reproduce.parse(["--quick", "--out", str(tmp_path)])
     experiment = reproduce.prepared("classic:30k", 2, given)
     monkeypatch.setattr(loop, "_bytes_of", lambda _: 2.0**21)  # 1.4 MiB each

@@ -111,8 +111,8 @@ def fig_6(records: list[dict[str, Any]], path: Path) -> None:
 def fig_8(record: dict[str, Any], images: np.ndarray, path: Path) -> None:
     """The test digits that the first seed's network misses, each with truth -> answer."""
     wrong = record["wrong"][0]
-    columns = 12
-    figure, axes = _axes(-(-max(len(wrong), 1) // columns), columns, figsize=(9, 8))
+    columns, rows = 12, -(-max(len(wrong), 1) // 12)
+    figure, axes = _axes(rows, columns, figsize=(9, 0.6 + 0.9 * rows))
     for ax in axes.flat:
         ax.axis("off")
     for ax, (at, truth, answer) in zip(axes.flat, wrong, strict=False):
