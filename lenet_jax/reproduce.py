@@ -137,19 +137,11 @@ def measure(key: str, experiment: config.Experiment, out: Path, weights: bool) -
     from lenet_jax.training import loop
 
     data = dataset.load(**vars(experiment.data), say=lambda _: None)
-    seeds = list(experiment.all_seeds)
-    fit = loop.seeds_that_fit(experiment, len(data.train), len(seeds))
-    groups = [seeds[at : at + fit] for at in range(0, len(seeds), fit)]
-    if len(groups) > 1:
-        train.say(f"{experiment.name}: memory holds {fit} networks, so {len(groups)} groups")
     runs = []
-    for group in groups:
-        part = dataclasses.replace(
-            experiment, seed=group[0], seeds=tuple(group) if len(group) > 1 else ()
-        )
-        place = f"{experiment.name}-{group[0]}" if len(groups) > 1 else experiment.name
-        train.say(f"{experiment.name} on {data.name}: seeds {', '.join(map(str, group))}")
-        runs.append(loop.train(part, data, out / "runs" / "reproduce" / place, train.say))
+    for part in groups(experiment, len(data.train)):
+        seeds = ", ".join(map(str, part.all_seeds))
+        train.say(f"{experiment.name} on {data.name}: seeds {seeds}")
+        runs.append(loop.train(part, data, out / "runs" / "reproduce" / part.name, train.say))
     name, _, variant = key.partition(":")
     record = results.of(runs, config.as_json(experiment), name, variant, data)
     figures.fig_8(record, data.test.images, runs[0].folder / "missed.png")
@@ -158,6 +150,27 @@ def measure(key: str, experiment: config.Experiment, out: Path, weights: bool) -
         model = dataclasses.asdict(experiment.model)
         pretrained.save(f"lenet5-{experiment.name}", first, results.card(record, model))
     results.write(out / "results" / f"{experiment.name}.json", record)
+
+
+def groups(experiment: config.Experiment, patterns: int) -> list[config.Experiment]:
+    """The experiment in as few runs as memory allows, each with some of its seeds."""
+    from lenet_jax.training import loop
+
+    seeds = list(experiment.all_seeds)
+    fit = loop.seeds_that_fit(experiment, patterns, len(seeds))
+    if fit == len(seeds):
+        return [experiment]
+    parts = [seeds[at : at + fit] for at in range(0, len(seeds), fit)]
+    train.say(f"{experiment.name}: memory holds {fit} networks, so {len(parts)} runs")
+    return [
+        dataclasses.replace(
+            experiment,
+            name=f"{experiment.name}-{part[0]}",
+            seed=part[0],
+            seeds=tuple(part) if len(part) > 1 else (),
+        )
+        for part in parts
+    ]
 
 
 if __name__ == "__main__":

@@ -165,19 +165,15 @@ def test_what_cannot_be_reproduced_is_said_at_once(program, tmp_path, flags, sai
     assert not (tmp_path / "out").exists()
 
 
-@once
-def test_more_seeds_than_memory_go_in_groups(quick, tmp_path, monkeypatch):
-    """The same numbers as in one run."""
-    monkeypatch.delenv("LENET_JAX_MNIST", raising=False)
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    given = reproduce.parse(["--quick", "--out", str(tmp_path)])
-    experiment = reproduce.prepared("classic:30k", 2, given)
-    monkeypatch.setattr(loop, "_bytes_of", lambda _: 2.0**21)  # 1.4 MiB each
-    assert loop.seeds_that_fit(experiment, 750, 2) == 1
-    reproduce.measure("classic:30k", experiment, tmp_path, weights=False)
-    alone, together = record(tmp_path, "classic-30k"), record(quick, "classic-30k")
-    for name in ("seeds", "misses", "train_misses", "wrong", "robustness", "config"):
-        assert alone[name] == together[name]
+def test_more_seeds_than_memory_go_in_groups(monkeypatch, capsys):
+    given = reproduce.parse(["--quick", "--seeds", "7", "3", "5"])
+    experiment = reproduce.prepared("classic", 3, given)
+    assert reproduce.groups(experiment, 1500) == [experiment]
+    monkeypatch.setattr(loop, "_bytes_of", lambda _: 3.0 * 2**20)  # a network takes 1.4 MiB
+    parts = reproduce.groups(experiment, 1500)
+    assert [list(part.all_seeds) for part in parts] == [[7, 3], [5]]
+    assert len({part.name for part in parts}) == 2
+    assert "memory holds 2 networks, so 2 runs" in capsys.readouterr().err
 
 
 def test_a_damaged_record_is_refused_by_name(tmp_path):
