@@ -312,7 +312,8 @@ def test_replicas_under_vmap_equal_those_in_a_row(digits, monkeypatch):
     jax.clear_caches()
     at_once = step.run_steps(recipe, other, images, labels, order, 0, 3)
     jax.clear_caches()
-    same(at_once.params, in_a_row.params)
+    # Three updates with no curvature, eta/mu each, magnify the noise of the first.
+    same(at_once.params, in_a_row.params, 1e-4)
     np.testing.assert_array_equal(at_once.misses, in_a_row.misses)
 
 
