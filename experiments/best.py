@@ -1,6 +1,8 @@
 """The best LeNet-5: the network of the paper, and any training recipe.
 
-python -m lenet_jax.train --config experiments/best.py
+    python -m lenet_jax.train --config experiments/best.py
+
+A first form: the recipe is still to be chosen on held-out patterns, and nothing is measured yet.
 """
 
 from lenet_jax.training.config import MAP, Distortion, Experiment, Muon
