@@ -182,7 +182,10 @@ def test_a_damaged_record_is_refused_by_name(tmp_path):
         results.read(tmp_path / "x.json", {})
 
 
-@pytest.mark.parametrize("name", pretrained.names())
+NONE_YET = pytest.param("", marks=pytest.mark.skip("no pretrained network in the package yet"))
+
+
+@pytest.mark.parametrize("name", pretrained.names() or [NONE_YET])
 def test_pretrained_networks_miss_what_their_cards_say(name, prepared_mnist):
     card = pretrained.card(name)
     data = dataset.load(prepared_mnist, fallback="none", say=lambda _: None)
