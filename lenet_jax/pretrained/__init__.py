@@ -13,6 +13,7 @@ from lenet_jax.errors import UserError
 from lenet_jax.models.lenet import LeNet5
 
 FOLDER = Path(__file__).parent
+DEFAULT = "lenet5-best"
 
 
 def names(folder: Path = FOLDER) -> list[str]:
