@@ -153,7 +153,10 @@ def _ink(grey: np.ndarray) -> np.ndarray:
     # The paper is what is left when all that is darker, and narrower than any stroke, is filled
     # up. The edges of shadows stay where they are, and so are no ink.
     widest = max(5, min(3 * min(grey.shape) // 4, max(grey.shape) // 5))
-    paper: Any = ndimage.grey_closing(grey, (widest, widest), mode="nearest")
+    # A slope of the light goes on beyond the edges (odd reflection), or they would be ink.
+    wide = np.pad(grey, widest, mode="reflect", reflect_type="odd")
+    closed: Any = ndimage.grey_closing(wide, (widest, widest))
+    paper = closed[widest:-widest, widest:-widest]
     depth = 255 * (1 - grey / np.maximum(paper, 32))  # in the shade strokes are as much darker
     usual = np.median(depth)
     noise = 1.48 * np.median(np.abs(depth - usual))
