@@ -12,6 +12,8 @@ from lenet_jax.training import config
 
 BELOW = {"models": set(), "data": set(), "training": {"models", "data"}}
 BELOW["pretrained"] = {"models", "data"}
+BELOW["recognition"] = BELOW["training"] | {"training", "pretrained"}
+BELOW["exporting"] = BELOW["recognition"] | {"recognition"}
 BELOW["analysis"] = BELOW["training"] | {"training", "pretrained"}
 
 

@@ -34,10 +34,13 @@ def digest(state: Any) -> str:
 class Checkpoints:
     """The checkpoints of one run, under an absolute folder; the newest `keep` stay.
 
-    `say` gets a line for each checkpoint that had to be passed over.
+    `say` gets a line for each checkpoint that had to be passed over. `read_only` leaves the
+    folder as it is, which another program may be writing to.
     """
 
-    def __init__(self, folder: Path, keep: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, keep: int, say: Callable[[str], None], read_only: bool = False
+    ) -> None:
         import orbax.checkpoint as ocp
 
         # Orbax logs what it does, and its own account of each error that we report in a line.
@@ -46,11 +49,13 @@ class Checkpoints:
         self._args = ocp.args
         self._folder = folder
         self._say = say
+        self._read_only = read_only
         self._manager = ocp.CheckpointManager(
             folder,
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep,
-                cleanup_tmp_directories=True,
+                cleanup_tmp_directories=not read_only,
+                read_only=read_only,
                 enable_async_checkpointing=False,
             ),
         )
@@ -78,7 +83,8 @@ class Checkpoints:
         """The newest state that verifies, or None where there is no checkpoint at all.
 
         `like` is the state as it should be, on the devices where it should go. Checkpoints that
-        do not verify are moved aside, so that they can be looked at and written anew.
+        do not verify are moved aside, so that they can be looked at and written anew (unless
+        `read_only`).
         Raises UserError where there are checkpoints and none of them verifies.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
@@ -97,12 +103,15 @@ class Checkpoints:
                 "Restore one from a copy, or start anew with another --workdir"
             )
         for step, reason in bad.items():
+            if self._read_only:
+                self._say(f"checkpoint {step} is damaged ({reason}); taking the one before")
+                continue
             aside = self._folder.parent / "damaged" / str(step)
             self._say(f"checkpoint {step} is damaged ({reason}); moved to {aside}, going back one")
             aside.parent.mkdir(exist_ok=True)
             shutil.rmtree(aside, ignore_errors=True)
             shutil.move(self._folder / str(step), aside)
-        if bad:
+        if bad and not self._read_only:
             self._manager.reload()
         return state
 
