@@ -21,7 +21,8 @@ def names(folder: Path = FOLDER) -> list[str]:
 
 
 def card(name: str, folder: Path = FOLDER) -> dict[str, Any]:
-    """Where a network comes from: experiment, seed, passes, data sum, misses, commit, versions.
+    """Where a network comes from: experiment, seed, passes, data sum, misses, commit, versions,
+    configuration, and the difference of the two best scores below which an answer is rejected.
 
     Raises UserError, with the names there are, for another name.
     """
@@ -36,7 +37,8 @@ def load(name: str, folder: Path = FOLDER) -> tuple[LeNet5, Any]:
 
     Raises UserError, with the names there are, for another name.
     """
-    module = LeNet5(**card(name, folder)["model"])
+    model = card(name, folder)["config"]["model"]
+    module = LeNet5(**{field: value for field, value in model.items() if field != "is"})
     flat = load_file(folder / f"{name}.safetensors")
     return module, traverse_util.unflatten_dict(flat, sep=".")
 
