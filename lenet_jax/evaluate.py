@@ -1,9 +1,9 @@
 """Counts what a network misses, on MNIST's test digits or on labelled pictures.
 
-    python -m lenet_jax.evaluate                          the best pretrained network
-    python -m lenet_jax.evaluate lenet5-classic           another one
-    python -m lenet_jax.evaluate runs/classic             the newest checkpoint of a run
-    python -m lenet_jax.evaluate --pictures my_digits     folders 0 to 9, a digit in each picture
+python -m lenet_jax.evaluate                          the best pretrained network
+python -m lenet_jax.evaluate lenet5-classic           another one
+python -m lenet_jax.evaluate runs/classic             the newest checkpoint of a run
+python -m lenet_jax.evaluate --pictures my_digits     folders 0 to 9, a digit in each picture
 """
 
 import argparse
@@ -12,26 +12,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lenet_jax import commandline
+from lenet_jax import commandline, pretrained
+from lenet_jax.recognition import network
 
 
 def main(arguments: Sequence[str]) -> int:
     """Prints and draws what is missed; returns the exit code."""
     given = parse(arguments)
+    network.check(given.network)
+
+    # Nothing above this line imports jax: every complaint so far came at once.
     commandline.set_up_jax()
+    from lenet_jax.analysis import evaluation, figures, rejection
+    from lenet_jax.data import dataset
+    from lenet_jax.recognition import reader
 
-    from lenet_jax.analysis import evaluation, figures
-    from lenet_jax.recognition import labelled, network
-
-    loaded = network.load(given.network)
+    scores, card = reader.reader(given.network)
     if given.pictures:
-        found = labelled.evaluate(loaded, given.pictures, commandline.say)
+        found = evaluation.of_pictures(scores, card, given.pictures)
     else:
-        found = labelled.evaluate_test_set(loaded, given.manual_dir, commandline.say)
-    record = {"network": loaded.name} | evaluation.as_json(found)
+        data = dataset.load(manual_dir=given.manual_dir, say=commandline.say)
+        found = evaluation.of_test_set(scores, data)
+    record = {"network": given.network} | evaluation.as_json(found)
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "evaluation.json").write_text(json.dumps(record) + "\n")
-    figures.evaluation(found, f"{loaded.name} on {found.name}", given.out)
+    title = f"{given.network} on {found.name}"
+    figures.confusion(record["confusion"], title, given.out / "confusion.png")
+    figures.missed(found.images, record["wrong"], title, given.out / "missed.png")
+    left = rejection.errors_left(rejection.margins(found.scores), found.wrong)
+    figures.rejection(left, title, given.out / "rejection.png")
     print_tables(record)
     print(f"In {given.out}: evaluation.json, confusion.png, missed.png, rejection.png")
     return 0
@@ -45,13 +54,18 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "network", nargs="?", default="", help="pretrained name or run folder (default: the best)"
+        "network",
+        nargs="?",
+        default=pretrained.DEFAULT,
+        help="a pretrained network, or the folder of a run (default: %(default)s)",
     )
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="instead of MNIST")
     parser.add_argument(
         "--manual-dir", type=Path, metavar="FOLDER", help="of the four original MNIST files"
     )
-    parser.add_argument("--out", type=Path, default=Path("evaluation"), help="(default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("evaluation"), help="(default: %(default)s)"
+    )
     return parser.parse_args(arguments)
 
 

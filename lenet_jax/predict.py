@@ -13,18 +13,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lenet_jax import commandline
+from lenet_jax import commandline, pretrained
 from lenet_jax.errors import UserError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+from lenet_jax.recognition import network
 
 
 def main(arguments: Sequence[str]) -> int:
     """Prints what is read in each picture; returns 0, or 2 where one could not be opened."""
     given = parse(arguments)
-    names = files(given.pictures)
+    names = named(given.pictures)
     if given.annotate and len(names) > 1:
         raise UserError(f"--annotate takes one picture, given are {len(names)}")
+
+    network.check(given.network)
 
     commandline.set_up_jax()
     from lenet_jax.data import pictures
@@ -56,7 +57,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "pictures", nargs="+", help="files, folders of them, or - for standard input"
     )
-    parser.add_argument("--network", default="", help="a pretrained network (default: the best)")
+    parser.add_argument(
+        "--network",
+        default=pretrained.DEFAULT,
+        metavar="NAME|FOLDER",
+        help="a pretrained network, or the folder of a run (default: %(default)s)",
+    )
     parser.add_argument(
         "--reject-below",
         type=float,
@@ -69,14 +75,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def files(given: Sequence[str]) -> list[str]:
+def named(given: Sequence[str]) -> list[str]:
     """The pictures that files and folders name; raises UserError for a folder without any."""
+    from lenet_jax.data import pictures
+
     names: list[str] = []
     for name in given:
         if name != "-" and Path(name).is_dir():
-            found = sorted(p for p in Path(name).iterdir() if p.suffix.lower() in SUFFIXES)
+            found = pictures.files(Path(name))
             if not found:
-                raise UserError(f"{name}: no pictures in this folder ({', '.join(SUFFIXES)})")
+                raise UserError(f"{name}: no pictures here ({', '.join(pictures.SUFFIXES)})")
             names += map(str, found)
         else:
             names.append(name)

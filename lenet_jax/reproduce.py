@@ -147,9 +147,27 @@ def measure(key: str, experiment: config.Experiment, out: Path, weights: bool) -
     figures.fig_8(record, data.test.images, runs[0].folder / "missed.png")
     if weights:
         first = jax.tree.map(lambda a: a[0], runs[0].params)
-        model = dataclasses.asdict(experiment.model)
-        pretrained.save(f"lenet5-{experiment.name}", first, results.card(record, model))
+        card = results.card(record, reject_below(experiment, out))
+        pretrained.save(f"lenet5-{experiment.name}", first, card)
     results.write(out / "results" / f"{experiment.name}.json", record)
+
+
+def reject_below(experiment: config.Experiment, out: Path) -> float:
+    """The rejection threshold of a recipe, from a network trained with patterns held out."""
+    from lenet_jax.analysis import results
+    from lenet_jax.data import dataset
+    from lenet_jax.training import loop
+
+    part = dataclasses.replace(
+        experiment,
+        name=f"{experiment.name}-held-out",
+        data=dataclasses.replace(experiment.data, validation=10_000),
+        seeds=(),
+    )
+    data = dataset.load(**vars(part.data), say=lambda _: None)
+    commandline.say(f"{part.name}: the difference of scores below which answers are rejected")
+    run = loop.train(part, data, out / "runs" / "reproduce" / part.name, commandline.say)
+    return results.reject_below(run, data.validation)
 
 
 def groups(experiment: config.Experiment, patterns: int) -> list[config.Experiment]:

@@ -14,7 +14,7 @@ BELOW = {"models": set(), "data": set(), "training": {"models", "data"}}
 BELOW["pretrained"] = {"models", "data"}
 BELOW["recognition"] = BELOW["training"] | {"training", "pretrained"}
 BELOW["exporting"] = BELOW["recognition"] | {"recognition"}
-BELOW["analysis"] = BELOW["training"] | {"training", "pretrained"}
+BELOW["analysis"] = BELOW["recognition"] | {"recognition"}
 
 
 def test_arrows_between_the_rooms_point_one_way():

@@ -1,4 +1,4 @@
-"""A user's own pictures: whatever they are, digits are found and prepared, or a line says why not."""
+"""A user's own pictures: digits are found and prepared, or a line says why not."""
 
 import io
 import struct
@@ -32,11 +32,15 @@ def bomb(side: int = 30_000) -> bytes:
     """A PNG that says it has side x side pixels, all black, in about 100 KB."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     rows = zlib.compress(bytes((side // 8 + 1) * side), 9)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
 
 
 def test_boxes_hold_each_digit_in_order(digits):
@@ -48,7 +52,9 @@ def test_boxes_hold_each_digit_in_order(digits):
         top, left = 30 + int(rng.integers(40)), 40 + 140 * at
         canvas[top : top + ink.shape[0], left : left + ink.shape[1]] -= 200 * ink
         rows, columns = np.nonzero(ink > 0.5)
-        places.append((left + columns.min(), top + rows.min(), left + columns.max() + 1, top + rows.max() + 1))
+        places.append(
+            (left + columns.min(), top + rows.min(), left + columns.max() + 1, top + rows.max() + 1)
+        )
     boxes = pictures.find(canvas.astype(np.float32)).boxes
     assert len(boxes) == 6
     np.testing.assert_allclose(boxes, places, atol=2)  # the blur against grain moves edges
@@ -76,7 +82,9 @@ def test_two_lines_are_read_one_after_the_other(digits):
 )
 def test_the_same_digits_are_found_in_another_light(page, change):
     plain = pictures.find(page.astype(np.float32)).boxes
-    changed = pictures.find(np.clip(change(page.astype(np.float64)), 0, 255).astype(np.float32)).boxes
+    changed = pictures.find(
+        np.clip(change(page.astype(np.float64)), 0, 255).astype(np.float32)
+    ).boxes
     assert len(plain) > 1
     np.testing.assert_allclose(changed, plain, atol=2)
 
@@ -111,7 +119,7 @@ def test_a_part_that_touches_is_cut_where_there_is_least_ink(digits):
         lambda p: Image.fromarray(p).convert("RGB"),
         lambda p: Image.fromarray(p).convert("P"),
         lambda p: Image.fromarray(p).convert("RGB").convert("CMYK"),
-        lambda p: Image.fromarray((p.astype(np.uint16) * 257)),
+        lambda p: Image.fromarray(p.astype(np.uint16) * 257),
         lambda p: Image.fromarray(p.astype(np.int32) * 257, "I"),
         lambda p: Image.fromarray(p.astype(np.float32)),
         lambda p: p,

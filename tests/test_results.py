@@ -47,6 +47,15 @@ def test_errors_left_when_the_closest_calls_are_rejected():
     assert rejection.needed(margins, np.zeros(4, bool)) == 0.0
 
 
+def test_the_threshold_rejects_what_is_needed():
+    margins = np.array([4.0, 1.0, 3.0, 2.0])
+    wrong = np.array([False, True, False, True])
+    assert rejection.threshold(margins, wrong) == 3.0  # 1 and 2 are below it
+    assert rejection.threshold(margins, wrong, 40.0) == 2.0
+    assert rejection.threshold(margins, np.zeros(4, bool)) == 0.0
+    assert rejection.threshold(margins, ~wrong) == math.inf
+
+
 def test_equal_margins_are_rejected_together():
     margins = np.array([1.0, 1.0, 1.0, 2.0])
     wrong = np.array([True, False, False, False])
@@ -200,7 +209,7 @@ def test_a_saved_network_loads_as_it_was(tmp_path, digits):
     module = LeNet5(table="full")
     images = normalize(digits[0][:3])
     params = module.init(jax.random.key(0), images)["params"]
-    card = {"experiment": "x", "model": {"table": "full"}}
+    card = {"experiment": "x", "config": {"model": {"is": "LeNet5", "table": "full"}}}
     pretrained.save("x", params, card, tmp_path)
     assert pretrained.names(tmp_path) == ["x"]
     loaded, back = pretrained.load("x", tmp_path)

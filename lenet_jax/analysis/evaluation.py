@@ -1,11 +1,19 @@
 """What a network answers to labelled images: misses, confusions, precision, recall, rejection."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lenet_jax.analysis import rejection
+from lenet_jax.data import pictures
+from lenet_jax.data.dataset import Dataset
+from lenet_jax.errors import UserError
+from lenet_jax.recognition import reader
+
+Scores = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,44 @@ class Evaluation:
     @property
     def misses(self) -> int:
         return int(self.wrong.sum()) + len(self.unread)
+
+
+def of_test_set(scores: Scores, data: Dataset) -> Evaluation:
+    """A network's answers to all test images of a data set."""
+    shown = data.test
+    return Evaluation(f"{data.name}, test", shown.images, shown.labels, scores(shown.images))
+
+
+def of_pictures(scores: Scores, card: dict[str, Any], folder: Path) -> Evaluation:
+    """A network's answers to pictures of a digit each, in folders named 0 to 9.
+
+    Raises UserError where there are none.
+    """
+    given = [
+        (file, int(digit.name))
+        for digit in sorted(folder.glob("[0-9]"))
+        for file in pictures.files(digit)
+    ]
+    if not given:
+        raise UserError(
+            f"--pictures {folder}: no pictures of digits there. Put them into folders named 0 to "
+            f"9, such as {folder / '7' / 'one.png'}"
+        )
+    images, labels, unread = [], [], []
+    for file, label in given:
+        try:
+            digits = reader.read(pictures.read(file), scores, card)
+        except UserError:
+            digits = []
+        if len(digits) == 1:
+            images.append(digits[0].image)
+            labels.append(label)
+        else:
+            unread.append(str(file))
+    if not images:
+        raise UserError(f"--pictures {folder}: in none of {len(given)} is there one digit alone")
+    stack = np.stack(images)
+    return Evaluation(str(folder), stack, np.array(labels, np.int32), scores(stack), unread)
 
 
 def confusion(labels: np.ndarray, answers: np.ndarray, classes: int = 10) -> np.ndarray:

@@ -28,5 +28,18 @@ def needed(margins: np.ndarray, wrong: np.ndarray, error: float = 0.5) -> float:
 
     100 where no share below it suffices (Fig. 10, whose error is 0.5 %).
     """
-    fine = np.flatnonzero(errors_left(margins, wrong) <= error)
+    fine = _fine(margins, wrong, error)
     return 100 * float(fine[0]) / len(wrong) if len(fine) else 100.0
+
+
+def threshold(margins: np.ndarray, wrong: np.ndarray, error: float = 0.5) -> float:
+    """The margin below which answers are rejected to do so; 0 where nothing must be, or inf."""
+    fine = _fine(margins, wrong, error)
+    if not len(fine):
+        return float("inf")
+    return float(np.sort(margins)[fine[0]]) if fine[0] else 0.0
+
+
+def _fine(margins: np.ndarray, wrong: np.ndarray, error: float) -> np.ndarray:
+    """Of how many rejected the error left is at most `error` percent."""
+    return np.flatnonzero(errors_left(margins, wrong) <= error)

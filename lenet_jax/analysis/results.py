@@ -14,7 +14,7 @@ from scipy import stats
 
 import lenet_jax
 from lenet_jax.analysis import rejection, robustness
-from lenet_jax.data.dataset import Dataset
+from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.errors import UserError
 from lenet_jax.training import folder, metrics, step
 from lenet_jax.training.loop import Result
@@ -41,7 +41,7 @@ def of(
     last pass, and every number is of that pass but the curve's.
     """
     labels, images = data.test.labels, len(data.test)
-    scores = np.concatenate([_scores(run, data) for run in runs])
+    scores = np.concatenate([_scores(run, data.test) for run in runs])
     answers = scores.argmax(-1)
     wrong = answers != labels
     margins = rejection.margins(scores)
@@ -102,16 +102,23 @@ def of(
     }
 
 
-def card(record: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
-    """The model card of the first seed's network, whose fields are `model`."""
+def reject_below(run: Result, held_out: Images) -> float:
+    """The threshold for an error of 0.5 % on patterns that the run's one network has not seen."""
+    (scores,) = _scores(run, held_out)
+    wrong = scores.argmax(-1) != held_out.labels
+    return rejection.threshold(rejection.margins(scores), wrong)
+
+
+def card(record: dict[str, Any], reject_below: float) -> dict[str, Any]:
+    """The model card of the first seed's network."""
     same = ("experiment", "variant", "dataset", "data_sha256", "passes", "train_size", "test_size")
     first = ("misses", "train_misses")
     return {
         **{name: record[name] for name in same},
         "seed": record["seeds"][0],
         **{name: record[name][0] for name in first},
-        **{name: record[name] for name in ("commit", "versions", "hardware")},
-        "model": model,
+        "reject_below": reject_below,
+        **{name: record[name] for name in ("commit", "versions", "hardware", "config")},
     }
 
 
@@ -119,9 +126,9 @@ def _seeds(run: Result) -> list[int]:
     return run.record["seeds"] if "seeds" in run.record else [run.record["seed"]]
 
 
-def _scores(run: Result, data: Dataset) -> np.ndarray:
-    blocks, _ = step.blocks(data.test.images, data.test.labels, run.recipe.mesh)
-    return np.asarray(step.scores_of(run.recipe, run.params, blocks))[:, : len(data.test)]
+def _scores(run: Result, shown: Images) -> np.ndarray:
+    blocks, _ = step.blocks(shown.images, shown.labels, run.recipe.mesh)
+    return np.asarray(step.scores_of(run.recipe, run.params, blocks))[:, : len(shown)]
 
 
 def _seconds(run: Result) -> float:

@@ -39,6 +39,14 @@ class Page:
     scale: float
 
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+
+
+def files(folder: Path) -> list[Path]:
+    """The pictures in a folder, by name."""
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+
+
 def read(source: Any) -> np.ndarray:
     """A picture as grey levels, float32 [h, w] of 0 to 255, upright.
 

@@ -15,8 +15,8 @@ from flax import traverse_util
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
+from lenet_jax import pretrained
 from lenet_jax.errors import UserError
-from lenet_jax.models.lenet import LeNet5
 from lenet_jax.recognition.predictor import predictor
 from lenet_jax.training.checkpoint import digest
 
@@ -34,7 +34,7 @@ def read(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     Raises UserError for a file that is damaged.
     """
     arrays, card = load(path)
-    return predictor(LeNet5(**card["model"]), traverse_util.unflatten_dict(arrays, sep="."))
+    return predictor(pretrained.module(card), traverse_util.unflatten_dict(arrays, sep="."))
 
 
 def save(path: Path, arrays: dict[str, np.ndarray], card: dict[str, Any]) -> None:

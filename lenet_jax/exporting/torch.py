@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from lenet_jax import pretrained
 from lenet_jax.exporting import safetensors
 from lenet_jax.models.codes import codes
 from lenet_jax.models.layers import Convolution
@@ -36,7 +37,7 @@ def read(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     Codes and missing connections are the file's. Raises UserError for a file that is damaged.
     """
     state, card = safetensors.load(path)
-    module = LeNet5(**card["model"] | {"table": "full", "adaptive": True})
+    module = pretrained.module(card).clone(table="full", adaptive=True)
     return predictor(module, parameters(state))
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # jax comes with it, and a program asks for the names before 
     from lenet_jax.models.lenet import LeNet5
 
 FOLDER = Path(__file__).parent
-DEFAULT = "lenet5-best"
+DEFAULT = "lenet5-classic"
 
 
 def names(folder: Path = FOLDER) -> list[str]:
@@ -19,7 +19,8 @@ def names(folder: Path = FOLDER) -> list[str]:
 
 
 def card(name: str, folder: Path = FOLDER) -> dict[str, Any]:
-    """Where a network comes from: experiment, seed, passes, data sum, misses, commit, versions.
+    """Where a network comes from: experiment, seed, passes, data sum, misses, commit, versions,
+    configuration, and the difference of the two best scores below which an answer is rejected.
 
     Raises UserError, with the names there are, for another name.
     """
@@ -37,11 +38,16 @@ def load(name: str, folder: Path = FOLDER) -> "tuple[LeNet5, Any]":
     from flax import traverse_util
     from safetensors.numpy import load_file
 
+    flat = load_file(folder / f"{name}.safetensors")
+    return module(card(name, folder)), traverse_util.unflatten_dict(flat, sep=".")
+
+
+def module(card: dict[str, Any]) -> "LeNet5":
+    """The module that a card's configuration names."""
     from lenet_jax.models.lenet import LeNet5
 
-    module = LeNet5(**card(name, folder)["model"])
-    flat = load_file(folder / f"{name}.safetensors")
-    return module, traverse_util.unflatten_dict(flat, sep=".")
+    fields = card["config"]["model"]
+    return LeNet5(**{name: value for name, value in fields.items() if name != "is"})
 
 
 def save(name: str, params: Any, card: dict[str, Any], folder: Path = FOLDER) -> None:

@@ -72,7 +72,6 @@ def _of_run(folder: Path, say: Callable[[str], None]) -> "tuple[LeNet5, Any, Car
         **data,
         "seed": int(seeds[0]),
         "updates": int(state.step[0]),
-        "model": vars(experiment.model),
         "config": resolved,
     }
     return experiment.model.module(), jax.tree.map(lambda a: np.asarray(a[0]), state.params), card

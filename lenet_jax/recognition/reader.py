@@ -11,6 +11,7 @@ import numpy as np
 
 from lenet_jax import pretrained
 from lenet_jax.data import pictures
+from lenet_jax.recognition import network as networks
 from lenet_jax.recognition.predictor import predictor
 
 Box = tuple[int, int, int, int]
@@ -41,19 +42,22 @@ def recognize(picture: Any, network: str = "", reject_below: float | None = None
     """The digits of a picture, line by line, each from the left; none on a blank page.
 
     `picture`: a path, the bytes of a file, a Pillow image, or an array [h, w] or [h, w, 3 or 4] of
-    0 to 255 (or of 0 to 1, in floats). `network` is one of `pretrained.names()`. `reject_below`:
-    the difference of the two best scores below which an answer is rejected (default: the
-    network's own, for an error of 0.5 %).
+    0 to 255 (or of 0 to 1, in floats). `network` is one of `pretrained.names()`, or the folder of
+    a run. `reject_below`: the difference of the two best scores below which an answer is rejected
+    (default: the network's own, for an error of 0.5 %).
     Raises UserError for what is no picture and for an unknown network.
     """
     return read(pictures.read(picture), *reader(network or pretrained.DEFAULT), reject_below)
 
 
 @cache
-def reader(network: str) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
-    """The scores of a pretrained network, as a function of images [n, 28, 28], and its card."""
-    card = pretrained.card(network)
-    predict = predictor(*pretrained.load(network))
+def reader(source: str) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
+    """The scores of a network, a function of uint8 images [n, 28, 28] for any n, and its card.
+
+    Compiled for `SIZES` alone. `source` as in `recognition.network.load`.
+    """
+    module, params, card = networks.load(source)
+    predict = predictor(module, params)
 
     def scores(images: np.ndarray) -> np.ndarray:
         found = []
@@ -81,7 +85,7 @@ def read(
         return []
     images = np.stack([pictures.prepare(page.ink, box) for box in pieces])
     answers = dict(zip(pieces, zip(images, scores(images), strict=True), strict=True))
-    below: float = card["reject_below"] if reject_below is None else reject_below
+    below: float = card.get("reject_below", 0.0) if reject_below is None else reject_below
     digits = []
     for some in ways:
         # Of a wide part the way whose pieces fit their codes best, and whole unless that is bad.
