@@ -131,7 +131,8 @@ def confusion(table: list[list[int]], title: str, path: Path) -> None:
     """How often each digit (row) got each answer (column); what is right is left pale."""
     counts = np.array(table)
     figure, axes = _axes(figsize=(6, 5.6))
-    axes.imshow(np.where(np.eye(len(counts), dtype=bool), 0, counts), cmap="Reds")
+    wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
+    axes.imshow(wrong, cmap="Reds", vmax=2 * max(wrong.max(), 1))  # so that numbers are legible
     for (row, column), count in np.ndenumerate(counts):
         if count:
             axes.text(column, row, str(count), ha="center", va="center", fontsize=8)
