@@ -12,6 +12,8 @@ from lenet_jax.training import config
 
 BELOW = {"models": set(), "data": set(), "training": {"models", "data"}}
 BELOW["pretrained"] = {"models", "data"}
+BELOW["recognition"] = {"models", "data", "pretrained"}
+BELOW["serving"] = BELOW["recognition"] | {"recognition"}
 BELOW["analysis"] = BELOW["training"] | {"training", "pretrained"}
 
 
