@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -41,11 +42,12 @@ def create(network: str, seconds: float = SECONDS) -> ASGIApp:
             raise HTTPException(400, f"maps is {maps!r}, allowed are true and false")
         if not places.acquire(blocking=False):
             raise _busy(f"{QUEUE} requests are waiting already")
+        until = time.monotonic() + seconds
         job: Future[bytes] | None = None
         try:
             async with asyncio.timeout(seconds):
                 picture = await uploads.content(request)
-                job = pictures.submit(picture, maps == "true")
+                job = pictures.submit(picture, maps == "true", until)
                 answer = await asyncio.wrap_future(job)
         except TimeoutError as error:
             if job is None:

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -28,7 +29,7 @@ class PictureReader:
     """What a pretrained network reads in pictures, as JSON.
 
     At most `requests` pictures wait or are worked on, and no more are decoded at a time than the
-    machine has cores: one of 40 megapixels needs a gigabyte.
+    machine has cores: one of 40 megapixels may need 1.5 GB.
     Raises UserError for an unknown network.
     """
 
@@ -42,16 +43,19 @@ class PictureReader:
         self._threads = ThreadPoolExecutor(requests, "picture")
         self._cores = threading.Semaphore(os.cpu_count() or 1)
 
-    def submit(self, picture: bytes, maps: bool) -> Future[bytes]:
+    def submit(self, picture: bytes, maps: bool, until: float) -> Future[bytes]:
         """The answer to come: a JSON object, for the first digits with the maps of all layers.
 
-        It raises what `uploads.grey_levels` raises.
+        It raises TimeoutError where work cannot begin `until` then (`time.monotonic`), and what
+        `uploads.grey_levels` raises.
         """
-        return self._threads.submit(self._read, picture, maps)
+        return self._threads.submit(self._read, picture, maps, until)
 
-    def _read(self, picture: bytes, maps: bool) -> bytes:
+    def _read(self, picture: bytes, maps: bool, until: float) -> bytes:
+        if not self._cores.acquire(timeout=max(0, until - time.monotonic())):
+            raise TimeoutError
         with ExitStack() as working:
-            working.enter_context(self._cores)
+            working.callback(self._cores.release)
 
             def scores(images: np.ndarray) -> np.ndarray:
                 working.close()  # while the network answers, the core may go on to the next
