@@ -4,6 +4,8 @@ Nothing of it is written to a disk.
 """
 
 import io
+import logging
+import warnings
 from collections.abc import AsyncGenerator
 
 import numpy as np
@@ -18,6 +20,10 @@ from lenet_jax.errors import UserError
 
 BODY = 5 * 2**20  # bytes
 FORMATS = ("PNG", "JPEG")  # each decoder more is a door more
+
+# Both warn of what is wrong with a client's data: the client is told, the log need not be.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", module="PIL")
 
 
 class InMemory(MultiPartParser):
