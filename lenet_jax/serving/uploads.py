@@ -64,7 +64,7 @@ async def _file(request: Request, body: bytes) -> bytes:
 
     try:
         form = await InMemory(request.headers, stream(), max_files=1, max_fields=10).parse()
-    except (MultiPartException, UnicodeError) as error:  # UnicodeError: of the charset it names
+    except (MultiPartException, ValueError) as error:  # ValueError: of a charset, say
         raise HTTPException(400, f"the multipart body is malformed: {error}") from error
     for value in form.values():
         if isinstance(value, UploadFile):
