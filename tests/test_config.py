@@ -13,7 +13,7 @@ from lenet_jax.training import config
 BELOW = {"models": set(), "data": set(), "training": {"models", "data"}}
 BELOW["pretrained"] = {"models", "data"}
 BELOW["recognition"] = BELOW["training"] | {"training", "pretrained"}
-BELOW["exporting"] = BELOW["recognition"] | {"recognition"}
+BELOW["exporting"] = BELOW["serving"] = BELOW["recognition"] | {"recognition"}
 BELOW["analysis"] = BELOW["recognition"] | {"recognition"}
 
 
