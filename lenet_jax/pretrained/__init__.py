@@ -2,15 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
-
-import jax
-import numpy as np
-from flax import traverse_util
-from safetensors.numpy import load_file, save_file
+from typing import TYPE_CHECKING, Any
 
 from lenet_jax.errors import UserError
-from lenet_jax.models.lenet import LeNet5
+
+if TYPE_CHECKING:  # jax and flax, two seconds, come with a network: a wrong name is told at once
+    from lenet_jax.models.lenet import LeNet5
 
 FOLDER = Path(__file__).parent
 DEFAULT = "lenet5-best"
@@ -32,11 +29,16 @@ def card(name: str, folder: Path = FOLDER) -> dict[str, Any]:
     return json.loads((folder / f"{name}.json").read_text())
 
 
-def load(name: str, folder: Path = FOLDER) -> tuple[LeNet5, Any]:
+def load(name: str, folder: Path = FOLDER) -> "tuple[LeNet5, Any]":
     """Module and parameters of a trained network, ready for `module.apply({"params": params}, x)`.
 
     Raises UserError, with the names there are, for another name.
     """
+    from flax import traverse_util
+    from safetensors.numpy import load_file
+
+    from lenet_jax.models.lenet import LeNet5
+
     module = LeNet5(**card(name, folder)["model"])
     flat = load_file(folder / f"{name}.safetensors")
     return module, traverse_util.unflatten_dict(flat, sep=".")
@@ -44,6 +46,11 @@ def load(name: str, folder: Path = FOLDER) -> tuple[LeNet5, Any]:
 
 def save(name: str, params: Any, card: dict[str, Any], folder: Path = FOLDER) -> None:
     """Writes parameters, and their card, so that `load` finds them by name."""
+    import jax
+    import numpy as np
+    from flax import traverse_util
+    from safetensors.numpy import save_file
+
     folder.mkdir(parents=True, exist_ok=True)
     flat = traverse_util.flatten_dict(jax.tree.map(np.asarray, params), sep=".")
     arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
