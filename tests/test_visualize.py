@@ -368,6 +368,9 @@ def test_a_run_with_one_good_checkpoint_says_so(program, run, tmp_path):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
+    being_written = copy / "checkpoints" / "400.orbax-checkpoint-tmp"  # by a run that goes on there
+    being_written.mkdir()
+    (being_written / "part").write_text("")
     before = files_of(copy)
     done = program("visualize", "training", "--run", copy, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr

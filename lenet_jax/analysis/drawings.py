@@ -186,11 +186,10 @@ def top_nine(module: nn.Module, params: Any, images: np.ndarray, caption: str = 
         nines = np.array([mosaic(map_, 3, gap) for map_ in maps])
         _tiled(ax, mosaic(nines, columns[name], 3 * gap), INK)
         ax.set_anchor("W")
-        pitch = nines.shape[2] + 3 * gap
-        middles = nines.shape[2] / 2 + pitch * np.arange(columns[name])
-        ax.set_xticks(middles, range(columns[name]))
-        several = range(rows[name] if rows[name] > 1 else 0)
-        ax.set_yticks(middles[several], [columns[name] * row for row in several])
+        _, high, wide = nines.shape
+        ax.set_xticks(wide / 2 + (wide + 3 * gap) * np.arange(columns[name]), range(columns[name]))
+        several = np.arange(rows[name] if rows[name] > 1 else 0)
+        ax.set_yticks(high / 2 + (high + 3 * gap) * several, columns[name] * several)
         ax.tick_params(length=0, labelsize=8)
         units = f"{number} maps, a unit sees {height}x{width} pixels"
         ax.set_title(f"{name.upper()}: {units}", loc="left", fontsize=11)
@@ -282,7 +281,7 @@ def mosaic(pictures: np.ndarray, columns: int, gap: int) -> np.ndarray:
     cells = np.full((rows * columns, height + gap, width + gap), np.nan)
     cells[:number, :height, :width] = pictures
     grid = cells.reshape(rows, columns, height + gap, width + gap).swapaxes(1, 2)
-    return grid.reshape(rows * (height + gap), -1)[: -gap or None, : -gap or None]
+    return grid.reshape(rows * (height + gap), -1)[:-gap, :-gap]
 
 
 def _figure(size: tuple[float, float], heading: str, caption: str) -> Any:
