@@ -208,13 +208,18 @@ def name_of(record: dict[str, Any]) -> str:
     return "-".join(filter(None, (record["experiment"], record["variant"])))
 
 
-def _axes(rows: int = 1, columns: int = 1, figsize: tuple[float, float] = (7, 4.5)) -> Any:
-    """A figure that needs no display, and its axes."""
+def blank(figsize: tuple[float, float]) -> Any:
+    """A figure that needs no display, of so many inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=figsize, layout="constrained")
     FigureCanvasAgg(figure)
+    return figure
+
+
+def _axes(rows: int = 1, columns: int = 1, figsize: tuple[float, float] = (7, 4.5)) -> Any:
+    figure = blank(figsize)
     return figure, figure.subplots(rows, columns)
 
 

@@ -64,9 +64,10 @@ def _of_run(folder: Path, say: Callable[[str], None]) -> "tuple[LeNet5, Any, Car
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=layout),
         jax.eval_shape(lambda: step.initial_state(recipe, seeds)),
     )
-    state = Checkpoints(folder / "checkpoints", 1, say, read_only=True).restore(like)
-    if state is None:
+    states = [state for _, state in Checkpoints(folder / "checkpoints", None, say).each(like)]
+    if not states:
         raise UserError(f"{folder}: no checkpoint yet. Wait for its first pass, or give another")
+    state = states[-1]
     card = {
         "experiment": experiment.name,
         **data,

@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,11 @@ def digest(state: Any) -> str:
 class Checkpoints:
     """The checkpoints of one run, under an absolute folder; the newest `keep` stay.
 
-    `say` gets a line for each checkpoint that had to be passed over. `read_only` leaves the
-    folder as it is, which another program may be writing to.
+    With `keep` None they are only read, and nothing in the folder changes, so that a run may go
+    on there. `say` gets a line for each checkpoint that had to be passed over.
     """
 
-    def __init__(
-        self, folder: Path, keep: int, say: Callable[[str], None], read_only: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, keep: int | None, say: Callable[[str], None]) -> None:
         import orbax.checkpoint as ocp
 
         # Orbax logs what it does, and its own account of each error that we report in a line.
@@ -49,13 +47,12 @@ class Checkpoints:
         self._args = ocp.args
         self._folder = folder
         self._say = say
-        self._read_only = read_only
         self._manager = ocp.CheckpointManager(
             folder,
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep,
-                cleanup_tmp_directories=not read_only,
-                read_only=read_only,
+                read_only=keep is None,
+                cleanup_tmp_directories=True,
                 enable_async_checkpointing=False,
             ),
         )
@@ -83,8 +80,7 @@ class Checkpoints:
         """The newest state that verifies, or None where there is no checkpoint at all.
 
         `like` is the state as it should be, on the devices where it should go. Checkpoints that
-        do not verify are moved aside, so that they can be looked at and written anew (unless
-        `read_only`).
+        do not verify are moved aside, so that they can be looked at and written anew.
         Raises UserError where there are checkpoints and none of them verifies.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
@@ -103,17 +99,24 @@ class Checkpoints:
                 "Restore one from a copy, or start anew with another --workdir"
             )
         for step, reason in bad.items():
-            if self._read_only:
-                self._say(f"checkpoint {step} is damaged ({reason}); taking the one before")
-                continue
             aside = self._folder.parent / "damaged" / str(step)
             self._say(f"checkpoint {step} is damaged ({reason}); moved to {aside}, going back one")
             aside.parent.mkdir(exist_ok=True)
             shutil.rmtree(aside, ignore_errors=True)
             shutil.move(self._folder / str(step), aside)
-        if bad and not self._read_only:
+        if bad:
             self._manager.reload()
         return state
+
+    def each(self, like: Any) -> Iterator[tuple[int, Any]]:
+        """The step and the state, shaped as `like`, of every checkpoint that verifies, in order."""
+        for step in sorted(self._manager.all_steps()):
+            try:
+                state = self._verified(step, like)
+            except Exception as error:  # whatever a damaged file makes of Orbax
+                self._say(f"checkpoint {step} is left out: {_first_line(error)}")
+            else:
+                yield step, state
 
     def _verified(self, step: int, like: Any) -> Any:
         abstract = jax.tree.map(
