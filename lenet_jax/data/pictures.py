@@ -20,7 +20,8 @@ from lenet_jax.errors import UserError
 
 MEGAPIXELS = 40
 SIDE = 1024
-COARSE = 96  # longest side of the picture in which light on dark is told from dark on light
+MOST = 400  # parts of a picture that are looked at, the largest
+COARSE = 48  # longest side of the picture in which light on dark is told from dark on light
 STROKE = 2.0  # pixels: thinner strokes in the 20x20 box are thickened to this
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
@@ -215,8 +216,10 @@ def _boxes(mask: np.ndarray) -> list[Box]:
     if any(b - t >= 8 for (_, t, _, b), _ in whole):
         parts = whole
     largest = max((area for _, area in parts), default=0)
-    parts = [box for box, area in parts if area >= 0.06 * largest]
-    return _in_order(_digits(_joined(parts)))
+    parts = [(area, box) for box, area in parts if area >= 0.06 * largest]
+    if len(parts) > MOST:  # texture, or a page of text
+        parts = sorted(parts)[-MOST:]
+    return _in_order(_digits(_joined([box for _, box in parts])))
 
 
 def _labelled(mask: np.ndarray) -> tuple[np.ndarray, int]:
@@ -295,26 +298,6 @@ def ways_to_cut(ink: np.ndarray, box: Box) -> list[list[Box]]:
     ways = [[box]]
     if width <= 1.1 * height:
         return ways
-    columns = ink[top:bottom, left:right].sum(axis=0)
-    for pieces in range(2, min(round(2.5 * width / height), 6) + 1):
-        near = max(1, width // (4 * pieces))
-        cuts = [left]
-        for at in (width * piece // pieces for piece in range(1, pieces)):
-            cuts.append(left + at - near + int(np.argmin(columns[at - near : at + near])))
-        cuts.append(right)
-        ways.append([_tight(ink, (a, top, b, bottom)) for a, b in itertools.pairwise(cuts)])
-    return ways
-    columns = ink[top:bottom, left:right].sum(axis=0)
-    for pieces in range(2, min(round(2.5 * width / height), 6) + 1):
-        near = max(1, width // (4 * pieces))
-        cuts = [left]
-        for at in (width * piece // pieces for piece in range(1, pieces)):
-            cuts.append(left + at - near + int(np.argmin(columns[at - near : at + near])))
-        cuts.append(right)
-        ways.append(
-            [_tight(ink, (a, top, b, bottom)) for a, b in zip(cuts, cuts[1:], strict=False)]
-        )
-    return ways
 
 
 def _tight(ink: np.ndarray, box: Box) -> Box:
