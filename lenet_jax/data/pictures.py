@@ -298,6 +298,15 @@ def ways_to_cut(ink: np.ndarray, box: Box) -> list[list[Box]]:
     ways = [[box]]
     if width <= 1.1 * height:
         return ways
+    columns = ink[top:bottom, left:right].sum(axis=0)
+    for pieces in range(2, min(round(2.5 * width / height), 6) + 1):
+        near = max(1, width // (4 * pieces))
+        cuts = [left]
+        for at in (width * piece // pieces for piece in range(1, pieces)):
+            cuts.append(left + at - near + int(np.argmin(columns[at - near : at + near])))
+        cuts.append(right)
+        ways.append([_tight(ink, (a, top, b, bottom)) for a, b in itertools.pairwise(cuts)])
+    return ways
 
 
 def _tight(ink: np.ndarray, box: Box) -> Box:
