@@ -7,8 +7,8 @@ scaling, squeezing and horizontal shear, as in the paper. As there, a session is
 passes of 60,000, so that each sample is seen twice.
 
 The paper gives no ranges. These were chosen on 10,000 held-out patterns, missed after training on
-the other 50,000 (two seeds each): translation 1 pixel, scaling, squeezing and shear 0.1: 82 and
-100; translation 2, scaling and squeezing 0.15, shear 0.2: 102 and 105; none: 100 and 136.
+the other 50,000 (two seeds each, j = 5): translation 1 pixel, scaling, squeezing and shear 0.1: 82
+and 100; translation 2, scaling and squeezing 0.15, shear 0.2: 102 and 105; none: 100 and 136.
 Variant: distorted.py:fresh, with new distortions in every pass.
 """
 
