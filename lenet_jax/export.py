@@ -39,13 +39,13 @@ def main(arguments: Sequence[str]) -> int:
     from lenet_jax.recognition.predictor import predictor
 
     commandline.say(f"{given.network}: each file will be compared on {IMAGES:,} images")
-    module, params, card = network.load(given.network, commandline.say)
+    trained = network.load(given.network, commandline.say)
     images = digits.load()["train_images"][:IMAGES]
-    scores = predictor(module, params)(images)
-    name = given.network if given.network in pretrained.names() else card["experiment"]
+    scores = predictor(trained.module, trained.params)(images)
+    name = given.network if given.network in pretrained.names() else trained.card["experiment"]
     for each in dict.fromkeys(given.format):
         path = given.out / f"{name}{formats.FORMATS[each].suffix}"
-        difference = formats.export(each, path, (module, params, card), images, scores)
+        difference = formats.export(each, path, trained, images, scores)
         size = path.stat().st_size
         print(
             f"{path}: {size:,} bytes, scores differ by at most {difference:.1g} of the largest",

@@ -3,7 +3,7 @@
 python -m lenet_jax.visualize
 python -m lenet_jax.visualize maps saliency --picture photo.jpg
 python -m lenet_jax.visualize kernels table --network lenet5-classic --out figures
-python -m lenet_jax.visualize training --run runs/classic
+python -m lenet_jax.visualize training --network runs/classic
 """
 
 import argparse
@@ -14,6 +14,7 @@ from typing import Any
 
 from lenet_jax import commandline, pretrained
 from lenet_jax.errors import UserError
+from lenet_jax.recognition import network
 
 TOPICS = {
     "kernels": "the kernels of C1",
@@ -23,7 +24,7 @@ TOPICS = {
     "top-nine": "what each map saw in the nine test images that excite it most",
     "occlusion": "how the score falls and the answer changes when a part is covered",
     "saliency": "the gradient of the winning score with respect to the input",
-    "training": "the maps in each checkpoint of a run, an animated GIF; needs --run",
+    "training": "the maps in each checkpoint of a run, an animated GIF",
 }
 WITHOUT_IMAGES = ("kernels", "table")
 SHOWN = 3  # the class of the digit that is drawn where no picture is given
@@ -40,7 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     with Console(stderr=True).status("loading") as status:
         from lenet_jax.analysis import drawings
 
-        module, networks, name = open_network(given)
+        networks, name = open_networks(given)
+        drawn = networks[-1]
         images = open_images(given)
         code = 0
         for topic in given.topics:
@@ -49,14 +51,14 @@ def main(arguments: Sequence[str]) -> int:
             try:
                 if topic == "training":
                     path = given.out / "training.gif"
-                    caption = f"{given.run}; {words}"
-                    frames = drawings.training(module, networks, *shown, caption=caption)
+                    caption = f"{given.network}; {words}"
+                    frames = drawings.training(networks, *shown, caption=caption)
                     drawings.save_gif(counted(frames, len(networks), status), path)
                 else:
                     path = given.out / f"{topic}.png"
                     draw = getattr(drawings, topic.replace("-", "_"))
                     caption = f"{name}; {words}" if words else name
-                    figure = draw(module, networks[-1].params, *shown, caption=caption)
+                    figure = draw(drawn.module, drawn.params, *shown, caption=caption)
                     figure.savefig(path, dpi=120, metadata={"Software": None})
             except UserError as error:
                 commandline.say(f"error: {error}")
@@ -75,11 +77,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help="what to draw, see above")
-    network = parser.add_mutually_exclusive_group()
-    network.add_argument(
-        "--network", default=pretrained.DEFAULT, help="a pretrained network (default: %(default)s)"
+    parser.add_argument(
+        "--network",
+        default=pretrained.DEFAULT,
+        metavar="NAME|FOLDER",
+        help="a pretrained network, or the folder of a run (default: %(default)s)",
     )
-    network.add_argument("--run", type=Path, metavar="FOLDER", help="the network of a run")
     parser.add_argument(
         "--picture",
         metavar="FILE",
@@ -92,20 +95,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     if unknown := sorted(set(given.topics) - set(TOPICS)):
         raise UserError(f"no topic {unknown[0]!r}. There are: {', '.join(TOPICS)}")
-    given.topics = given.topics or [t for t in TOPICS if t != "training" or given.run]
+    of_run = given.network not in pretrained.names()
+    given.topics = given.topics or [t for t in TOPICS if t != "training" or of_run]
     return given
 
 
 def check(given: argparse.Namespace) -> None:
     """Raises UserError for what can be told from the files alone, before jax is imported."""
-    if "training" in given.topics and not given.run:
-        raise UserError("the topic training needs the folder of a run: --run runs/classic")
-    if given.run:
-        from lenet_jax.analysis import history
-
-        history.check(given.run)
-    else:
-        pretrained.card(given.network)
+    if network.check(given.network) is None and "training" in given.topics:
+        raise UserError("the topic training needs the folder of a run: --network runs/classic")
     if given.picture:
         from lenet_jax.data import pictures
 
@@ -124,21 +122,17 @@ def check(given: argparse.Namespace) -> None:
         ) from error
 
 
-def open_network(given: argparse.Namespace) -> tuple[Any, list[Any], str]:
-    """The module, its networks in the order of training (the last is drawn), and their name."""
-    from lenet_jax.analysis import history
-
-    if not given.run:
-        module, params = pretrained.load(given.network)
-        return module, [history.Network("", params)], given.network
-    module, networks = history.networks(given.run, commandline.say)
+def open_networks(given: argparse.Namespace) -> tuple[list[network.Network], str]:
+    """The networks in the order of training, the last of which is drawn, and its name."""
+    networks = network.history(given.network, commandline.say)
+    name = ", ".join(filter(None, (given.network, networks[-1].when)))
     if "training" in given.topics:
-        commandline.say(f"{given.run} has {', '.join(network.when for network in networks)}")
+        commandline.say(f"{given.network} has {', '.join(n.when for n in networks)}")
         if len(networks) < 2:
             commandline.say(
                 "training: only one checkpoint, so nothing moves. A run keeps more with --keep 20"
             )
-    return module, networks, f"{given.run}, {networks[-1].when}"
+    return networks, name
 
 
 def open_images(given: argparse.Namespace) -> dict[str, tuple[list[Any], str]]:

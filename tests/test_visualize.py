@@ -15,7 +15,7 @@ from flax import linen as nn
 from PIL import Image, ImageSequence
 
 from lenet_jax import pretrained, visualize
-from lenet_jax.analysis import activations, drawings, history
+from lenet_jax.analysis import activations, drawings
 from lenet_jax.analysis.occlusion import covered
 from lenet_jax.analysis.saliency import gradient
 from lenet_jax.data import digits as embedded
@@ -23,6 +23,7 @@ from lenet_jax.data.normalize import normalize
 from lenet_jax.errors import UserError
 from lenet_jax.models.codes import codes
 from lenet_jax.models.lenet import LeNet5
+from lenet_jax.recognition import network
 from lenet_jax.recognition.predictor import predictor
 
 pytestmark = pytest.mark.xdist_group("visualize")  # one process trains the run for all of these
@@ -51,8 +52,8 @@ def run(program, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(run):
-    module, networks = history.networks(run, print)
-    return module, networks[-1].params
+    last = network.load(str(run))
+    return last.module, last.params
 
 
 @pytest.fixture(scope="module")
@@ -279,12 +280,12 @@ def test_the_top_nine_drawn_are_what_the_strongest_units_saw(trained, images):
 
 def test_another_network_can_be_drawn(other, images, tmp_path):
     module, params = other
-    networks = [history.Network(when, params) for when in ("pass 1", "pass 2")]
+    networks = [network.Network(module, params, {}, when) for when in ("pass 1", "pass 2")]
     of_one = drawings.maps, drawings.occlusion, drawings.saliency
     drawn = [
         *(draw(module, params, images[3]) for draw in of_one),
         drawings.top_nine(module, params, images),
-        *drawings.training(module, networks, images[3]),
+        *drawings.training(networks, images[3]),
     ]
     for number, figure in enumerate(drawn):
         figure.savefig(tmp_path / f"{number}.png")
@@ -293,12 +294,11 @@ def test_another_network_can_be_drawn(other, images, tmp_path):
 
 
 def test_the_frames_of_a_run_have_the_same_greys(run, images):
-    module, networks = history.networks(run, print)
-    assert [network.when for network in networks] == ["pass 1", "pass 2", "pass 3"]
-    frames = list(drawings.training(module, networks, images[3]))
+    networks = network.history(str(run))
+    assert [n.when for n in networks] == ["pass 1", "pass 2", "pass 3"]
+    frames = list(drawings.training(networks, images[3]))
     every = [
-        apply(module, network.params, normalize(jnp.asarray(images[3:4])))[1]["c1"]
-        for network in networks
+        apply(n.module, n.params, normalize(jnp.asarray(images[3:4])))[1]["c1"] for n in networks
     ]
     for frame, states in zip(frames, every, strict=True):
         shown = frame.axes[1].images[0]
@@ -312,12 +312,12 @@ def test_a_runs_last_network_misses_what_the_run_says(run, program, tmp_path, im
         run = tmp_path / "seeds"
         flags = ("--passes", 1, "--seeds", *seeds, "--workdir", run)
         assert program("train", *CLASSIC, *flags).returncode == 0
-    module, networks = history.networks(run, print)
+    last = network.load(str(run))
     row = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    answers = predictor(module, networks[-1].params)(images).argmax(axis=1)
+    answers = predictor(last.module, last.params)(images).argmax(axis=1)
     misses = int((answers != embedded.load()["test_labels"]).sum())
     assert misses == np.ravel(row["test_misses"])[0]
-    assert networks[-1].when == ("pass 1 of seed 5" if seeds else "pass 3")
+    assert last.when == ("pass 1 of seed 5" if seeds else "pass 3")
 
 
 def is_a_picture(path, size=None):
@@ -333,7 +333,7 @@ def frames_of(path):
 
 def test_all_topics_of_a_run(program, run, tmp_path):
     before = files_of(run)
-    done = program("visualize", "--run", run, "--out", tmp_path / "new" / "pictures")
+    done = program("visualize", "--network", run, "--out", tmp_path / "new" / "pictures")
     assert done.returncode == 0, done.stderr
     assert files_of(run) == before
     assert "no MNIST" in done.stderr and "uci-digits" in done.stderr
@@ -372,15 +372,15 @@ def test_a_run_with_one_good_checkpoint_says_so(program, run, tmp_path):
     being_written.mkdir()
     (being_written / "part").write_text("")
     before = files_of(copy)
-    done = program("visualize", "training", "--run", copy, "--out", tmp_path / "out")
+    done = program("visualize", "training", "--network", copy, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert f"checkpoint {second.name} is left out" in done.stderr
     assert "only one checkpoint" in done.stderr and "--keep 20" in done.stderr
     assert len(frames_of(tmp_path / "out" / "training.gif")) == 1
     assert files_of(copy) == before
     shutil.rmtree(copy / "checkpoints")
-    with pytest.raises(UserError, match="no checkpoint that can be used"):
-        history.networks(copy, print)
+    with pytest.raises(UserError, match="it has no checkpoints"):
+        network.load(str(copy))
 
 
 needs_weights = pytest.mark.skipif(
@@ -413,23 +413,26 @@ def test_help_comes_at_once(program, no_jax):
     done = program("visualize", "--help", **no_jax)
     assert done.returncode == 0, done.stderr
     assert all(topic in done.stdout for topic in visualize.TOPICS)
-    assert "python -m lenet_jax.visualize training --run runs/classic" in done.stdout
+    assert "python -m lenet_jax.visualize training --network runs/classic" in done.stdout
 
 
 @pytest.mark.parametrize(
     "flags, said",
     [
         (["holes"], "no topic 'holes'. There are: kernels, table,"),
-        (["--network", "lenet9"], "no pretrained network 'lenet9'. There are:"),
-        (["training"], "needs the folder of a run: --run runs/classic"),
-        (["--run", "{tmp}"], "is no run: config.json: No such file"),
-        (["--run", "{tmp}/nowhere"], "nowhere is no run"),
-        (["--run", "{tmp}/alexnet"], "alexnet is a run of another model, AlexNet. Known here: LeN"),
-        (["--run", "{tmp}/damaged"], "config.json is not of a run that this version can read"),
-        (["--run", "{run}", "--picture", "{tmp}/nowhere.png"], "nowhere.png: No such file"),
-        (["--run", "{run}", "--picture", "{tmp}/text.png"], "text.png is not a picture"),
-        (["--run", "{run}", "--picture", "{tmp}/blank.png"], "blank.png: no digit found"),
-        (["--run", "{run}", "--out", "{tmp}/text.png/out"], "out: Not a directory. Give a folder"),
+        (["--network", "lenet9"], "lenet9: no such network, and no folder. Give a pretrained"),
+        (["training"], "needs the folder of a run: --network runs/classic"),
+        (["--network", "{tmp}"], "no folder of a run, it has no config.json"),
+        (["--network", "{tmp}/nowhere"], "nowhere: no such network, and no folder"),
+        (["--network", "{tmp}/alexnet"], "of another version (nothing here is called 'AlexNet')"),
+        (["--network", "{tmp}/damaged"], "config.json is damaged or of another version (Expecting"),
+        (["--network", "{run}", "--picture", "{tmp}/nowhere.png"], "nowhere.png: No such file"),
+        (["--network", "{run}", "--picture", "{tmp}/text.png"], "text.png is not a picture"),
+        (["--network", "{run}", "--picture", "{tmp}/blank.png"], "blank.png: no digit found"),
+        (
+            ["--network", "{run}", "--out", "{tmp}/text.png/out"],
+            "out: Not a directory. Give a folder",
+        ),
     ],
 )
 def test_bad_input_is_told_in_one_line_before_jax(program, no_jax, run, tmp_path, flags, said):
@@ -438,7 +441,7 @@ def test_bad_input_is_told_in_one_line_before_jax(program, no_jax, run, tmp_path
         ("alexnet", json.dumps(written | {"model": {"is": "AlexNet"}})),
         ("damaged", "{"),
     ):
-        (tmp_path / name).mkdir()
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
         (tmp_path / name / "config.json").write_text(content)
     (tmp_path / "text.png").write_text("no picture")
     Image.new("L", (80, 80), 255).save(tmp_path / "blank.png")
@@ -455,4 +458,4 @@ def test_bad_input_is_told_in_one_line_before_jax(program, no_jax, run, tmp_path
 def test_a_folder_that_cannot_be_written_is_told_before_the_work(run, tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
     with pytest.raises(UserError, match="--out .*: Permission denied. Give a folder"):
-        visualize.main(["--run", str(run), "--out", str(tmp_path)])
+        visualize.main(["--network", str(run), "--out", str(tmp_path)])

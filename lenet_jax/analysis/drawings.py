@@ -16,13 +16,13 @@ import numpy as np
 from flax import linen as nn
 
 from lenet_jax.analysis import activations, figures
-from lenet_jax.analysis.history import Network
 from lenet_jax.analysis.occlusion import covered
 from lenet_jax.analysis.saliency import gradient
 from lenet_jax.data.normalize import BACKGROUND, FOREGROUND, normalize
 from lenet_jax.errors import UserError
 from lenet_jax.models.codes import codes as bitmaps
 from lenet_jax.models.lenet import TABLES, LeNet5
+from lenet_jax.recognition.network import Network
 
 INK = {"cmap": "gray_r", "vmin": BACKGROUND, "vmax": FOREGROUND}
 BITS = {"cmap": "gray_r", "vmin": -1, "vmax": 1}
@@ -104,13 +104,12 @@ def maps(module: nn.Module, params: Any, image: np.ndarray, caption: str = "") -
     return _maps(module, params, image, caption, "", _limits([states]))
 
 
-def training(
-    module: nn.Module, networks: Sequence[Network], image: np.ndarray, caption: str = ""
-) -> Iterator[Any]:
+def training(networks: Sequence[Network], image: np.ndarray, caption: str = "") -> Iterator[Any]:
     """The maps of one image in each network of a run, a figure for each, in the same greys."""
-    limits = _limits([activations.states(module, n.params, image[None])[1] for n in networks])
+    limits = _limits([activations.states(n.module, n.params, image[None])[1] for n in networks])
     for network in networks:
-        yield _maps(module, network.params, image, caption, f"After {network.when}: ", limits)
+        when = f"After {network.when}: "
+        yield _maps(network.module, network.params, image, caption, when, limits)
 
 
 def _limits(of: Sequence[activations.Maps]) -> Limits:

@@ -9,11 +9,11 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lenet_jax.errors import UserError
+from lenet_jax.recognition.network import Network
 
 TOLERANCE = 1e-5  # of the largest score
 
@@ -48,11 +48,11 @@ def check(formats: Sequence[str]) -> None:
 def export(
     name: str,
     path: Path,
-    network: tuple[Any, Any, dict[str, Any]],
+    network: Network,
     images: np.ndarray,
     scores: np.ndarray,
 ) -> float:
-    """Writes (module, params, card) to a file in the format `name`, and compares.
+    """Writes a network to a file in the format `name`, and compares.
 
     `scores` [n, classes] are the network's own for the uint8 images [n, 28, 28]. Returns the
     largest difference, as a share of the largest score. Raises UserError where that is more than
@@ -61,7 +61,7 @@ def export(
     module = importlib.import_module(f"lenet_jax.exporting.{name}")
     with tempfile.TemporaryDirectory(dir=path.parent) as unproven:
         file = Path(unproven) / path.name
-        module.write(file, *network)
+        module.write(file, network.module, network.params, network.card)
         found = module.read(file)(images)
         difference = float(np.abs(found - scores).max() / np.abs(scores).max())
         if not difference <= TOLERANCE:  # not a number is a difference too

@@ -56,8 +56,8 @@ def reader(source: str) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, A
 
     Compiled for `SIZES` alone. `source` as in `recognition.network.load`.
     """
-    module, params, card = networks.load(source)
-    predict = predictor(module, params)
+    network = networks.load(source)
+    predict = predictor(network.module, network.params)
 
     def scores(images: np.ndarray) -> np.ndarray:
         found = []
@@ -68,7 +68,7 @@ def reader(source: str) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, A
             found.append(predict(filled)[: len(part)])
         return np.concatenate(found)
 
-    return scores, card
+    return scores, network.card
 
 
 def read(
