@@ -13,7 +13,7 @@ from lenet_jax.models.codes import codes
 
 # Restated here, so that the rival's process imports no jax; `speed.check_rival` compares.
 BACKGROUND, FOREGROUND = -0.1, 1.175
-LUSH_V = 1.1
+LUSH_V, LUSH_COEFFICIENT = 1.3, 0.45
 TABLE_I = [
     *({(m + k) % 6 for k in range(3)} for m in range(6)),
     *({(m + k) % 6 for k in range(4)} for m in range(6)),
@@ -27,7 +27,7 @@ class Subsampling(nn.Module):
 
     def __init__(self, maps: int):
         super().__init__()
-        self.coefficient = nn.Parameter(torch.full((maps, 1, 1), LUSH_V / 2))
+        self.coefficient = nn.Parameter(torch.full((maps, 1, 1), LUSH_COEFFICIENT))
         self.bias = nn.Parameter(torch.zeros(maps, 1, 1))
 
     def forward(self, states: Tensor) -> Tensor:
