@@ -22,9 +22,8 @@ def main(arguments: Sequence[str]) -> int:
     """Prints what is read in each picture; returns 0, or 2 where one could not be opened."""
     given = parse(arguments)
     names = named(given.pictures)
-    if given.annotate and len(names) > 1:
-        raise UserError(f"--annotate takes one picture, given are {len(names)}")
-
+    if given.annotate:
+        check_annotate(given.annotate, len(names))
     network.check(given.network)
 
     commandline.set_up_jax()
@@ -89,6 +88,19 @@ def named(given: Sequence[str]) -> list[str]:
         else:
             names.append(name)
     return names
+
+
+def check_annotate(file: Path, number: int) -> None:
+    """Raises UserError unless there is one picture, and a file of this name can be written."""
+    from lenet_jax.data import pictures
+
+    if number > 1:
+        raise UserError(f"--annotate takes one picture, given are {number}")
+    if file.suffix.lower() not in pictures.SUFFIXES:
+        known = ", ".join(pictures.SUFFIXES)
+        raise UserError(f"--annotate {file}: the name must end in one of {known}")
+    if not file.parent.is_dir():
+        raise UserError(f"--annotate {file}: there is no folder {file.parent}")
 
 
 def as_text(name: str, digits: Sequence[Any]) -> str:

@@ -43,7 +43,7 @@ def trained(fields):
     params = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 32, 32)))["params"]
     keys = iter(jax.random.split(jax.random.key(1), 99))
     params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(next(keys), p.shape), params)
-    card = {"experiment": "test", "model": fields}
+    card = {"experiment": "test", "config": {"model": fields}}
     return module, params, card
 
 
