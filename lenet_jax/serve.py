@@ -17,8 +17,9 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from lenet_jax import commandline
+from lenet_jax import commandline, pretrained
 from lenet_jax.errors import UserError
+from lenet_jax.recognition import network
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,18 +28,17 @@ def main(arguments: Sequence[str]) -> int:
     for package in ("starlette", "uvicorn", "python_multipart"):
         if importlib.util.find_spec(package) is None:
             raise UserError(f"{package} is not installed: pip install 'lenet_jax[serve]'")
+    network.check(given.network)
     with listening(given.host, given.port) as listener:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: sys.exit(0))  # uvicorn hands them on when it is done
         commandline.set_up_jax()
         import uvicorn
 
-        from lenet_jax import pretrained
         from lenet_jax.serving import app
 
-        network = given.network or pretrained.DEFAULT
         config = uvicorn.Config(
-            app.create(network),
+            app.create(given.network),
             lifespan="off",
             ws="none",
             log_level="warning",
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         )
         host, port = listener.getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
-        print(f"{network} is at http://{host}:{port}  (Ctrl-C stops it)", flush=True)
+        print(f"{given.network} is at http://{host}:{port}  (Ctrl-C stops it)", flush=True)
         uvicorn.Server(config).run(sockets=[listener])
     return 0
 
@@ -67,7 +67,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--port", type=int, default=8000, help="the port; 0 takes a free one (default: %(default)s)"
     )
-    parser.add_argument("--network", default="", help="a pretrained network (default: the best)")
+    parser.add_argument(
+        "--network",
+        default=pretrained.DEFAULT,
+        metavar="NAME|FOLDER",
+        help="a pretrained network, or the folder of a run (default: %(default)s)",
+    )
     given = parser.parse_args(arguments)
     if not 0 <= given.port <= 65535:
         raise UserError(f"--port is {given.port}, allowed are 0 to 65535")

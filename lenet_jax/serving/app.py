@@ -26,7 +26,7 @@ PAGE = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
 
 
 def create(network: str, seconds: float = SECONDS) -> ASGIApp:
-    """The application that serves a pretrained network, compiled and ready to answer.
+    """The application that serves a network, compiled and ready to answer.
 
     A request is given up after `seconds`. Raises UserError for an unknown network.
     """

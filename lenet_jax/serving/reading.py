@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lenet_jax import pretrained
 from lenet_jax.data.normalize import normalize
 from lenet_jax.models.codes import codes
+from lenet_jax.recognition import network as networks
 from lenet_jax.recognition import reader
 from lenet_jax.serving import uploads
 from lenet_jax.serving.batching import Batcher
@@ -26,7 +26,7 @@ SQUASHED = 1.7159  # states are between minus and plus this (appendix A)
 
 
 class PictureReader:
-    """What a pretrained network reads in pictures, as JSON.
+    """What a network reads in pictures, as JSON.
 
     At most `requests` pictures wait or are worked on, and no more are decoded at a time than the
     machine has cores: one of 40 megapixels may need 1.5 GB.
@@ -75,14 +75,14 @@ def states(network: str) -> Callable[[np.ndarray, int], dict[str, Any]]:
 
     States are bytes: 0 is -1.7159, 255 is 1.7159.
     """
-    module, params = pretrained.load(network)
+    trained = networks.load(network)
 
     @jax.jit
     def forward(image: jax.Array) -> dict[str, jax.Array]:
-        result: Any = module.apply({"params": params}, normalize(image[None]))
+        result: Any = trained.module.apply({"params": trained.params}, normalize(image[None]))
         return {name: quantised(state[0]) for name, state in result[1].items()}
 
-    centres = quantised(jnp.asarray(params.get("output", {}).get("codes", codes())))
+    centres = quantised(jnp.asarray(trained.params.get("output", {}).get("codes", codes())))
     forward(jnp.zeros((28, 28), jnp.uint8))
 
     def of(image: np.ndarray, label: int) -> dict[str, Any]:
