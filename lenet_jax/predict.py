@@ -34,15 +34,15 @@ def main(arguments: Sequence[str]) -> int:
     code = 0
     for name in names:
         try:
-            grey = pictures.read(sys.stdin.buffer.read() if name == "-" else name)
-            digits = reader.read(grey, scores, card, given.reject_below)
+            pixels = pictures.pixels(sys.stdin.buffer.read() if name == "-" else name)
+            digits = reader.read(pictures.grey(pixels), scores, card, given.reject_below)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             code = 2
             continue
         print(as_json(name, digits) if given.json else as_text(name, digits), flush=True)
         if given.annotate:
-            reader.annotate(grey, digits).save(given.annotate)
+            reader.annotate(pixels, digits).save(given.annotate)
     return code
 
 

@@ -76,9 +76,10 @@ def test_what_is_printed_is_what_the_library_finds(program, pages, tmp_path):
         assert line.split()[0] == str(digit.label)
         assert f"at {digit.box[0]},{digit.box[1]} size {digit.box[2]}x{digit.box[3]}" in line
     drawn = np.asarray(Image.open(marked)).astype(int)
-    assert drawn.shape[:2] == picture.shape
+    room = len(drawn) - len(picture)  # above, for answers that had none
+    assert room >= 0 and drawn.shape[1] == picture.shape[1]
     left, top, width, _ = found[0].box
-    row = drawn[max(0, top - 6) : top, left : left + width]  # the upper edge of the first box
+    row = drawn[max(0, room + top - 8) : room + top, left : left + width]  # the first box's edge
     assert (abs(row[..., 0] - row[..., 1]) > 100).any(), "neither green nor red"
 
 

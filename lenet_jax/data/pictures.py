@@ -49,16 +49,21 @@ def files(folder: Path) -> list[Path]:
 
 
 def read(source: Any) -> np.ndarray:
-    """A picture as grey levels, float32 [h, w] of 0 to 255, upright.
+    """A picture as grey levels, float32 [h, w] of 0 to 255; `source` and errors as in `pixels`."""
+    return grey(pixels(source))
+
+
+def pixels(source: Any) -> np.ndarray:
+    """A picture upright, float32 [h, w] or [h, w, 3 or 4] of 0 to 255.
 
     `source`: the path of a file that Pillow reads, its bytes, a Pillow image, or an array [h, w]
-    or [h, w, 3 or 4] of 0 to 255 (or of 0 to 1, in floats). Transparent parts become paper.
+    or [h, w, 3 or 4] of 0 to 255 (or of 0 to 1, in floats).
     Raises UserError for anything else, damaged files and more than 40 megapixels.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if isinstance(source, np.ndarray):
-        return _grey(_checked(source))
+        return _checked(source)
     name = str(source) if isinstance(source, str | Path) else "the picture"
     try:
         with warnings.catch_warnings():
@@ -73,7 +78,7 @@ def read(source: Any) -> np.ndarray:
                 f"{name} has {width} x {height} pixels, allowed are {MEGAPIXELS} megapixels. "
                 "Make it smaller first"
             )
-        return _grey(_pixels(ImageOps.exif_transpose(source)))
+        return _levels(ImageOps.exif_transpose(source))
     except Image.DecompressionBombError as error:
         raise UserError(f"{name} is too large: allowed are {MEGAPIXELS} megapixels") from error
     except UnidentifiedImageError as error:
@@ -106,7 +111,7 @@ def _checked(array: np.ndarray) -> np.ndarray:
     return levels
 
 
-def _pixels(image: Any) -> np.ndarray:
+def _levels(image: Any) -> np.ndarray:
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more: what range is not said
         levels = np.asarray(image, np.float32)
         low, high = np.nanmin(levels), np.nanmax(levels)
@@ -116,16 +121,16 @@ def _pixels(image: Any) -> np.ndarray:
     return np.asarray(image.convert("RGBA" if alpha else "RGB"), np.float32)
 
 
-def _grey(pixels: np.ndarray) -> np.ndarray:
-    """Grey levels [h, w]; behind what is transparent lies paper that differs from the ink."""
+def grey(pixels: np.ndarray) -> np.ndarray:
+    """The grey levels [h, w]; behind what is transparent lies paper that differs from the ink."""
     if pixels.ndim == 2:
         return pixels
-    grey = pixels[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32)
+    levels = pixels[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32)
     if pixels.shape[2] == 4:
         seen = pixels[..., 3] / 255
-        inked = float((grey * seen).sum() / max(seen.sum(), 1e-6))
-        grey = seen * grey + (1 - seen) * (255.0 if inked < 128 else 0.0)
-    return grey
+        inked = float((levels * seen).sum() / max(seen.sum(), 1e-6))
+        levels = seen * levels + (1 - seen) * (255.0 if inked < 128 else 0.0)
+    return levels
 
 
 def find(grey: np.ndarray) -> Page:

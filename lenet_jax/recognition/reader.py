@@ -126,27 +126,36 @@ def plain(digit: Digit) -> dict[str, Any]:
     return {k: v for k, v in dataclasses.asdict(digit).items() if k != "image"}
 
 
-def annotate(grey: np.ndarray, digits: Sequence[Digit]) -> Any:
-    """The picture with a box around each digit, its answer above it; a Pillow image."""
-    from PIL import Image, ImageDraw, ImageFont
+def annotate(pixels: np.ndarray, digits: Sequence[Digit]) -> Any:
+    """The picture (`pictures.pixels`) with a box around each digit and its answer above it.
 
-    picture = Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    A Pillow image; taller than the picture where an answer had no room.
+    """
+    from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+    shown = pixels if pixels.shape[2:] == (3,) else pictures.grey(pixels)
+    picture = Image.fromarray(shown.astype(np.uint8)).convert("RGB")
+    sizes = [max(12, digit.box[3] // 3) for digit in digits]
+    edges = [max(1, size // 12) for size in sizes]
+    needed = (s + 3 * e - d.box[1] for s, e, d in zip(sizes, edges, digits, strict=True))
+    room = max(0, *needed) if digits else 0
+    picture = ImageOps.expand(picture, (0, room, 0, 0), "white")
     draw = ImageDraw.Draw(picture)
-    for digit in digits:
+    for size, edge, digit in zip(sizes, edges, digits, strict=True):
         left, top, width, height = digit.box
-        size = max(12, height // 3)
+        top += room
         colour = "red" if digit.rejected else "green"
-        edge = max(1, size // 12)
+        around = 2 * edge
         draw.rectangle(
-            (left - 2 * edge, top - 2 * edge, left + width + 2 * edge, top + height + 2 * edge),
+            (left - around, top - around, left + width + around, top + height + around),
             outline=colour,
             width=edge,
         )
         draw.text(
-            (left, max(0, top - 2 * edge)),
+            (left, top - 3 * edge),
             f"{digit.label}?" if digit.rejected else str(digit.label),
             fill=colour,
             font=ImageFont.load_default(size),
-            anchor="lb" if top > size + 2 * edge else "lt",
+            anchor="lb",
         )
     return picture
