@@ -71,18 +71,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def print_tables(record: dict[str, Any]) -> None:
     """Misses, precision and recall of each class beside its row of the confusion matrix."""
-    from rich.console import Console
-    from rich.table import Table
-
     size, misses = record["size"], record["misses"]
-    table = Table(title=f"{record['network']} on {record['data']}")
-    for column in ("digit", *map(str, range(10)), "recall", "precision"):
-        table.add_column(column, justify="right")
+    print(f"{record['network']} on {record['data']}: rows are digits, columns the answers\n")
+    print("     " + "".join(f"{answer:6}" for answer in range(10)) + "  recall  precision")
     for digit, row in enumerate(record["confusion"]):
         rates = (record[f"{kind}_percent"][digit] for kind in ("recall", "precision"))
-        shown = ("" if rate is None else f"{rate:.1f} %" for rate in rates)
-        table.add_row(str(digit), *(str(n or "") for n in row), *shown)
-    Console().print(table)
+        recall, precision = ("-" if rate is None else f"{rate:.1f} %" for rate in rates)
+        counts = "".join(f"{number or '.':>6}" for number in row)
+        print(f"{digit:5}{counts}{recall:>8}{precision:>11}")
+    print()
     print(f"{misses:,} of {size:,} missed, {100 * misses / size:.2f} %")
     for name in record["unread"]:
         print(f"no single digit found in {name}")
