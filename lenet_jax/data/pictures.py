@@ -198,11 +198,17 @@ def _lines(mask: np.ndarray) -> np.ndarray:
             continue
         thick = 2 + turned.shape[0] // 150
         # A rule may be a little oblique: let it be found in bands of three rows.
-        banded: Any = ndimage.binary_dilation(turned, np.ones((3, 1)))
-        long: Any = ndimage.binary_opening(banded, np.ones((1, length))) & turned
-        tall: Any = ndimage.binary_opening(turned, np.ones((thick + 3, 1)))
-        out |= long & ~tall
+        banded: Any = ndimage.maximum_filter1d(turned, 3, axis=0)
+        out |= _runs(banded, length, 1) & turned & ~_runs(turned, thick + 3, 0)
     return found
+
+
+def _runs(mask: np.ndarray, length: int, axis: int) -> np.ndarray:
+    """What lies in a run of `length` pixels, or of one more if that is even, along an axis."""
+    length |= 1
+    inside: Any = ndimage.minimum_filter1d(mask, length, axis, mode="constant")
+    runs: Any = ndimage.maximum_filter1d(inside, length, axis, mode="constant")
+    return runs
 
 
 def _boxes(mask: np.ndarray) -> list[Box]:
