@@ -2,7 +2,17 @@
 
     python -m lenet_jax.train --config experiments/best.py
 
-A first form: the recipe is still to be chosen on held-out patterns, and nothing is measured yet.
+Chosen on 10,000 held-out patterns, missed after 20 passes through the other 50,000, the mean of two
+seeds:
+
+    this recipe                                          62
+    j = 15 in the place of 5                             64
+    cross-entropy over the penalties / 8                 70
+    Adam, 0.004, in the place of Muon                    74
+    no elastic field; one of 1.2 pixels                  63; 78
+    shear 0.2, scaling and squeezing 0.15                65
+
+The number of passes is not chosen yet, and nothing is measured on the test set.
 """
 
 from lenet_jax.training.config import MAP, Distortion, Experiment, Muon
