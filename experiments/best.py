@@ -2,6 +2,14 @@
 
     python -m lenet_jax.train --config experiments/best.py
 
+                                     aim       missed
+    one network, ten seeds           0.42 %    0.52 +- 0.04 %   (46 to 61 of 10,000)
+    the ten, their scores averaged   0.32      0.33             (33)
+
+The mean and its 95 % interval after the last pass. Measured on MNIST (TFDS mnist/3.0.1), two cores
+of an Intel Xeon at 2.5 GHz, jax 0.10.2, Python 3.11, the ten in one run of 61 min 47 s, with other
+work beside it: `python -m lenet_jax.reproduce --only best`.
+
 Chosen on 10,000 held-out patterns, missed after 20 passes through the other 50,000, the mean of two
 seeds:
 
@@ -13,8 +21,6 @@ seeds:
     0.7, j = 15 in the place of 5                        64
     0.7, cross-entropy over the penalties / 8            70
     0.7, Adam, 0.004, in the place of Muon               74
-
-Nothing is measured on the test set yet.
 """
 
 from lenet_jax.training.config import MAP, Distortion, Experiment, Muon
