@@ -2,17 +2,25 @@
 
     python -m lenet_jax.train --config experiments/best.py
 
+                                     aim       missed
+    one network, ten seeds           0.42 %    0.52 +- 0.04 %   (46 to 61 of 10,000)
+    the ten, their scores averaged   0.32      0.33             (33)
+
+The mean and its 95 % interval after the last pass. Measured on MNIST (TFDS mnist/3.0.1), two cores
+of an Intel Xeon at 2.5 GHz, jax 0.10.2, Python 3.11, the ten in one run of 61 min 47 s, with other
+work beside it: `python -m lenet_jax.reproduce --only best`.
+
 Chosen on 10,000 held-out patterns, missed after 20 passes through the other 50,000, the mean of two
 seeds:
 
-    this recipe                                          62
-    j = 15 in the place of 5                             64
-    cross-entropy over the penalties / 8                 70
-    Adam, 0.004, in the place of Muon                    74
-    no elastic field; one of 1.2 pixels                  63; 78
-    shear 0.2, scaling and squeezing 0.15                65
-
-The number of passes is not chosen yet, and nothing is measured on the test set.
+    an elastic field of 0.4 pixels                       59
+    of 0; of 0.7; of 1.2                                 63; 62 (after 60 passes 58); 78
+    0.4, rotation 7, scaling, squeezing and shear 0.07   62
+    0.7, shear 0.2, scaling and squeezing 0.15           65
+    0.7, the last five passes without distortions        62
+    0.7, j = 15 in the place of 5                        64
+    0.7, cross-entropy over the penalties / 8            70
+    0.7, Adam, 0.004, in the place of Muon               74
 """
 
 from lenet_jax.training.config import MAP, Distortion, Experiment, Muon
@@ -24,7 +32,7 @@ def get_config() -> Experiment:
         loss=MAP(j=5.0),
         optimizer=Muon(learning_rate=0.01, adam_learning_rate=0.01, warmup=0.05),
         distortion=Distortion(
-            translation=1.0, scaling=0.1, squeezing=0.1, shear=0.1, rotation=10.0, elastic=0.7
+            translation=1.0, scaling=0.1, squeezing=0.1, shear=0.1, rotation=10.0, elastic=0.4
         ),
         passes=60,
         batch_size=128,
