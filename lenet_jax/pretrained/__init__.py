@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # jax comes with it, and a program asks for the names before 
     from lenet_jax.models.lenet import LeNet5
 
 FOLDER = Path(__file__).parent
-DEFAULT = "lenet5-classic"
+DEFAULT = "lenet5-best"
 
 
 def names(folder: Path = FOLDER) -> list[str]:
