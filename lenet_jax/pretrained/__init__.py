@@ -38,8 +38,9 @@ def load(name: str, folder: Path = FOLDER) -> "tuple[LeNet5, Any]":
     from flax import traverse_util
     from safetensors.numpy import load_file
 
+    network = module(card(name, folder))
     flat = load_file(folder / f"{name}.safetensors")
-    return module(card(name, folder)), traverse_util.unflatten_dict(flat, sep=".")
+    return network, traverse_util.unflatten_dict(flat, sep=".")
 
 
 def module(card: dict[str, Any]) -> "LeNet5":
