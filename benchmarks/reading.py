@@ -1,12 +1,11 @@
 """How many digits of made-up pictures are read rightly, by kind: python -m benchmarks.reading
 
 The pictures are made of test digits: blown up, put on paper, lit, ruled, photographed. Same seed,
-same pictures.
+same pictures. Seed 0 made those that `data.pictures` was developed on, seed 1 makes these.
 """
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -117,30 +116,6 @@ def make(
     return np.clip(picture, 0, 255).astype(np.uint8), labels[chosen].tolist()
 
 
-def measure(
-    read: Callable[[np.ndarray], list[int]],
-    images: np.ndarray,
-    labels: np.ndarray,
-    number: int,
-    save: Path | None = None,
-) -> dict[str, tuple[int, int]]:
-    """For each kind how many pictures were read rightly, all of their digits in order, and of how
-    many. What was not is kept in the folder `save`."""
-    found = {}
-    for kind in KINDS:
-        rng = np.random.default_rng(0)
-        right = 0
-        for at in range(number):
-            picture, truth = make(kind, images, labels, rng)
-            answer = read(picture)
-            right += answer == truth
-            if save is not None and answer != truth:
-                name = f"{kind}-{at}-{''.join(map(str, truth))}-{''.join(map(str, answer))}.png"
-                Image.fromarray(picture).save(save / name)
-        found[kind] = right, number
-    return found
-
-
 def main() -> None:
     from lenet_jax import commandline
 
@@ -149,16 +124,15 @@ def main() -> None:
     from lenet_jax.data import dataset
 
     data = dataset.load(say=commandline.say)
-    pictures = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    found = measure(
-        lambda picture: [digit.label for digit in lenet_jax.recognize(picture)],
-        data.test.images,
-        data.test.labels,
-        pictures,
-    )
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     print(f"| picture of {data.name}'s test digits | all digits read, in order |\n|---|---|")
-    for kind, (right, number) in found.items():
-        print(f"| {kind} | {100 * right / number:.1f} % of {number} |")
+    for kind in KINDS:
+        rng = np.random.default_rng(1)
+        right = 0
+        for _ in range(number):
+            picture, truth = make(kind, data.test.images, data.test.labels, rng)
+            right += [digit.label for digit in lenet_jax.recognize(picture)] == truth
+        print(f"| {kind} | {100 * right / number:.1f} % of {number} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,15 @@ def test_two_lines_are_read_one_after_the_other(digits):
     assert [(box[0] > 180, box[1] > 130) for box in boxes] == [(0, 0), (1, 0), (0, 1), (1, 1)]
 
 
+@pytest.mark.parametrize("row, whole", [(0, 1), (1, 2)], ids=["a 3 in halves", "two lines"])
+def test_halves_are_one_digit_where_they_are_as_tall_as_another(row, whole):
+    """Two strokes, one above the other and close, beside a stroke as tall as both or as one."""
+    canvas = np.full((160, 200), 255.0, np.float32)
+    canvas[30:70, 120:150] = canvas[74:120, 125:155] = 0
+    canvas[(30, 75)[row] : 120, 50:60] = 0
+    assert len(pictures.find(canvas).boxes) == 1 + whole
+
+
 @pytest.mark.parametrize(
     "change",
     [

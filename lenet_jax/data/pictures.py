@@ -239,8 +239,10 @@ def _labelled(mask: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _joined(parts: list[Box]) -> list[Box]:
-    """Strokes of one digit, like the bar of a 5, put together: close by and one above the other."""
+    """Strokes of one digit, like the bar of a 5, put together: close by, one above the other, and
+    one of them small or both together no taller than another digit is."""
     parts = sorted(parts, key=lambda box: box[1] - box[3])  # the tallest first
+    tallest = max((b - t for _, t, _, b in parts), default=0)
     done: list[Box] = []
     for left, top, right, bottom in parts:
         for at, other in enumerate(done):
@@ -248,7 +250,8 @@ def _joined(parts: list[Box]) -> list[Box]:
             apart = max(top, other[1]) - min(bottom, other[3])
             tall, small = other[3] - other[1], bottom - top
             inside = over >= 0.5 * min(right - left, other[2] - other[0])
-            if inside and apart < 0.2 * tall and (small < 0.5 * tall or apart < 0):
+            fits = max(bottom, other[3]) - min(top, other[1]) <= tallest
+            if inside and apart < 0.2 * tall and (small < 0.5 * tall or apart < 0 or fits):
                 whole = np.array([(left, top, right, bottom), other])
                 done[at] = (*whole[:, :2].min(axis=0).tolist(), *whole[:, 2:].max(axis=0).tolist())
                 break
