@@ -21,7 +21,7 @@ from lenet_jax.errors import UserError
 MEGAPIXELS = 40
 SIDE = 1024
 MOST = 400  # parts of a picture that are looked at, the largest
-COARSE = 48  # longest side of the picture in which light on dark is told from dark on light
+COARSE = 24  # longest side of the picture in which light on dark is told from dark on light
 STROKE = 2.0  # pixels: thinner strokes in the 20x20 box are thickened to this
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom

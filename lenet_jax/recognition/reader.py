@@ -16,7 +16,7 @@ from lenet_jax.recognition.predictor import predictor
 
 Box = tuple[int, int, int, int]
 WHOLE = 20.0  # penalty up to which a wide part is taken for one digit
-SIZES = 1, 16, 64  # numbers of images for which the network is compiled
+SIZES = 1, 4, 16, 64  # numbers of images for which the network is compiled
 
 
 @dataclass(frozen=True)
