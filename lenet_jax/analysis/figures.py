@@ -108,17 +108,24 @@ def fig_6(records: list[dict[str, Any]], path: Path) -> None:
     _save(figure, path)
 
 
+MOST = 240  # digits in a picture of those missed
+
+
 def fig_8(record: dict[str, Any], images: np.ndarray, path: Path) -> None:
-    """The test digits that the first seed's network misses, each with truth -> answer."""
+    """The test digits that the first seed's network misses, each with truth -> answer.
+
+    The first `MOST` of them, for a network that has learned nothing misses thousands.
+    """
     wrong = record["wrong"][0]
-    columns, rows = 12, -(-max(len(wrong), 1) // 12)
+    columns, rows = 12, -(-max(min(len(wrong), MOST), 1) // 12)
     figure, axes = _axes(rows, columns, figsize=(9, 0.6 + 0.9 * rows))
     for ax in axes.flat:
         ax.axis("off")
     for ax, (at, truth, answer) in zip(axes.flat, wrong, strict=False):
         ax.imshow(images[at], cmap="gray_r")
         ax.set_title(f"{truth}->{answer}", fontsize=8)
-    figure.suptitle(f"{record['experiment']} on {record['dataset']}, seed {record['seeds'][0]}")
+    title = f"{record['experiment']} on {record['dataset']}, seed {record['seeds'][0]}"
+    figure.suptitle(f"{title}: {len(wrong)} missed")
     figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
