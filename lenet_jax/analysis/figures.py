@@ -108,6 +108,9 @@ def fig_6(records: list[dict[str, Any]], path: Path) -> None:
     _save(figure, path)
 
 
+MOST = 240  # digits in a picture of those missed
+
+
 def fig_8(record: dict[str, Any], images: np.ndarray, path: Path) -> None:
     """The test digits that the first seed's network misses, each with truth -> answer."""
     title = f"{record['experiment']} on {record['dataset']}, seed {record['seeds'][0]}"
@@ -115,8 +118,11 @@ def fig_8(record: dict[str, Any], images: np.ndarray, path: Path) -> None:
 
 
 def missed(images: np.ndarray, wrong: list[list[int]], title: str, path: Path) -> None:
-    """Missed digits of images [n, 28, 28]; `wrong` has the number, truth and answer of each."""
-    columns, rows = 12, -(-max(len(wrong), 1) // 12)
+    """Missed digits of images [n, 28, 28]; `wrong` has the number, truth and answer of each.
+
+    The first `MOST` of them, for a network that has learned nothing misses thousands.
+    """
+    columns, rows = 12, -(-max(min(len(wrong), MOST), 1) // 12)
     figure, axes = _axes(rows, columns, figsize=(9, 0.6 + 0.9 * rows))
     for ax in axes.flat:
         ax.axis("off")
