@@ -21,11 +21,11 @@ ROUNDS, SECONDS = 5, 0.7
 # What is run for its peak of memory, and the most GiB that it may take.
 TRAINING = ["-m", "lenet_jax.train", "--config", "experiments/classic.py", "--batch-size", "256"]
 INFERENCE = """
-from lenet_jax.train import set_up_jax
+from lenet_jax.commandline import set_up_jax
 set_up_jax()
 import jax, numpy as np
 from lenet_jax.models.lenet import LeNet5
-from lenet_jax.predict import predictor
+from lenet_jax.recognition.predictor import predictor
 model = LeNet5()
 params = model.init(jax.random.key(0), np.zeros((1, 32, 32), np.float32))["params"]
 predictor(model, params)(np.zeros((10_000, 28, 28), np.uint8))

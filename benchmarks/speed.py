@@ -50,12 +50,12 @@ def data() -> tuple[np.ndarray, np.ndarray]:
 
 def ours(cores: int) -> Callable[[str], tuple[Callable[[int], Any], int]]:
     """The jobs of this project: from a job's name to (work(n), images in each of the n steps)."""
-    from lenet_jax.train import set_up_jax
+    from lenet_jax.commandline import set_up_jax
 
     set_up_jax()
     import jax
 
-    from lenet_jax.predict import predictor
+    from lenet_jax.recognition.predictor import predictor
     from lenet_jax.training import config, loop, step
 
     images, labels = data()
@@ -211,7 +211,7 @@ def check_rival() -> None:
 
     from benchmarks import pytorch
     from lenet_jax.models.lenet import LeNet5
-    from lenet_jax.predict import predictor
+    from lenet_jax.recognition.predictor import predictor
 
     images = data()[0][:8]
     model = LeNet5()

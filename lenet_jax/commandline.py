@@ -1,9 +1,11 @@
 """What the programs share before their work begins: the configuration and the complaints."""
 
 import argparse
+import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import tyro
 
@@ -39,6 +41,26 @@ def experiment(program: str, description: str, arguments: Sequence[str]) -> conf
         description=description,
         config=(tyro.conf.AvoidSubcommands,),
     )
+
+
+def set_up_jax() -> None:
+    """Settings that jax reads when it is imported; what the user has set stays.
+
+    Compiled programs are kept in the user's cache folder (JAX_ENABLE_COMPILATION_CACHE=false
+    turns that off). jax sees each core of a CPU as a device of its own: the cores then share a
+    batch or the seeds as devices do, with a thread each. Left to share single operations, two
+    cores were slower than one at batch 1 (390 us an update, one thread 300).
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lenet_jax"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(os.cpu_count() or 1))
+    os.environ.setdefault("NPROC", "1")
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def run(main: Callable[[Sequence[str]], int]) -> None:

@@ -1,56 +1,129 @@
-"""Runs a trained network on images."""
+"""Reads the digits in pictures.
 
-from collections.abc import Callable
+python -m lenet_jax.predict scan.png more/*.jpg
+python -m lenet_jax.predict folder --json
+python -m lenet_jax.predict photo.jpg --annotate read.png
+cat scan.png | python -m lenet_jax.predict -
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from flax import linen as nn
-from jax import lax
-from jax.sharding import AxisType
-from jax.sharding import PartitionSpec as P
-
-from lenet_jax.data.normalize import normalize
-
-BLOCK = 64  # images whose states stay in a CPU core's cache
+from lenet_jax import commandline, pretrained
+from lenet_jax.errors import UserError
+from lenet_jax.recognition import network
 
 
-def predictor(module: nn.Module, params: Any) -> Callable[[np.ndarray], np.ndarray]:
-    """The function from uint8 images [n, 28, 28] to float32 scores [n, classes].
+def main(arguments: Sequence[str]) -> int:
+    """Prints what is read in each picture; returns 0, or 2 where one could not be opened."""
+    given = parse(arguments)
+    names = named(given.pictures)
+    if given.annotate:
+        check_annotate(given.annotate, len(names))
+    network.check(given.network)
 
-    Higher is better, the prediction is the argmax. Compiled once for each n; more images than a
-    block are spread over jax's devices, block by block. The weights are compiled in.
-    Raises ValueError for other shapes and dtypes.
-    """
-    devices = jax.device_count()
-    mesh = jax.make_mesh((devices,), ("data",), (AxisType.Auto,))
+    commandline.set_up_jax()
+    from lenet_jax.data import pictures
+    from lenet_jax.recognition import reader
 
-    def scores(images: jax.Array) -> jax.Array:
-        result: Any = module.apply({"params": params}, normalize(images))
-        return result[0]
+    scores, card = reader.reader(given.network)
+    code = 0
+    for name in names:
+        try:
+            pixels = pictures.pixels(sys.stdin.buffer.read() if name == "-" else name)
+            digits = reader.read(pictures.grey(pixels), scores, card, given.reject_below)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            code = 2
+            continue
+        print(as_json(name, digits) if given.json else as_text(name, digits), flush=True)
+        if given.annotate:
+            reader.annotate(pixels, digits).save(given.annotate)
+    return code
 
-    @jax.jit
-    def forward(images: jax.Array) -> jax.Array:
-        number = len(images)
-        if number <= BLOCK:
-            return scores(images)
-        missing = -number % (devices * BLOCK)
-        blocks = jnp.pad(images, ((0, missing), (0, 0), (0, 0))).reshape(-1, BLOCK, 28, 28)
-        spread = jax.shard_map(
-            lambda share: lax.map(scores, share),
-            mesh=mesh,
-            in_specs=P("data"),
-            out_specs=P("data"),
-            check_vma=False,
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        "python -m lenet_jax.predict",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "pictures", nargs="+", help="files, folders of them, or - for standard input"
+    )
+    parser.add_argument(
+        "--network",
+        default=pretrained.DEFAULT,
+        metavar="NAME|FOLDER",
+        help="a pretrained network, or the folder of a run (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--reject-below",
+        type=float,
+        metavar="D",
+        help="reject an answer whose two best scores differ by less (default: the network's own, "
+        "for an error of 0.5 %%)",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object for each picture")
+    parser.add_argument("--annotate", type=Path, metavar="PNG", help="draw the answers onto it")
+    return parser.parse_args(arguments)
+
+
+def named(given: Sequence[str]) -> list[str]:
+    """The pictures that files and folders name; raises UserError for a folder without any."""
+    from lenet_jax.data import pictures
+
+    names: list[str] = []
+    for name in given:
+        if name != "-" and Path(name).is_dir():
+            found = pictures.files(Path(name))
+            if not found:
+                raise UserError(f"{name}: no pictures here ({', '.join(pictures.SUFFIXES)})")
+            names += map(str, found)
+        else:
+            names.append(name)
+    return names
+
+
+def check_annotate(file: Path, number: int) -> None:
+    """Raises UserError unless there is one picture, and a file of this name can be written."""
+    from lenet_jax.data import pictures
+
+    if number > 1:
+        raise UserError(f"--annotate takes one picture, given are {number}")
+    if file.suffix.lower() not in pictures.SUFFIXES:
+        known = ", ".join(pictures.SUFFIXES)
+        raise UserError(f"--annotate {file}: the name must end in one of {known}")
+    if not file.parent.is_dir():
+        raise UserError(f"--annotate {file}: there is no folder {file.parent}")
+
+
+def as_text(name: str, digits: Sequence[Any]) -> str:
+    """The digits in one line, and a line for each."""
+    if not digits:
+        return f"{name}: no digits found"
+    lines = [f"{name}: {' '.join('?' if d.rejected else str(d.label) for d in digits)}"]
+    for d in digits:
+        left, top, width, height = d.box
+        lines.append(
+            f"  {d.label}  confidence {d.confidence:.3f}  score {d.score:.1f}  "
+            f"runner-up {d.runner_up}  at {left},{top} size {width}x{height}"
+            + ("  rejected: the runner-up is too close" if d.rejected else "")
         )
-        return spread(blocks).reshape(len(blocks) * BLOCK, -1)[:number]
+    return "\n".join(lines)
 
-    def predict(images: np.ndarray) -> np.ndarray:
-        if images.ndim != 3 or images.shape[1:] != (28, 28) or images.dtype != np.uint8:
-            raise ValueError(
-                f"images are {images.dtype} {list(images.shape)}, expected uint8 [n, 28, 28]"
-            )
-        return np.asarray(forward(images))
 
-    return predict
+def as_json(name: str, digits: Sequence[Any]) -> str:
+    """A JSON object in a line: the picture's name and its digits without their images."""
+    from lenet_jax.recognition import reader
+
+    return json.dumps({"picture": name, "digits": [reader.plain(digit) for digit in digits]})
+
+
+if __name__ == "__main__":
+    commandline.run(main)

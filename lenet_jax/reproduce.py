@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from lenet_jax import commandline, train
+from lenet_jax import commandline
 from lenet_jax.errors import UserError
 from lenet_jax.training import config
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parse(arguments)
     page, title, seeds = SETS[given.set]
     experiments = {key: prepared(key, n, given) for key, n in seeds.items()}
-    train.set_up_jax()
+    commandline.set_up_jax()
 
     from lenet_jax.analysis import report, results
     from lenet_jax.data import dataset
@@ -60,14 +60,14 @@ def main(arguments: Sequence[str]) -> int:
     wanted = given.only or (QUICK if given.quick else seeds)
     missing = [key for key in wanted if record_of(key) is None]
     if missing:
-        data = dataset.load(**vars(experiments[missing[0]].data), say=train.say)
-        train.say(f"to do: {', '.join(missing)}; {data.name}, {data.source}")
+        data = dataset.load(**vars(experiments[missing[0]].data), say=commandline.say)
+        commandline.say(f"to do: {', '.join(missing)}; {data.name}, {data.source}")
     for key in missing:
         try:
             measure(key, experiments[key], given.out, weights=key in PRETRAINED and not given.quick)
         except loop.Interrupted:
             command = shlex.join(["python", "-m", "lenet_jax.reproduce", *arguments])
-            train.say(f"stopped and saved. To go on, give the same command:\n  {command}")
+            commandline.say(f"stopped and saved. To go on, give the same command:\n  {command}")
             return 42
     found = {experiments[key].name: record_of(key) for key in seeds}
     records = {name: record for name, record in found.items() if record is not None}
@@ -140,8 +140,8 @@ def measure(key: str, experiment: config.Experiment, out: Path, weights: bool) -
     runs = []
     for part in groups(experiment, len(data.train)):
         seeds = ", ".join(map(str, part.all_seeds))
-        train.say(f"{experiment.name} on {data.name}: seeds {seeds}")
-        runs.append(loop.train(part, data, out / "runs" / "reproduce" / part.name, train.say))
+        commandline.say(f"{experiment.name} on {data.name}: seeds {seeds}")
+        runs.append(loop.train(part, data, out / "runs" / "reproduce" / part.name, commandline.say))
     name, _, variant = key.partition(":")
     record = results.of(runs, config.as_json(experiment), name, variant, data)
     figures.fig_8(record, data.test.images, runs[0].folder / "missed.png")
@@ -165,8 +165,8 @@ def reject_below(experiment: config.Experiment, out: Path) -> float:
         seeds=(),
     )
     data = dataset.load(**vars(part.data), say=lambda _: None)
-    train.say(f"{part.name}: the difference of scores below which answers are rejected")
-    run = loop.train(part, data, out / "runs" / "reproduce" / part.name, train.say)
+    commandline.say(f"{part.name}: the difference of scores below which answers are rejected")
+    run = loop.train(part, data, out / "runs" / "reproduce" / part.name, commandline.say)
     return results.reject_below(run, data.validation)
 
 
@@ -179,7 +179,7 @@ def groups(experiment: config.Experiment, patterns: int) -> list[config.Experime
     if fit == len(seeds):
         return [experiment]
     parts = [seeds[at : at + fit] for at in range(0, len(seeds), fit)]
-    train.say(f"{experiment.name}: memory holds {fit} networks, so {len(parts)} runs")
+    commandline.say(f"{experiment.name}: memory holds {fit} networks, so {len(parts)} runs")
     return [
         dataclasses.replace(
             experiment,

@@ -1,8 +1,6 @@
 """Trains the network of an experiment: python -m lenet_jax.train --config experiments/classic.py"""
 
-import os
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,8 +15,8 @@ def main(arguments: Sequence[str]) -> int:
 
     from lenet_jax.data import dataset
 
-    data = dataset.load(**vars(experiment.data), say=say)
-    set_up_jax()
+    data = dataset.load(**vars(experiment.data), say=commandline.say)
+    commandline.set_up_jax()
 
     # Nothing above this line imports jax: every complaint so far came at once.
     from lenet_jax.analysis import figures
@@ -26,36 +24,18 @@ def main(arguments: Sequence[str]) -> int:
 
     several = f"{n} networks, " if (n := len(experiment.all_seeds)) > 1 else ""
     patterns = f"{len(data.train):,} training patterns"
-    say(f"{experiment.name} on {data.name}: {several}{patterns}, {data.source}")
+    commandline.say(f"{experiment.name} on {data.name}: {several}{patterns}, {data.source}")
     try:
-        result = loop.train(experiment, data, workdir, say)
+        result = loop.train(experiment, data, workdir, commandline.say)
     except loop.Interrupted:
         command = shlex.join(["python", "-m", "lenet_jax.train", *arguments])
-        say(f"stopped and saved in {workdir}. To go on, give the same command:\n  {command}")
+        commandline.say(
+            f"stopped and saved in {workdir}. To go on, give the same command:\n  {command}"
+        )
         return 42
     figures.curve(result.rows, result.record, result.folder / "curve.png")
     print_result(experiment, result)
     return 0
-
-
-def set_up_jax() -> None:
-    """Settings that jax reads when it is imported; what the user has set stays.
-
-    Compiled programs are kept in the user's cache folder (JAX_ENABLE_COMPILATION_CACHE=false
-    turns that off). jax sees each core of a CPU as a device of its own: the cores then share a
-    batch or the seeds as devices do, with a thread each. Left to share single operations, two
-    cores were slower than one at batch 1 (390 us an update, one thread 300).
-    """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lenet_jax"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(os.cpu_count() or 1))
-    os.environ.setdefault("NPROC", "1")
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def print_result(experiment: Experiment, result) -> None:

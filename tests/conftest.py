@@ -75,7 +75,14 @@ def program(tmp_path_factory):
     environment |= {"TFDS_DATA_DIR": str(tmp_path_factory.mktemp("none")), "COLUMNS": "200"}
     environment |= {"JAX_COMPILATION_CACHE_DIR": COMPILED}
 
-    def run(verb: str, *flags: object, start: bool = False, file_limit_kib: int = 0, **more):
+    def run(
+        verb: str,
+        *flags: object,
+        start: bool = False,
+        file_limit_kib: int = 0,
+        stdin: Path | None = None,
+        **more: str,
+    ):
         command = [sys.executable, "-m", f"lenet_jax.{verb}", *map(str, flags)]
         if file_limit_kib:  # what writes more to a file than this finds no room
             command = ["bash", "-c", f'ulimit -f {file_limit_kib}; exec "$@"', "-", *command]
@@ -85,6 +92,9 @@ def program(tmp_path_factory):
         )  # fmt: skip
         if start:
             return subprocess.Popen(command, **settings)
+        if stdin:
+            with stdin.open("rb") as file:
+                return subprocess.run(command, timeout=300, stdin=file, **settings)
         return subprocess.run(command, timeout=300, **settings)
 
     return run

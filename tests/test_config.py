@@ -12,7 +12,9 @@ from lenet_jax.training import config
 
 BELOW = {"models": set(), "data": set(), "training": {"models", "data"}}
 BELOW["pretrained"] = {"models", "data"}
-BELOW["analysis"] = BELOW["training"] | {"training", "pretrained"}
+BELOW["recognition"] = BELOW["training"] | {"training", "pretrained"}
+BELOW["exporting"] = BELOW["serving"] = BELOW["recognition"] | {"recognition"}
+BELOW["analysis"] = BELOW["recognition"] | {"recognition"}
 
 
 def test_arrows_between_the_rooms_point_one_way():

@@ -12,7 +12,7 @@ from lenet_jax.data.normalize import normalize
 from lenet_jax.models import layers
 from lenet_jax.models.codes import BITMAPS, codes
 from lenet_jax.models.lenet import TABLE_I, LeNet5
-from lenet_jax.predict import predictor
+from lenet_jax.recognition.predictor import predictor
 
 
 def fresh(module, seed=0):

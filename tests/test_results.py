@@ -17,7 +17,7 @@ from lenet_jax.data import digits as embedded
 from lenet_jax.data.normalize import normalize
 from lenet_jax.errors import UserError
 from lenet_jax.models.lenet import LeNet5
-from lenet_jax.predict import predictor
+from lenet_jax.recognition.predictor import predictor
 from lenet_jax.training import loop
 
 

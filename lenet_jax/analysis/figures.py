@@ -112,11 +112,16 @@ MOST = 240  # digits in a picture of those missed
 
 
 def fig_8(record: dict[str, Any], images: np.ndarray, path: Path) -> None:
-    """The test digits that the first seed's network misses, each with truth -> answer.
+    """The test digits that the first seed's network misses, each with truth -> answer."""
+    title = f"{record['experiment']} on {record['dataset']}, seed {record['seeds'][0]}"
+    missed(images, record["wrong"][0], title, path)
+
+
+def missed(images: np.ndarray, wrong: list[list[int]], title: str, path: Path) -> None:
+    """Missed digits of images [n, 28, 28]; `wrong` has the number, truth and answer of each.
 
     The first `MOST` of them, for a network that has learned nothing misses thousands.
     """
-    wrong = record["wrong"][0]
     columns, rows = 12, -(-max(min(len(wrong), MOST), 1) // 12)
     figure, axes = _axes(rows, columns, figsize=(9, 0.6 + 0.9 * rows))
     for ax in axes.flat:
@@ -124,9 +129,36 @@ def fig_8(record: dict[str, Any], images: np.ndarray, path: Path) -> None:
     for ax, (at, truth, answer) in zip(axes.flat, wrong, strict=False):
         ax.imshow(images[at], cmap="gray_r")
         ax.set_title(f"{truth}->{answer}", fontsize=8)
-    title = f"{record['experiment']} on {record['dataset']}, seed {record['seeds'][0]}"
     figure.suptitle(f"{title}: {len(wrong)} missed")
     figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def confusion(table: list[list[int]], title: str, path: Path) -> None:
+    """How often each digit (row) got each answer (column); what is right is left pale."""
+    counts = np.array(table)
+    figure, axes = _axes(figsize=(6, 5.6))
+    wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
+    axes.imshow(wrong, cmap="Reds", vmax=2 * max(wrong.max(), 1))  # so that numbers are legible
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=8)
+    axes.set_xticks(range(len(counts)))
+    axes.set_yticks(range(len(counts)))
+    axes.set_xlabel("answer")
+    axes.set_ylabel("digit")
+    axes.set_title(title, fontsize=10)
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def rejection(left: np.ndarray, title: str, path: Path) -> None:
+    """The error in percent that is left when k of n answers are rejected, left [n]."""
+    figure, axes = _axes()
+    axes.plot(100 * np.arange(len(left)) / len(left), left)
+    axes.axhline(0.5, color="gray", linewidth=0.8, label="0.5 %")
+    axes.set_xlim(0, 10)
+    axes.set_xlabel("rejected (%, smallest top-two difference first)")
+    axes.set_title(title, fontsize=10)
+    _save(figure, path)
 
 
 # Fig. 10 of the paper: percent rejected for an error of 0.5 %.
@@ -182,13 +214,18 @@ def name_of(record: dict[str, Any]) -> str:
     return "-".join(filter(None, (record["experiment"], record["variant"])))
 
 
-def _axes(rows: int = 1, columns: int = 1, figsize: tuple[float, float] = (7, 4.5)) -> Any:
-    """A figure that needs no display, and its axes."""
+def blank(figsize: tuple[float, float]) -> Any:
+    """A figure that needs no display, of so many inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=figsize, layout="constrained")
     FigureCanvasAgg(figure)
+    return figure
+
+
+def _axes(rows: int = 1, columns: int = 1, figsize: tuple[float, float] = (7, 4.5)) -> Any:
+    figure = blank(figsize)
     return figure, figure.subplots(rows, columns)
 
 

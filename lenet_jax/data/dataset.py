@@ -100,9 +100,9 @@ def _find(
         )
     say(
         f"no MNIST: none prepared in {data_dir}, no original files given, and its host does not "
-        "answer.\nTraining on the embedded set instead: uci-digits, 1,797 small digits from "
+        "answer.\nTaking the embedded set instead: uci-digits, 1,797 small digits from "
         "scikit-learn. Its results are not MNIST's.\n"
-        "For MNIST: --data.manual-dir <folder of the four original files>, or a network."
+        "For MNIST: LENET_JAX_MNIST=<folder of the four original files>, or a network."
     )
     return "uci-digits", "scikit-learn's load_digits", digits.load()
 

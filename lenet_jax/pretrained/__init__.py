@@ -2,17 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
-
-import jax
-import numpy as np
-from flax import traverse_util
-from safetensors.numpy import load_file, save_file
+from typing import TYPE_CHECKING, Any
 
 from lenet_jax.errors import UserError
-from lenet_jax.models.lenet import LeNet5
+
+if TYPE_CHECKING:  # jax comes with it, and a program asks for the names before that
+    from lenet_jax.models.lenet import LeNet5
 
 FOLDER = Path(__file__).parent
+DEFAULT = "lenet5-best"
 
 
 def names(folder: Path = FOLDER) -> list[str]:
@@ -32,19 +30,34 @@ def card(name: str, folder: Path = FOLDER) -> dict[str, Any]:
     return json.loads((folder / f"{name}.json").read_text())
 
 
-def load(name: str, folder: Path = FOLDER) -> tuple[LeNet5, Any]:
+def load(name: str, folder: Path = FOLDER) -> "tuple[LeNet5, Any]":
     """Module and parameters of a trained network, ready for `module.apply({"params": params}, x)`.
 
     Raises UserError, with the names there are, for another name.
     """
-    model = card(name, folder)["config"]["model"]
-    module = LeNet5(**{field: value for field, value in model.items() if field != "is"})
+    from flax import traverse_util
+    from safetensors.numpy import load_file
+
+    network = module(card(name, folder))
     flat = load_file(folder / f"{name}.safetensors")
-    return module, traverse_util.unflatten_dict(flat, sep=".")
+    return network, traverse_util.unflatten_dict(flat, sep=".")
+
+
+def module(card: dict[str, Any]) -> "LeNet5":
+    """The module that a card's configuration names."""
+    from lenet_jax.models.lenet import LeNet5
+
+    fields = card["config"]["model"]
+    return LeNet5(**{name: value for name, value in fields.items() if name != "is"})
 
 
 def save(name: str, params: Any, card: dict[str, Any], folder: Path = FOLDER) -> None:
     """Writes parameters, and their card, so that `load` finds them by name."""
+    import jax
+    import numpy as np
+    from flax import traverse_util
+    from safetensors.numpy import save_file
+
     folder.mkdir(parents=True, exist_ok=True)
     flat = traverse_util.flatten_dict(jax.tree.map(np.asarray, params), sep=".")
     arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}

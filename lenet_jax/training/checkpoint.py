@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,11 @@ def digest(state: Any) -> str:
 class Checkpoints:
     """The checkpoints of one run, under an absolute folder; the newest `keep` stay.
 
-    `say` gets a line for each checkpoint that had to be passed over.
+    With `keep` None they are only read, and nothing in the folder changes, so that a run may go
+    on there. `say` gets a line for each checkpoint that had to be passed over.
     """
 
-    def __init__(self, folder: Path, keep: int, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, keep: int | None, say: Callable[[str], None]) -> None:
         import orbax.checkpoint as ocp
 
         # Orbax logs what it does, and its own account of each error that we report in a line.
@@ -50,6 +51,7 @@ class Checkpoints:
             folder,
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep,
+                read_only=keep is None,
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=False,
             ),
@@ -105,6 +107,16 @@ class Checkpoints:
         if bad:
             self._manager.reload()
         return state
+
+    def each(self, like: Any) -> Iterator[tuple[int, Any]]:
+        """The step and the state, shaped as `like`, of every checkpoint that verifies, in order."""
+        for step in sorted(self._manager.all_steps()):
+            try:
+                state = self._verified(step, like)
+            except Exception as error:  # whatever a damaged file makes of Orbax
+                self._say(f"checkpoint {step} is left out: {_first_line(error)}")
+            else:
+                yield step, state
 
     def _verified(self, step: int, like: Any) -> Any:
         abstract = jax.tree.map(

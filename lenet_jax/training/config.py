@@ -344,3 +344,25 @@ def as_json(experiment: Experiment) -> dict[str, Any]:
         return str(value) if isinstance(value, Path) else value
 
     return plain(experiment)
+
+
+def from_json(tree: Any) -> Any:
+    """The experiment that `as_json` wrote down; paths stay strings.
+
+    Raises KeyError or TypeError for parts and fields that this version does not have.
+    """
+    if isinstance(tree, list):
+        return tuple(from_json(value) for value in tree)
+    if not isinstance(tree, dict):
+        return tree
+    parts = {name: from_json(value) for name, value in tree.items() if name != "is"}
+    return PARTS[tree["is"]](**parts)
+
+
+PARTS: dict[str, Any] = {
+    part.__name__: part
+    for part in (
+        *(Experiment, LeNet5, ML, MAP, CrossEntropy, SDLM, Adam, Muon),
+        *(Data, Distortion, Paper),
+    )
+}

@@ -1,0 +1,89 @@
+"""Counts what a network misses, on MNIST's test digits or on labelled pictures.
+
+python -m lenet_jax.evaluate                          the best pretrained network
+python -m lenet_jax.evaluate lenet5-classic           another one
+python -m lenet_jax.evaluate runs/classic             the newest checkpoint of a run
+python -m lenet_jax.evaluate --pictures my_digits     folders 0 to 9, a digit in each picture
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lenet_jax import commandline, pretrained
+from lenet_jax.recognition import network
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints and draws what is missed; returns the exit code."""
+    given = parse(arguments)
+    network.check(given.network)
+
+    # Nothing above this line imports jax: every complaint so far came at once.
+    commandline.set_up_jax()
+    from lenet_jax.analysis import evaluation, figures, rejection
+    from lenet_jax.data import dataset
+    from lenet_jax.recognition import reader
+
+    scores, card = reader.reader(given.network)
+    if given.pictures:
+        found = evaluation.of_pictures(scores, card, given.pictures)
+    else:
+        data = dataset.load(manual_dir=given.manual_dir, say=commandline.say)
+        found = evaluation.of_test_set(scores, data)
+    record = {"network": given.network} | evaluation.as_json(found)
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / "evaluation.json").write_text(json.dumps(record) + "\n")
+    title = f"{given.network} on {found.name}"
+    figures.confusion(record["confusion"], title, given.out / "confusion.png")
+    figures.missed(found.images, record["wrong"], title, given.out / "missed.png")
+    left = rejection.errors_left(rejection.margins(found.scores), found.wrong)
+    figures.rejection(left, title, given.out / "rejection.png")
+    print_tables(record)
+    print(f"In {given.out}: evaluation.json, confusion.png, missed.png, rejection.png")
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        "python -m lenet_jax.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "network",
+        nargs="?",
+        default=pretrained.DEFAULT,
+        help="a pretrained network, or the folder of a run (default: %(default)s)",
+    )
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="instead of MNIST")
+    parser.add_argument(
+        "--manual-dir", type=Path, metavar="FOLDER", help="of the four original MNIST files"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("evaluation"), help="(default: %(default)s)"
+    )
+    return parser.parse_args(arguments)
+
+
+def print_tables(record: dict[str, Any]) -> None:
+    """Misses, precision and recall of each class beside its row of the confusion matrix."""
+    size, misses = record["size"], record["misses"]
+    print(f"{record['network']} on {record['data']}: rows are digits, columns the answers\n")
+    print("     " + "".join(f"{answer:6}" for answer in range(10)) + "  recall  precision")
+    for digit, row in enumerate(record["confusion"]):
+        rates = (record[f"{kind}_percent"][digit] for kind in ("recall", "precision"))
+        recall, precision = ("-" if rate is None else f"{rate:.1f} %" for rate in rates)
+        counts = "".join(f"{number or '.':>6}" for number in row)
+        print(f"{digit:5}{counts}{recall:>8}{precision:>11}")
+    print()
+    print(f"{misses:,} of {size:,} missed, {100 * misses / size:.2f} %")
+    for name in record["unread"]:
+        print(f"no single digit found in {name}")
+
+
+if __name__ == "__main__":
+    commandline.run(main)

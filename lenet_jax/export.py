@@ -1,0 +1,89 @@
+"""Exports a trained network for other programs.
+
+python -m lenet_jax.export                                  every format, into exported/
+python -m lenet_jax.export --format onnx torch --out there
+python -m lenet_jax.export --network runs/classic           a run's newest checkpoint
+
+onnx and stablehlo take uint8 images [n, 28, 28], ink bright, and return scores [n, 10], higher is
+better; safetensors holds the parameters as flax names them, torch as a PyTorch state dict. Every
+file is read again and compared before it gets its name.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from lenet_jax import commandline, pretrained
+from lenet_jax.errors import UserError
+from lenet_jax.exporting import formats
+from lenet_jax.recognition import network
+
+IMAGES = 1000  # of the embedded digits, on which each file is compared
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Writes a file for each format and prints how close it is; returns the exit code."""
+    given = parse(arguments)
+    network.check(given.network)
+    formats.check(given.format)
+    try:
+        given.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--out {given.out}: {error.strerror}. Give a folder that can be written"
+        ) from error
+
+    # Nothing above this line imports jax: every complaint so far came at once.
+    commandline.set_up_jax()
+    from lenet_jax.data import digits
+    from lenet_jax.recognition.predictor import predictor
+
+    commandline.say(f"{given.network}: each file will be compared on {IMAGES:,} images")
+    trained = network.load(given.network, commandline.say)
+    images = digits.load()["train_images"][:IMAGES]
+    scores = predictor(trained.module, trained.params)(images)
+    name = given.network if given.network in pretrained.names() else trained.card["experiment"]
+    for each in dict.fromkeys(given.format):
+        path = given.out / f"{name}{formats.FORMATS[each].suffix}"
+        difference = formats.export(each, path, trained, images, scores)
+        size = path.stat().st_size
+        print(
+            f"{path}: {size:,} bytes, scores differ by at most {difference:.1g} of the largest",
+            flush=True,
+        )
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        "python -m lenet_jax.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--network",
+        default=pretrained.DEFAULT,
+        metavar="NAME|FOLDER",
+        help="a pretrained network, or the folder of a run (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        choices=formats.FORMATS,
+        default=list(formats.FORMATS),
+        metavar="FORMAT",
+        help=f"one or more of {', '.join(formats.FORMATS)} (default: all)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("exported"),
+        metavar="FOLDER",
+        help="a folder (default: %(default)s)",
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    commandline.run(main)

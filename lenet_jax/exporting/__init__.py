@@ -1,0 +1,1 @@
+"""Trained networks as files for other programs. A format is a module with `write` and `read`."""

@@ -1,0 +1,48 @@
+"""The network as one function of raw images, for compilers that are not ours."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+from jax import lax
+
+from lenet_jax.data.normalize import normalize
+from lenet_jax.models.layers import Convolution, fold
+
+
+def forward(module: nn.Module, params: Any) -> Callable[[jax.Array], jax.Array]:
+    """The function from uint8 images [n, 28, 28] to float32 scores [n, classes]; n may be symbolic.
+
+    Higher is better. Normalisation and weights are inside. It is the same on every backend.
+    """
+    constants = jax.tree.map(np.asarray, params)
+
+    def scores(images: jax.Array) -> jax.Array:
+        with nn.intercept_methods(_convolve):
+            result: Any = module.apply({"params": constants}, normalize(images))
+        return result[0]
+
+    return scores
+
+
+def _convolve(next_method: Callable[..., Any], args: tuple, kwargs: dict, context) -> Any:
+    """Weighted sums as convolutions, where `layers` would choose by the backend and the batch.
+
+    In full precision: where it is not asked for, a TPU and newer GPUs multiply in less.
+    """
+    layer = context.module
+    if context.method_name != "weigh" or not isinstance(layer, Convolution):
+        return next_method(*args, **kwargs)
+    kernel, states = args
+    inputs = len(states)
+    sums = lax.conv_general_dilated(
+        states,
+        (kernel * layer.mask(inputs)).reshape(layer.maps, inputs, layer.size, layer.size),
+        window_strides=(1, 1),
+        padding="VALID",
+        dimension_numbers=("CHWN", "OIHW", "CHWN"),
+        precision=lax.Precision.HIGHEST,
+    )
+    return fold(sums) if layer.folded else sums

@@ -1,0 +1,56 @@
+"""Runs a trained network on images."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import lax
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
+
+from lenet_jax.data.normalize import normalize
+
+BLOCK = 64  # images whose states stay in a CPU core's cache
+
+
+def predictor(module: nn.Module, params: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """The function from uint8 images [n, 28, 28] to float32 scores [n, classes].
+
+    Higher is better, the prediction is the argmax. Compiled once for each n; more images than a
+    block are spread over jax's devices, block by block. The weights are compiled in.
+    Raises ValueError for other shapes and dtypes.
+    """
+    devices = jax.device_count()
+    mesh = jax.make_mesh((devices,), ("data",), (AxisType.Auto,))
+
+    def scores(images: jax.Array) -> jax.Array:
+        result: Any = module.apply({"params": params}, normalize(images))
+        return result[0]
+
+    @jax.jit
+    def forward(images: jax.Array) -> jax.Array:
+        number = len(images)
+        if number <= BLOCK:
+            return scores(images)
+        missing = -number % (devices * BLOCK)
+        blocks = jnp.pad(images, ((0, missing), (0, 0), (0, 0))).reshape(-1, BLOCK, 28, 28)
+        spread = jax.shard_map(
+            lambda share: lax.map(scores, share),
+            mesh=mesh,
+            in_specs=P("data"),
+            out_specs=P("data"),
+            check_vma=False,
+        )
+        return spread(blocks).reshape(len(blocks) * BLOCK, -1)[:number]
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        if images.ndim != 3 or images.shape[1:] != (28, 28) or images.dtype != np.uint8:
+            raise ValueError(
+                f"images are {images.dtype} {list(images.shape)}, expected uint8 [n, 28, 28]"
+            )
+        return np.asarray(forward(images))
+
+    return predict

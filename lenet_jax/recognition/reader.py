@@ -1,0 +1,161 @@
+"""Reads the digits of a picture: finds them, prepares them as MNIST's, asks the network."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from lenet_jax import pretrained
+from lenet_jax.data import pictures
+from lenet_jax.recognition import network as networks
+from lenet_jax.recognition.predictor import predictor
+
+Box = tuple[int, int, int, int]
+WHOLE = 20.0  # penalty up to which a wide part is taken for one digit
+SIZES = 1, 4, 16, 64  # numbers of images for which the network is compiled
+
+
+@dataclass(frozen=True)
+class Digit:
+    """One digit of a picture: the network's answer, and where it stands.
+
+    `penalties` are the squared distances of eq. 7, one for each class, the least the answer's.
+    `confidence` is the answer's share of a softmax over minus the penalties and minus j, the
+    rubbish class's (eq. 9). `rejected` answers have a runner-up that is too close (section III-D).
+    """
+
+    label: int
+    score: float
+    runner_up: int
+    confidence: float
+    rejected: bool
+    box: Box  # left, top, width, height in pixels of the upright picture
+    penalties: list[float]
+    image: np.ndarray  # uint8 [28, 28], what the network saw
+
+
+def recognize(picture: Any, network: str = "", reject_below: float | None = None) -> list[Digit]:
+    """The digits of a picture, line by line, each from the left; none on a blank page.
+
+    `picture`: a path, the bytes of a file, a Pillow image, or an array [h, w] or [h, w, 3 or 4] of
+    0 to 255 (or of 0 to 1, in floats). `network` is one of `pretrained.names()`, or the folder of
+    a run. `reject_below`: the difference of the two best scores below which an answer is rejected
+    (default: the network's own, for an error of 0.5 %).
+    Raises UserError for what is no picture and for an unknown network.
+    """
+    return read(pictures.read(picture), *reader(network or pretrained.DEFAULT), reject_below)
+
+
+@cache
+def reader(source: str) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
+    """The scores of a network, a function of uint8 images [n, 28, 28] for any n, and its card.
+
+    Compiled for `SIZES` alone. `source` as in `recognition.network.load`.
+    """
+    network = networks.load(source)
+    predict = predictor(network.module, network.params)
+
+    def scores(images: np.ndarray) -> np.ndarray:
+        found = []
+        for at in range(0, len(images), SIZES[-1]):
+            part = images[at : at + SIZES[-1]]
+            size = next(size for size in SIZES if size >= len(part))
+            filled = np.pad(part, ((0, size - len(part)), (0, 0), (0, 0)))
+            found.append(predict(filled)[: len(part)])
+        return np.concatenate(found)
+
+    return scores, network.card
+
+
+def read(
+    grey: np.ndarray,
+    scores: Callable[[np.ndarray], np.ndarray],
+    card: dict[str, Any],
+    reject_below: float | None = None,
+) -> list[Digit]:
+    """The digits of grey levels, float32 [h, w] of 0 to 255, by the scores of a network."""
+    page = pictures.find(grey)
+    ways = [pictures.ways_to_cut(page.ink, box) for box in page.boxes]
+    pieces = [box for some in ways for way in some for box in way]
+    if not pieces:
+        return []
+    images = np.stack([pictures.prepare(page.ink, box) for box in pieces])
+    answers = dict(zip(pieces, zip(images, scores(images), strict=True), strict=True))
+    below: float = card.get("reject_below", 0.0) if reject_below is None else reject_below
+    digits = []
+    for some in ways:
+        # Of a wide part the way whose pieces fit their codes best, and whole unless that is bad.
+        fits = [np.mean([answers[box][1].max() for box in way]) for way in some]
+        best = some[int(np.argmax(fits))] if fits[0] < -WHOLE else some[0]
+        for box in best:
+            image, scored = answers[box]
+            digits.append(digit(image, scored, _scaled(box, page.scale), card, below))
+    return digits
+
+
+def digit(
+    image: np.ndarray, scores: np.ndarray, box: Box, card: dict[str, Any], reject_below: float
+) -> Digit:
+    """The answer that the scores [classes] of one image give."""
+    second, first = np.argsort(scores)[-2:]
+    rubbish = card["config"]["loss"].get("j", math.inf)
+    everything = np.logaddexp.reduce([*scores.astype(float), -rubbish])
+    return Digit(
+        label=int(first),
+        score=float(scores[first]),
+        runner_up=int(second),
+        confidence=float(np.exp(scores[first] - everything)),
+        rejected=bool(scores[first] - scores[second] < reject_below),
+        box=box,
+        penalties=[-float(score) for score in scores],
+        image=image,
+    )
+
+
+def _scaled(box: Sequence[int], scale: float) -> Box:
+    left, top, right, bottom = (round(edge * scale) for edge in box)
+    return left, top, right - left, bottom - top
+
+
+def plain(digit: Digit) -> dict[str, Any]:
+    """The digit in JSON's types, without its image."""
+    return {k: v for k, v in dataclasses.asdict(digit).items() if k != "image"}
+
+
+def annotate(pixels: np.ndarray, digits: Sequence[Digit]) -> Any:
+    """The picture (`pictures.pixels`) with a box around each digit and its answer above it.
+
+    A Pillow image; taller than the picture where an answer had no room.
+    """
+    from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+    shown = pixels if pixels.shape[2:] == (3,) else pictures.grey(pixels)
+    picture = Image.fromarray(shown.astype(np.uint8)).convert("RGB")
+    sizes = [max(12, digit.box[3] // 3) for digit in digits]
+    edges = [max(1, size // 12) for size in sizes]
+    needed = (s + 3 * e - d.box[1] for s, e, d in zip(sizes, edges, digits, strict=True))
+    room = max(0, *needed) if digits else 0
+    picture = ImageOps.expand(picture, (0, room, 0, 0), "white")
+    draw = ImageDraw.Draw(picture)
+    for size, edge, digit in zip(sizes, edges, digits, strict=True):
+        left, top, width, height = digit.box
+        top += room
+        colour = "red" if digit.rejected else "green"
+        around = 2 * edge
+        draw.rectangle(
+            (left - around, top - around, left + width + around, top + height + around),
+            outline=colour,
+            width=edge,
+        )
+        draw.text(
+            (left, top - 3 * edge),
+            f"{digit.label}?" if digit.rejected else str(digit.label),
+            fill=colour,
+            font=ImageFont.load_default(size),
+            anchor="lb",
+        )
+    return picture

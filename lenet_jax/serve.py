@@ -1,0 +1,97 @@
+"""Serves a page to draw digits on, and an API that reads the digits of pictures.
+
+python -m lenet_jax.serve
+python -m lenet_jax.serve --port 8080 --network lenet5-classic
+python -m lenet_jax.serve --host 0.0.0.0
+
+The page is at http://127.0.0.1:8000, its API is described at /openapi.json:
+curl -F picture=@scan.png http://127.0.0.1:8000/v1/recognize
+
+Ctrl-C or SIGTERM stops it, once what has been asked is answered.
+"""
+
+import argparse
+import importlib.util
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+
+from lenet_jax import commandline, pretrained
+from lenet_jax.errors import UserError
+from lenet_jax.recognition import network
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serves until it is stopped; returns 0."""
+    given = parse(arguments)
+    for package in ("starlette", "uvicorn", "python_multipart"):
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"{package} is not installed: pip install 'lenet_jax[serve]'")
+    network.check(given.network)
+    with listening(given.host, given.port) as listener:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: sys.exit(0))  # uvicorn hands them on when it is done
+        commandline.set_up_jax()
+        import uvicorn
+
+        from lenet_jax.serving import app
+
+        config = uvicorn.Config(
+            app.create(given.network),
+            lifespan="off",
+            ws="none",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=app.SECONDS + 2,
+        )
+        host, port = listener.getsockname()[:2]
+        host = f"[{host}]" if ":" in host else host
+        print(f"{given.network} is at http://{host}:{port}  (Ctrl-C stops it)", flush=True)
+        uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        "python -m lenet_jax.serve",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="the address to listen at (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--port", type=int, default=8000, help="the port; 0 takes a free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--network",
+        default=pretrained.DEFAULT,
+        metavar="NAME|FOLDER",
+        help="a pretrained network, or the folder of a run (default: %(default)s)",
+    )
+    given = parser.parse_args(arguments)
+    if not 0 <= given.port <= 65535:
+        raise UserError(f"--port is {given.port}, allowed are 0 to 65535")
+    return given
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens there; raises UserError where it cannot."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except (OSError, UnicodeError) as error:
+        # To the system's words the socket module adds, in brackets, what is said here already.
+        reason = str(getattr(error, "strerror", None) or "no such host").partition(" (")[0]
+        raise UserError(
+            f"cannot listen at --host {host} --port {port}: {reason}. Give another --host (this "
+            "machine is 127.0.0.1, all its networks 0.0.0.0) or --port (0 takes a free one)"
+        ) from error
+
+
+if __name__ == "__main__":
+    commandline.run(main)

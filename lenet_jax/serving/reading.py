@@ -1,0 +1,101 @@
+"""Reads pictures for many clients at once: finding in threads, the network in batches."""
+
+import base64
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lenet_jax.data.normalize import normalize
+from lenet_jax.models.codes import codes
+from lenet_jax.recognition import network as networks
+from lenet_jax.recognition import reader
+from lenet_jax.serving import uploads
+from lenet_jax.serving.batching import Batcher
+
+WITH_MAPS = 10  # digits of a picture whose maps are sent, 11 kB each
+SQUASHED = 1.7159  # states are between minus and plus this (appendix A)
+
+
+class PictureReader:
+    """What a network reads in pictures, as JSON.
+
+    At most `requests` pictures wait or are worked on, and no more are decoded at a time than the
+    machine has cores: one of 40 megapixels may need 1.5 GB.
+    Raises UserError for an unknown network.
+    """
+
+    def __init__(self, network: str, requests: int) -> None:
+        scores, self.card = reader.reader(network)
+        for size in reader.SIZES:  # compiled before the first client waits for it
+            scores(np.zeros((size, 28, 28), np.uint8))
+        self.network = network
+        self.batcher = Batcher(scores)
+        self._states = states(network)
+        self._threads = ThreadPoolExecutor(requests, "picture")
+        self._cores = threading.Semaphore(os.cpu_count() or 1)
+
+    def submit(self, picture: bytes, maps: bool, until: float) -> Future[bytes]:
+        """The answer to come: a JSON object, for the first digits with the maps of all layers.
+
+        It raises TimeoutError where work cannot begin `until` then (`time.monotonic`), and what
+        `uploads.grey_levels` raises.
+        """
+        return self._threads.submit(self._read, picture, maps, until)
+
+    def _read(self, picture: bytes, maps: bool, until: float) -> bytes:
+        if not self._cores.acquire(timeout=max(0, until - time.monotonic())):
+            raise TimeoutError
+        with ExitStack() as working:
+            working.callback(self._cores.release)
+
+            def scores(images: np.ndarray) -> np.ndarray:
+                working.close()  # while the network answers, the core may go on to the next
+                return self.batcher(images)
+
+            digits = reader.read(uploads.grey_levels(picture), scores, self.card)
+        answers = [reader.plain(digit) for digit in digits]
+        if maps:
+            for answer, digit in zip(answers[:WITH_MAPS], digits, strict=False):
+                answer["image"] = packed(digit.image)
+                answer |= self._states(digit.image, digit.label)
+        return json.dumps({"network": self.network, "digits": answers}).encode()
+
+
+def states(network: str) -> Callable[[np.ndarray, int], dict[str, Any]]:
+    """The maps of an image, uint8 [28, 28], and the code of a label, for JSON (`packed`).
+
+    States are bytes: 0 is -1.7159, 255 is 1.7159.
+    """
+    trained = networks.load(network)
+
+    @jax.jit
+    def forward(image: jax.Array) -> dict[str, jax.Array]:
+        result: Any = trained.module.apply({"params": trained.params}, normalize(image[None]))
+        return {name: quantised(state[0]) for name, state in result[1].items()}
+
+    centres = quantised(jnp.asarray(trained.params.get("output", {}).get("codes", codes())))
+    forward(jnp.zeros((28, 28), jnp.uint8))
+
+    def of(image: np.ndarray, label: int) -> dict[str, Any]:
+        maps = {name: packed(np.asarray(state)) for name, state in forward(image).items()}
+        return {"maps": maps, "code": packed(np.asarray(centres[label]))}
+
+    return of
+
+
+def quantised(states: jax.Array) -> jax.Array:
+    return jnp.round((states / SQUASHED + 1) * 127.5).astype(jnp.uint8)
+
+
+def packed(array: np.ndarray) -> dict[str, Any]:
+    """A uint8 array for JSON: its shape and its bytes, row by row, in base64."""
+    return {"shape": array.shape, "bytes": base64.b64encode(array.tobytes()).decode()}

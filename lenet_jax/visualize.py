@@ -1,0 +1,170 @@
+"""Draws what is inside a trained network, a PNG for each topic.
+
+python -m lenet_jax.visualize
+python -m lenet_jax.visualize maps saliency --picture photo.jpg
+python -m lenet_jax.visualize kernels table --network lenet5-classic --out figures
+python -m lenet_jax.visualize training --network runs/classic
+"""
+
+import argparse
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lenet_jax import commandline, pretrained
+from lenet_jax.errors import UserError
+from lenet_jax.recognition import network
+
+TOPICS = {
+    "kernels": "the kernels of C1",
+    "table": "which maps of S2 each map of C3 reads (Table I), with the kernels",
+    "codes": "F6 beside the codes of the ten classes (Fig. 3), with their penalties",
+    "maps": "every map of every layer for one digit (Fig. 2, Fig. 13)",
+    "top-nine": "what each map saw in the nine test images that excite it most",
+    "occlusion": "how the score falls and the answer changes when a part is covered",
+    "saliency": "the gradient of the winning score with respect to the input",
+    "training": "the maps in each checkpoint of a run, an animated GIF",
+}
+WITHOUT_IMAGES = ("kernels", "table")
+SHOWN = 3  # the class of the digit that is drawn where no picture is given
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Draws the topics and prints the files; returns 0, or 2 where one could not be drawn."""
+    given = parse(arguments)
+    check(given)
+    commandline.set_up_jax()
+
+    from rich.console import Console
+
+    with Console(stderr=True).status("loading") as status:
+        from lenet_jax.analysis import drawings
+
+        networks, name = open_networks(given)
+        drawn = networks[-1]
+        images = open_images(given)
+        code = 0
+        for topic in given.topics:
+            status.update(f"drawing {topic}")
+            shown, words = images.get(topic, ([], ""))
+            try:
+                if topic == "training":
+                    path = given.out / "training.gif"
+                    caption = f"{given.network}; {words}"
+                    frames = drawings.training(networks, *shown, caption=caption)
+                    drawings.save_gif(counted(frames, len(networks), status), path)
+                else:
+                    path = given.out / f"{topic}.png"
+                    draw = getattr(drawings, topic.replace("-", "_"))
+                    caption = f"{name}; {words}" if words else name
+                    figure = draw(drawn.module, drawn.params, *shown, caption=caption)
+                    figure.savefig(path, dpi=120, metadata={"Software": None})
+            except UserError as error:
+                commandline.say(f"error: {error}")
+                code = 2
+                continue
+            print(path, flush=True)
+    return code
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    listed = "\n".join(f"  {topic:11}{what}" for topic, what in TOPICS.items())
+    parser = argparse.ArgumentParser(
+        "python -m lenet_jax.visualize",
+        description=f"{__doc__}\nTopics (default: all that can be drawn):\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("topics", nargs="*", metavar="TOPIC", help="what to draw, see above")
+    parser.add_argument(
+        "--network",
+        default=pretrained.DEFAULT,
+        metavar="NAME|FOLDER",
+        help="a pretrained network, or the folder of a run (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--picture",
+        metavar="FILE",
+        help=f"your own picture of a digit (default: the first {SHOWN} of the test set, MNIST's or "
+        "without MNIST that of the embedded digits)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("pictures"), metavar="FOLDER", help="(default: pictures)"
+    )
+    given = parser.parse_args(arguments)
+    if unknown := sorted(set(given.topics) - set(TOPICS)):
+        raise UserError(f"no topic {unknown[0]!r}. There are: {', '.join(TOPICS)}")
+    of_run = given.network not in pretrained.names()
+    given.topics = given.topics or [t for t in TOPICS if t != "training" or of_run]
+    return given
+
+
+def check(given: argparse.Namespace) -> None:
+    """Raises UserError for what can be told from the files alone, before jax is imported."""
+    if network.check(given.network) is None and "training" in given.topics:
+        raise UserError("the topic training needs the folder of a run: --network runs/classic")
+    if given.picture:
+        from lenet_jax.data import pictures
+
+        if not pictures.find(pictures.read(given.picture)).boxes:
+            raise UserError(
+                f"{given.picture}: no digit found. Give a picture in which a digit stands out "
+                "from its ground"
+            )
+    try:
+        given.out.mkdir(parents=True, exist_ok=True)
+        if not os.access(given.out, os.W_OK):
+            raise PermissionError(None, "Permission denied")
+    except OSError as error:
+        raise UserError(
+            f"--out {given.out}: {error.strerror}. Give a folder that can be written"
+        ) from error
+
+
+def open_networks(given: argparse.Namespace) -> tuple[list[network.Network], str]:
+    """The networks in the order of training, the last of which is drawn, and its name."""
+    networks = network.history(given.network, commandline.say)
+    name = ", ".join(filter(None, (given.network, networks[-1].when)))
+    if "training" in given.topics:
+        commandline.say(f"{given.network} has {', '.join(n.when for n in networks)}")
+        if len(networks) < 2:
+            commandline.say(
+                "training: only one checkpoint, so nothing moves. A run keeps more with --keep 20"
+            )
+    return networks, name
+
+
+def open_images(given: argparse.Namespace) -> dict[str, tuple[list[Any], str]]:
+    """For each topic with images the argument that they are, and the words for it."""
+    import numpy as np
+
+    from lenet_jax.data import dataset
+
+    topics = [topic for topic in given.topics if topic not in WITHOUT_IMAGES]
+    digit: tuple[list[Any], str] = [], ""
+    test = digit
+    if "top-nine" in topics or (topics and not given.picture):
+        data = dataset.load(say=commandline.say)
+        test = [data.test.images], f"the test set of {data.name}"
+        at = int(np.flatnonzero(data.test.labels == SHOWN)[0])
+        digit = [data.test.images[at]], f"a {SHOWN}, image {at} of {test[1]}"
+    if given.picture:
+        from lenet_jax.recognition import reader
+
+        digits = reader.recognize(given.picture, given.network)
+        if len(digits) > 1:
+            commandline.say(f"{given.picture}: {len(digits)} digits, the first is drawn")
+        digit = [digits[0].image], f"the first digit of {Path(given.picture).name}"
+    return {topic: test if topic == "top-nine" else digit for topic in topics}
+
+
+def counted(frames: Iterable[Any], number: int, status: Any) -> Iterator[Any]:
+    """The frames as they come, each told."""
+    for at, frame in enumerate(frames, 1):
+        status.update(f"drawing training: frame {at} of {number}")
+        yield frame
+
+
+if __name__ == "__main__":
+    commandline.run(main)

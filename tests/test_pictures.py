@@ -1,0 +1,219 @@
+"""A user's own pictures: digits are found and prepared, or a line says why not."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from benchmarks import reading
+from lenet_jax.data import pictures
+from lenet_jax.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def page(digits):
+    """Five digits in a row, dark on light, uint8."""
+    images, labels = digits
+    return reading.make("row of up to ten", images, labels, np.random.default_rng(3))[0]
+
+
+def png(picture: np.ndarray | Image.Image, **more) -> bytes:
+    file = io.BytesIO()
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    image.save(file, "PNG", **more)
+    return file.getvalue()
+
+
+def bomb(side: int = 30_000) -> bytes:
+    """A PNG that says it has side x side pixels, all black, in about 100 KB."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes((side // 8 + 1) * side), 9)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+
+
+def test_boxes_hold_each_digit_in_order(digits):
+    rng = np.random.default_rng(0)
+    canvas = np.full((200, 900), 240.0)
+    places = []
+    for at, image in enumerate(digits[0][:6]):
+        ink = reading.enlarged(image, 80 + 5 * at)
+        top, left = 30 + int(rng.integers(40)), 40 + 140 * at
+        canvas[top : top + ink.shape[0], left : left + ink.shape[1]] -= 200 * ink
+        rows, columns = np.nonzero(ink > 0.5)
+        places.append(
+            (left + columns.min(), top + rows.min(), left + columns.max() + 1, top + rows.max() + 1)
+        )
+    boxes = pictures.find(canvas.astype(np.float32)).boxes
+    assert len(boxes) == 6
+    np.testing.assert_allclose(boxes, places, atol=2)  # the blur against grain moves edges
+
+
+def test_two_lines_are_read_one_after_the_other(digits):
+    canvas = np.full((300, 400), 255.0, np.float32)
+    for at, image in enumerate(digits[0][:4]):
+        ink = reading.enlarged(image, 90)
+        top, left = 30 + 140 * (at // 2), 60 + 160 * (at % 2)
+        canvas[top : top + 90, left : left + ink.shape[1]] -= 255 * ink
+    boxes = pictures.find(canvas).boxes
+    assert [(box[0] > 180, box[1] > 130) for box in boxes] == [(0, 0), (1, 0), (0, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("row, whole", [(0, 1), (1, 2)], ids=["a 3 in halves", "two lines"])
+def test_halves_are_one_digit_where_they_are_as_tall_as_another(row, whole):
+    """Two strokes, one above the other and close, beside a stroke as tall as both or as one."""
+    canvas = np.full((160, 200), 255.0, np.float32)
+    canvas[30:70, 120:150] = canvas[74:120, 125:155] = 0
+    canvas[(30, 75)[row] : 120, 50:60] = 0
+    assert len(pictures.find(canvas).boxes) == 1 + whole
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: 255 - p,
+        lambda p: p * 0.5,
+        lambda p: p * np.linspace(1, 0.4, p.shape[1]),
+        lambda p: p + np.random.default_rng(0).normal(0, 3, p.shape),
+    ],
+    ids=["inverted", "darker", "lit from one side", "grain"],
+)
+def test_the_same_digits_are_found_in_another_light(page, change):
+    plain = pictures.find(page.astype(np.float32)).boxes
+    changed = pictures.find(
+        np.clip(change(page.astype(np.float64)), 0, 255).astype(np.float32)
+    ).boxes
+    assert len(plain) > 1
+    np.testing.assert_allclose(changed, plain, atol=2)
+
+
+def test_a_prepared_digit_is_framed_as_mnist_is(page):
+    found = pictures.find(page.astype(np.float32))
+    for box in found.boxes:
+        image = pictures.prepare(found.ink, box).astype(float)
+        assert image.shape == (28, 28) and image.max() > 200
+        rows, columns = np.nonzero(image > 0)
+        assert max(np.ptp(rows), np.ptp(columns)) + 1 in (19, 20)
+        np.testing.assert_allclose(ndimage.center_of_mass(image), 13.5, atol=0.51)
+
+
+def test_a_part_that_touches_is_cut_where_there_is_least_ink(digits):
+    left, right = (reading.enlarged(image, 100) for image in digits[0][[0, 5]])
+    ink = np.zeros((120, left.shape[1] + right.shape[1] + 20), np.float32)
+    ink[10:110, 10 : 10 + left.shape[1]] = left
+    ink[10:110, 10 + left.shape[1] : -10] = right
+    ink[60:64, left.shape[1] - 5 : left.shape[1] + 25] = 1  # a stroke that joins them
+    box = 10, 10, ink.shape[1] - 10, 110
+    whole, halves, *_ = pictures.ways_to_cut(ink, box)
+    assert whole == [box]
+    assert abs(halves[0][2] - (10 + left.shape[1])) < 15 and len(halves) == 2
+    assert halves[0][2] <= halves[1][0]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda p: Image.fromarray(p),
+        lambda p: Image.fromarray(p).convert("RGB"),
+        lambda p: Image.fromarray(p).convert("P"),
+        lambda p: Image.fromarray(p).convert("RGB").convert("CMYK"),
+        lambda p: Image.fromarray(p.astype(np.uint16) * 257),
+        lambda p: Image.fromarray(p.astype(np.int32) * 257, "I"),
+        lambda p: Image.fromarray(p.astype(np.float32)),
+        lambda p: p,
+        lambda p: np.stack([p] * 3, axis=-1),
+        lambda p: p.astype(np.float64) / 255,
+    ],
+    ids=["L", "RGB", "palette", "CMYK", "16 bit", "I", "F", "array", "colour array", "0 to 1"],
+)
+def test_every_form_of_picture_has_the_same_grey_levels(page, form):
+    np.testing.assert_allclose(pictures.read(form(page)), page, atol=3)  # CMYK and palette round
+
+
+@pytest.mark.parametrize("pen, paper", [(0, 255), (255, 0)])
+def test_what_is_transparent_is_paper(page, pen, paper):
+    ink = (255 - page).clip(60) - 60
+    rgba = np.stack([np.full_like(ink, pen)] * 3 + [ink], axis=-1)
+    grey = pictures.read(png(rgba))
+    assert grey[ink == 0].mean() == paper
+    np.testing.assert_allclose(grey, np.where(pen, ink, 255.0 - ink), atol=1)
+
+
+def test_a_photo_taken_sideways_is_turned_upright(page):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    turned = Image.fromarray(page).transpose(Image.Transpose.ROTATE_90)
+    file = io.BytesIO()
+    turned.save(file, "PNG", exif=exif)
+    np.testing.assert_allclose(pictures.read(file.getvalue()), page, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (b"", "not a picture"),
+        (b"seven", "not a picture"),
+        (bomb(), "megapixels"),
+        (png(np.zeros((28, 28), np.uint8))[:-30], "damaged"),
+    ],
+    ids=["empty", "text", "bomb", "truncated"],
+)
+def test_what_is_no_picture_is_refused(content, said):
+    with pytest.raises(UserError, match=said):
+        pictures.read(content)
+
+
+def test_a_truncated_jpeg_is_damaged(page):
+    file = io.BytesIO()
+    Image.fromarray(page).save(file, "JPEG")
+    with pytest.raises(UserError, match="damaged"):
+        pictures.read(file.getvalue()[: len(file.getvalue()) // 2])
+
+
+@pytest.mark.parametrize(
+    "array, said",
+    [
+        (np.full((30, 30), np.nan), "none of them NaN"),
+        (np.full((30, 30), 300), "values from 300 to 300"),
+        (np.full((30, 30), -1), "from -1"),
+        (np.zeros(30), "no picture"),
+        (np.zeros((2, 30, 30, 3)), "no picture"),
+        (np.zeros((30, 30, 2)), "no picture"),
+        (np.zeros((0, 30)), "no picture"),
+        (np.array([["a"]]), "no picture"),
+    ],
+)
+def test_arrays_that_are_no_pictures_are_refused(array, said):
+    with pytest.raises(UserError, match=said):
+        pictures.read(array)
+
+
+def test_a_picture_of_a_pixel_holds_no_digit():
+    with pytest.raises(UserError, match="1 x 1 pixels"):
+        pictures.find(pictures.read(np.zeros((1, 1), np.uint8)))
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.full((300, 200), 255.0),
+        np.full((300, 200), 0.0),
+        np.full((28, 28), 17.0),
+        np.linspace(40, 220, 300)[None] + np.zeros((200, 1)),
+        200 + np.random.default_rng(0).normal(0, 6, (300, 300)),
+    ],
+    ids=["white", "black", "small", "gradient", "grain"],
+)
+def test_a_blank_page_has_no_digits(picture):
+    assert pictures.find(picture.astype(np.float32)).boxes == []

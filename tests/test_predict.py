@@ -1,0 +1,153 @@
+"""Digits in pictures are read by the network of the package, as a user would have it."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import lenet_jax
+from benchmarks import reading
+from lenet_jax import pretrained
+from lenet_jax.data import dataset
+from lenet_jax.errors import UserError
+
+pytestmark = [
+    pytest.mark.skipif(
+        pretrained.DEFAULT not in pretrained.names(),
+        reason="no pretrained network in the package yet",
+    ),
+    pytest.mark.xdist_group("predict"),
+]
+
+NUMBER = 30  # pictures of each kind
+# Of NUMBER read rightly, all digits in order; on MNIST's digits, and on the embedded, drawn on
+# 8x8 pixels by other hands, of which a row of five is often not without a mistake.
+AT_LEAST = {
+    "scan": (29, 28),
+    "light on dark": (29, 28),
+    "coloured": (29, 28),
+    "photo": (28, 27),
+    "specks": (28, 27),
+    "ruled paper": (28, 27),
+    "row of up to ten": (27, 14),
+    "photo of a row": (26, 12),
+}
+
+
+@pytest.fixture(scope="module")
+def pages(digits, tmp_path_factory):
+    """A page with a row of digits, and what they are; a blank one; a folder with both."""
+    folder = tmp_path_factory.mktemp("pages")
+    rng = np.random.default_rng(5)
+    picture, truth = reading.make("row of up to ten", digits[0], digits[1], rng)
+    assert len(truth) > 2
+    Image.fromarray(picture).save(folder / "row.png")
+    Image.new("L", (300, 200), 250).save(folder / "white.png")
+    return folder, picture, truth
+
+
+@pytest.mark.parametrize("kind", reading.KINDS)
+def test_the_share_of_pictures_that_is_read(request, kind, digits):
+    images, labels = digits
+    of_mnist = "LENET_JAX_MNIST" in os.environ
+    if of_mnist:
+        folder = request.getfixturevalue("prepared_mnist")
+        test = dataset.load(folder, say=lambda _: None).test
+        images, labels = test.images, test.labels
+    rng = np.random.default_rng(1)
+    right = 0
+    for _ in range(NUMBER):
+        picture, truth = reading.make(kind, images, labels, rng)
+        right += [digit.label for digit in lenet_jax.recognize(picture)] == truth
+    assert right >= AT_LEAST[kind][0 if of_mnist else 1]
+
+
+def test_what_is_printed_is_what_the_library_finds(program, pages, tmp_path):
+    folder, picture, truth = pages
+    found = lenet_jax.recognize(folder / "row.png")
+    assert len(found) == len(truth)
+    marked = tmp_path / "marked.png"
+    done = program("predict", folder / "row.png", "--annotate", marked)
+    assert done.returncode == 0, done.stderr
+    first, *lines = done.stdout.splitlines()
+    answers = " ".join("?" if digit.rejected else str(digit.label) for digit in found)
+    assert first == f"{folder / 'row.png'}: {answers}" and len(lines) == len(found)
+    for line, digit in zip(lines, found, strict=True):
+        assert line.split()[0] == str(digit.label)
+        assert f"at {digit.box[0]},{digit.box[1]} size {digit.box[2]}x{digit.box[3]}" in line
+    drawn = np.asarray(Image.open(marked)).astype(int)
+    room = len(drawn) - len(picture)  # above, for answers that had none
+    assert room >= 0 and drawn.shape[1] == picture.shape[1]
+    left, top, width, _ = found[0].box
+    row = drawn[max(0, room + top - 8) : room + top, left : left + width]  # the first box's edge
+    assert (abs(row[..., 0] - row[..., 1]) > 100).any(), "neither green nor red"
+
+
+def test_json_has_every_number(program, pages):
+    folder, _, truth = pages
+    done = program("predict", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    row, white = map(json.loads, done.stdout.splitlines())
+    assert white == {"picture": str(folder / "white.png"), "digits": []}
+    for digit in row["digits"]:
+        penalties = digit["penalties"]
+        nearest, second = np.argsort(penalties)[:2]
+        assert (digit["label"], digit["runner_up"]) == (nearest, second)
+        assert digit["score"] == pytest.approx(-penalties[nearest])
+        assert 0 < digit["confidence"] <= 1 and len(penalties) == 10
+    lefts = [digit["box"][0] for digit in row["digits"]]
+    assert lefts == sorted(lefts) and len(lefts) == len(truth)
+
+
+def test_confidence_has_the_rubbish_class_of_eq_9(pages):
+    j = pretrained.card(pretrained.DEFAULT)["config"]["loss"]["j"]
+    for digit in lenet_jax.recognize(pages[0] / "row.png"):
+        shares = np.exp(-np.array([*digit.penalties, j]))
+        assert digit.confidence == pytest.approx(shares[digit.label] / shares.sum(), rel=1e-6)
+
+
+def test_standard_input_and_a_blank_page(program, pages):
+    done = program("predict", "-", stdin=pages[0] / "white.png")
+    assert (done.returncode, done.stdout) == (0, "-: no digits found\n")
+
+
+def test_answers_closer_than_the_threshold_are_rejected(program, pages):
+    done = program("predict", pages[0] / "row.png", "--reject-below", 1e6)
+    first, *lines = done.stdout.splitlines()
+    assert set(first.split(": ")[1].split()) == {"?"}
+    assert all(line.endswith("rejected: the runner-up is too close") for line in lines)
+    assert not any(d.rejected for d in lenet_jax.recognize(pages[0] / "row.png", reject_below=0))
+
+
+def test_a_bad_picture_does_not_keep_the_others_from_being_read(program, pages, tmp_path):
+    (tmp_path / "bad.png").write_text("seven")
+    done = program("predict", tmp_path / "bad.png", "nowhere.png", pages[0] / "white.png")
+    assert done.returncode == 2 and "white.png: no digits found" in done.stdout
+    bad, nowhere = done.stderr.splitlines()
+    assert bad.startswith("error: ") and "bad.png is not a picture" in bad
+    assert nowhere == "error: nowhere.png: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (("{empty}",), "no pictures here (.png, .jpg"),
+        (("{page}", "--network", "lenet9"), "lenet9: no such network, and no folder"),
+        (("{page}", "{page}", "--annotate", "x.png"), "--annotate takes one picture, given are 2"),
+        (("{page}", "--annotate", "{empty}/no/x.png"), "x.png"),
+        (("{page}", "--annotate", "{empty}/x.digits"), "x.digits"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(program, pages, tmp_path, flags, said):
+    given = [flag.format(empty=tmp_path, page=pages[0] / "row.png") for flag in flags]
+    done = program("predict", *given)
+    assert done.returncode == 2, done.stdout
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ") and said in line
+
+
+def test_the_library_names_the_networks_there_are():
+    with pytest.raises(UserError, match=pretrained.DEFAULT):
+        lenet_jax.recognize(np.zeros((50, 50)), network="lenet9")

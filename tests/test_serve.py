@@ -1,0 +1,586 @@
+"""The server as its users meet it: a real process, real sockets, a real browser."""
+
+import asyncio
+import base64
+import io
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import httpx
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import ROOT, apply
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+
+from benchmarks import serve as benchmark
+from lenet_jax import pretrained
+from lenet_jax.data.normalize import normalize
+from lenet_jax.models.codes import codes
+from lenet_jax.serving import app, uploads
+from lenet_jax.serving.batching import Batcher
+from lenet_jax.serving.openapi import DOCUMENT
+
+pytestmark = pytest.mark.xdist_group("serve")  # one server for all of them
+
+# The corners of a 3 on 280 x 280 pixels.
+THREE = (
+    *((90, 70), (150, 50), (190, 80), (170, 125), (130, 140)),
+    *((175, 150), (195, 195), (150, 230), (90, 215)),
+)
+RECOGNIZE = "/v1/recognize"
+
+
+@contextmanager
+def running(program, **settings):
+    """A server of its own on a free port; its base address is `url`. It may not complain."""
+    complaints: list[str] = []
+    with program("serve", "--port", 0, start=True, **settings) as process:
+        listener = threading.Thread(target=lambda: complaints.extend(process.stderr))
+        listener.start()
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("lenet5-best is at http://127.0.0.1:"), complaints
+            yield SimpleNamespace(process=process, url=line.split()[3])
+        finally:
+            process.kill()
+            listener.join()
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def server(program):
+    """A server that cannot write a file: none of a client's is kept, not even for a moment."""
+    settings = {"file_limit_kib": 1, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    with running(program, **settings) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        yield client
+
+
+def encoded(image, kind="PNG", **settings):
+    file = io.BytesIO()
+    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(
+        file, kind, **settings
+    )
+    return file.getvalue()
+
+
+def three(side=64):
+    image = Image.new("L", (280, 280), 255)
+    ImageDraw.Draw(image).line(THREE, fill=0, width=22, joint="curve")
+    return image.resize((side, side), Image.Resampling.BOX)
+
+
+def labels(response):
+    assert response.status_code == 200, response.text
+    return [digit["label"] for digit in response.json()["digits"]]
+
+
+def unpacked(packed):
+    array = np.frombuffer(base64.b64decode(packed["bytes"]), np.uint8)
+    return array.reshape(packed["shape"])
+
+
+# ---- the command line
+
+
+def refused(done, *reasons):
+    assert done.returncode == 2 and done.stdout == "", done.stdout
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("error: "), done.stderr
+    for reason in reasons:
+        assert reason in done.stderr
+
+
+def test_help_and_complaints_come_before_jax():
+    code = "import sys; from lenet_jax import serve; {}; sys.exit('jax' in sys.modules)"
+    listens = "serve.listening('127.0.0.1', 0).close(); serve.parse([])"
+    assert subprocess.run([sys.executable, "-c", code.format(listens)], cwd=ROOT).returncode == 0
+
+
+def test_help(program):
+    done = program("serve", "--help")
+    assert done.returncode == 0
+    assert "python -m lenet_jax.serve --port 8080" in done.stdout and "127.0.0.1" in done.stdout
+
+
+def test_wrong_flags(program, server):
+    port = server.url.rpartition(":")[2]
+    refused(program("serve", "--port", port), f"--port {port}", "in use", "0 takes a free one")
+    refused(program("serve", "--host", "300.1.1.1"), "--host 300.1.1.1", "127.0.0.1")
+    refused(program("serve", "--host", "a" * 64 + ".b"), "no such host")
+    refused(program("serve", "--port", 65536), "65536", "0 to 65535")
+    refused(program("serve", "--port", 0, "--network", "x"), "'x'", "lenet5-best")
+    done = program("serve", "--port", "many")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+# ---- the API
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_picture_is_read_as_body_and_as_a_form(client, kind):
+    picture = encoded(three(), kind)
+    response = client.post(RECOGNIZE, content=picture)
+    assert labels(response) == [3]
+    form = client.post(RECOGNIZE, files={"picture": ("mine", picture)}, data={"note": "x"})
+    assert form.json() == response.json()
+    assert set(response.json()["digits"][0]) == {
+        *("label", "score", "runner_up", "confidence", "rejected", "box", "penalties")
+    }
+
+
+def test_a_blank_page_has_no_digits(client):
+    assert labels(client.post(RECOGNIZE, content=encoded(Image.new("L", (64, 64), 255)))) == []
+
+
+def test_maps_are_those_of_the_network(client):
+    digit = client.post(f"{RECOGNIZE}?maps=true", content=encoded(three())).json()["digits"][0]
+    image = unpacked(digit["image"])
+    module, params = pretrained.load("lenet5-best")
+    scores, maps = apply(module, params, normalize(jnp.asarray(image[None])))
+    np.testing.assert_allclose(digit["penalties"], -scores[0], rtol=1e-4)
+    assert set(digit["maps"]) == set(maps) == {"c1", "s2", "c3", "s4", "c5", "f6"}
+    step = 2 * 1.7159 / 255
+    for name, state in maps.items():
+        told = unpacked(digit["maps"][name]).astype(float) * step - 1.7159
+        np.testing.assert_allclose(told, state[0], rtol=0, atol=0.51 * step)
+    np.testing.assert_array_equal(unpacked(digit["code"]) > 127, codes()[digit["label"]] > 0)
+
+
+def test_only_the_first_digits_bring_maps(client):
+    row = Image.new("L", (12 * 64, 64), 255)
+    for at in range(12):
+        row.paste(three(), (at * 64, 0))
+    digits = client.post(f"{RECOGNIZE}?maps=true", content=encoded(row)).json()["digits"]
+    assert ["maps" in digit for digit in digits] == [True] * 10 + [False] * 2
+
+
+def bomb():
+    """30,000 x 30,000 pixels in a PNG that is small and whole."""
+    return encoded(Image.new("1", (30_000, 30_000)), optimize=True)
+
+
+@pytest.mark.parametrize(
+    "body, status, reason",
+    [
+        (b"", 400, "empty"),
+        (b"\0" * (uploads.BODY + 1), 413, "5 MiB"),
+        (b"no picture", 415, "neither a PNG nor a JPEG"),
+        (encoded(three(), "GIF"), 415, "neither a PNG nor a JPEG"),
+        (encoded(three(400), "JPEG")[:-900], 422, "damaged"),
+        (encoded(three())[:-60], 422, "damaged"),
+        (encoded(Image.new("L", (1, 1))), 422, "1 x 1 pixels"),
+        (encoded(Image.new("1", (6401, 6250))), 422, "40 megapixels"),
+        (bomb(), 422, "40 megapixels"),
+    ],
+    ids="empty large text gif jpeg-cut png-cut one-pixel 40-megapixels bomb".split(),
+)
+def test_what_is_refused(client, body, status, reason):
+    for sent in ({"content": body}, {"content": iter([body])}, {"files": {"picture": body}}):
+        response = client.post(RECOGNIZE, **sent)
+        assert response.status_code == status, response.text
+        assert reason in response.json()["error"]
+
+
+def test_five_mebibytes_are_allowed(client):
+    noise = np.random.default_rng(0).integers(0, 255, (1024, 5 * 1024 - 10), np.uint8)
+    picture = encoded(noise, compress_level=0)
+    picture += b"\0" * (uploads.BODY - len(picture))  # what comes after its end is no part of it
+    assert client.post(RECOGNIZE, content=picture).status_code == 200
+    form = {"picture": picture[:-1000]}  # less its headers; `server` could not put it into a file
+    assert client.post(RECOGNIZE, files=form).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "kind, body",
+    [
+        ("multipart/form-data", b"--x"),
+        ("multipart/form-data; boundary=x", b"hello"),
+        ("multipart/form-data; boundary=x", b"--x\r\n\r\n--x--"),
+        (
+            "multipart/form-data; boundary=x; charset=undefined",
+            b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n',
+        ),
+    ],
+)
+def test_malformed_forms(client, kind, body):
+    response = client.post(RECOGNIZE, content=body, headers={"Content-Type": kind})
+    assert response.status_code == 400 and "multipart" in response.json()["error"]
+
+
+def test_other_wrong_requests(client):
+    assert client.post(f"{RECOGNIZE}?maps=2", content=encoded(three())).status_code == 400
+    assert client.get(RECOGNIZE).status_code == 405
+    assert client.get("/nowhere").status_code == 404
+    assert client.get("/../../etc/passwd").status_code == 404
+
+
+quick = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+CONTENT_TYPES = ("image/png", "multipart/form-data; boundary=x", "multipart/form-data", "text/x")
+PARTS = st.sampled_from([b"--x", b"\r\n", b"--", b'Content-Disposition: form-data; name="a"'])
+FORMS = st.lists(PARTS | st.just(b'; filename="b"') | st.binary(max_size=9)).map(b"".join)
+
+
+@quick
+@given(kind=st.sampled_from(CONTENT_TYPES), body=st.binary(max_size=200) | FORMS)
+def test_no_body_makes_it_fail(client, kind, body):
+    response = client.post(RECOGNIZE, content=body, headers={"Content-Type": kind})
+    assert response.status_code in (400, 415, 422), response.text
+
+
+@quick
+@given(
+    kind=st.sampled_from(["PNG", "JPEG"]),
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=4),
+    length=st.floats(0.05, 1),
+)
+def test_no_damage_makes_it_fail(client, kind, changes, length):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    body = bytearray(encoded(three(32), kind, exif=exif))
+    for place, value in changes:
+        body[int(place * len(body))] = value
+    response = client.post(RECOGNIZE, content=bytes(body[: int(length * len(body))]))
+    assert response.status_code in (200, 400, 415, 422), response.text
+
+
+@quick
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32), st.floats(0, 1))
+def test_no_picture_makes_it_fail(client, height, width, seed, density):
+    rng = np.random.default_rng(seed)
+    pixels = np.where(rng.random((height, width)) < density, rng.integers(0, 255), 255)
+    response = client.post(f"{RECOGNIZE}?maps=true", content=encoded(pixels.astype(np.uint8)))
+    assert response.status_code in (200, 422), response.text
+
+
+def test_every_answer_has_the_security_headers(client):
+    answers = [client.get(path) for path in ("/", "/healthz", "/nowhere", RECOGNIZE)]
+    for answer in (*answers, client.post(RECOGNIZE)):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy
+        assert "script-src 'sha256-" in policy and "style-src 'sha256-" in policy
+        assert "server" not in answer.headers
+
+
+def test_health_and_metrics(client):
+    assert client.get("/healthz").json()["network"] == "lenet5-best"
+
+    def counted():
+        lines = client.get("/metrics").text.splitlines()
+        return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+
+    before = counted()
+    client.post(RECOGNIZE, content=encoded(three()))
+    client.get("/nobody-asked")
+    after = counted()
+
+    def more(name):
+        return float(after[name]) - float(before.get(name, 0))
+
+    assert more(f'lenet_jax_requests_total{{path="{RECOGNIZE}",code="200"}}') == 1
+    assert more('lenet_jax_requests_total{path="other",code="404"}') == 1
+    assert more(f'lenet_jax_request_seconds_bucket{{path="{RECOGNIZE}",le="+Inf"}}') == 1
+    assert more(f'lenet_jax_request_seconds_count{{path="{RECOGNIZE}"}}') == 1
+    assert more("lenet_jax_batches_total") == more("lenet_jax_images_total") == 1
+    assert after["lenet_jax_requests_in_flight"] == "1"  # the one that asks
+
+
+def referenced(node):
+    if isinstance(node, dict):
+        yield from ([node["$ref"]] if "$ref" in node else ())
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from referenced(child)
+
+
+def test_the_document_describes_what_is_answered(client):
+    document = client.get("/openapi.json").json()
+    assert document == DOCUMENT and document["openapi"].startswith("3.1")
+    for reference in referenced(document):
+        schema = document
+        for name in reference.removeprefix("#/").split("/"):
+            schema = schema[name]
+    names = set()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            names.add(operation["operationId"])
+            answer = client.request(method.upper(), path)
+            response = operation["responses"][str(answer.status_code)]
+            assert answer.headers["content-type"].split(";")[0] in response["content"]
+            assert client.delete(path).status_code == 405  # routes are those of the document
+    assert len(names) == len(document["paths"])
+
+    schema = document["components"]["schemas"]["Digit"]
+    plain, full = (
+        client.post(f"{RECOGNIZE}?maps={maps}", content=encoded(three())).json()["digits"][0]
+        for maps in ("false", "true")
+    )
+    assert sorted(plain) == sorted(schema["required"])
+    assert sorted(full) == sorted(schema["properties"])
+    assert sorted(full["maps"]) == sorted(schema["properties"]["maps"]["properties"])
+
+
+# ---- many at once
+
+
+def test_64_clients_at_once(client, server):
+    before = client.get("/metrics").text
+    together = threading.Barrier(64)
+
+    def ask(n):
+        with httpx.Client(base_url=server.url, timeout=30) as mine:
+            together.wait()
+            return labels(mine.post(RECOGNIZE, content=encoded(three(28 + n % 8))))
+
+    with ThreadPoolExecutor(64) as clients:
+        assert list(clients.map(ask, range(64))) == [[3]] * 64
+
+    def batches(text):
+        return int(text.partition("\nlenet_jax_batches_total ")[2].split()[0])
+
+    assert batches(client.get("/metrics").text) - batches(before) < 64
+
+
+def test_a_steady_load(server):
+    host, port = server.url.removeprefix("http://").split(":")
+    outcome = asyncio.run(benchmark.load(host, int(port), benchmark.digit(), 50, 3))
+    assert len(outcome.seconds) == 150 and outcome.failed == []
+
+
+def test_batches_bring_each_his_own():
+    gate, ran = threading.Event(), []
+
+    def run(images):
+        gate.wait(10)
+        ran.append(len(images))
+        if images.max() == 99:
+            raise ValueError("ninety-nine")
+        return images[:, 0, 0] * 2
+
+    batcher = Batcher(run)
+    with ThreadPoolExecutor(20) as threads:
+        asked = [threads.submit(batcher, np.full((n % 3 + 1, 28, 28), n)) for n in range(20)]
+        time.sleep(0.1)
+        gate.set()
+        for n, answer in enumerate(asked):
+            assert answer.result(10).tolist() == [2 * n] * (n % 3 + 1)
+        assert sum(ran) == batcher.images == 39 and len(ran) == batcher.batches <= 3
+        with pytest.raises(ValueError, match="ninety-nine"):
+            batcher(np.full((1, 28, 28), 99))
+        assert batcher(np.ones((1, 28, 28))) == [2]  # and goes on
+
+
+def waiting(client):
+    """Requests in flight, the one that asks among them."""
+    return int(
+        client.get("/metrics").text.partition("\nlenet_jax_requests_in_flight ")[2].split()[0]
+    )
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "waited 20 s"
+        time.sleep(0.02)
+
+
+def test_a_full_queue_says_when_to_come_again(client, server):
+    host, port = server.url.removeprefix("http://").split(":")
+    head = f"POST {RECOGNIZE} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 99\r\n\r\nbegun"
+    slow = [socket.create_connection((host, int(port))) for _ in range(app.QUEUE)]
+    try:
+        for connection in slow:
+            connection.sendall(head.encode())
+        wait_for(lambda: waiting(client) == app.QUEUE + 1)
+        response = client.post(RECOGNIZE, content=encoded(three()))
+        assert response.status_code == 503 and "128" in response.json()["error"]
+        assert response.headers["retry-after"] == "1"
+        assert client.get("/healthz").status_code == 200
+    finally:
+        for connection in slow:
+            connection.close()
+    wait_for(lambda: waiting(client) == 1)  # who goes away leaves his place
+    assert labels(client.post(RECOGNIZE, content=encoded(three()))) == [3]
+
+
+def test_time_is_limited():
+    async def slowly():
+        yield b"\x89PNG"
+        await asyncio.sleep(5)
+
+    async def ask(seconds, body):
+        transport = httpx.ASGITransport(app.create("lenet5-best", seconds))
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.post(RECOGNIZE, content=body)
+
+    response = asyncio.run(ask(0.2, slowly()))
+    assert response.status_code == 408 and "0.2 s" in response.json()["error"]
+    page = encoded(np.random.default_rng(0).integers(0, 255, (1000, 1000), np.uint8))
+    response = asyncio.run(ask(0.05, page))
+    assert response.status_code == 503 and response.headers["retry-after"] == "1"
+
+
+def test_stopped_it_answers_what_it_was_asked(program):
+    large = Image.new("L", (500, 500), 255)
+    large.paste(three(200), (150, 150))
+    picture = encoded(large)
+    with running(program) as mine, httpx.Client(base_url=mine.url, timeout=60) as client:
+        with ThreadPoolExecutor(12) as clients:
+            asked = [clients.submit(client.post, RECOGNIZE, content=picture) for _ in range(12)]
+            wait_for(lambda: waiting(client) == 13)
+            mine.process.send_signal(signal.SIGTERM)
+            assert [labels(one.result()) for one in asked] == [[3]] * 12
+        assert mine.process.wait(timeout=30) == 0
+        with pytest.raises(httpx.ConnectError):
+            client.get("/healthz")
+
+
+# ---- the page
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("no chromium to open the page with: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, server):
+    """The page, opened; afterwards: nothing was asked elsewhere, and the console is empty."""
+    page = browser.new_page()
+    requests, complaints = [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(server.url)
+    yield page
+    page.close()
+    assert len(requests) > 1
+    assert {url for url in requests if not url.startswith((server.url, "data:"))} == set()
+    assert [text for text in complaints if "415" not in text] == []
+
+
+def draw(page, strokes):
+    frame = page.locator("#paper").bounding_box()
+    places = [(frame["x"] + x / 280 * frame["width"], frame["y"] + y / 280 * frame["height"])
+              for x, y in strokes]  # fmt: skip
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=5)
+
+
+def pixels(page, layer):
+    return page.locator(f"#{layer} canvas").first.evaluate("canvas => canvas.toDataURL()")
+
+
+def test_a_three_is_drawn_and_read(page):
+    from playwright.sync_api import expect
+
+    answer = page.locator("#answer")
+    expect(answer).to_contain_text("No digit found")
+    blank = {layer: pixels(page, layer) for layer in ("image", "c1", "s2", "c3", "s4", "c5", "f6")}
+    draw(page, THREE[:5])
+    expect(answer).to_contain_text("confidence")  # while the button is down
+    half = {layer: pixels(page, layer) for layer in blank}
+    page.mouse.up()
+    page.get_by_role("button", name="Clear").click()
+    expect(answer).to_contain_text("No digit found")
+    draw(page, THREE)
+    page.mouse.up()
+    expect(page.locator("#labels")).to_have_text("3")
+    expect(page.locator("#penalties tr.least th")).to_have_text("3")
+    expect(page.locator("#code")).to_contain_text("of a 3")
+    assert page.locator("#penalties tr").count() == 10
+    assert page.locator("#layers canvas").count() == 1 + 6 + 6 + 16 + 16 + 1 + 1 + 1
+    for layer, before in blank.items():
+        assert len({before, half[layer], pixels(page, layer)}) == 3, layer
+    page.keyboard.press("Escape")
+    expect(answer).to_contain_text("No digit found")
+    expect(page.locator("#penalties tr.least")).to_have_count(0)
+    assert {layer: pixels(page, layer) for layer in blank} == blank
+
+
+def drop(page, name, content):
+    transfer = page.evaluate_handle(
+        """([name, content]) => {
+            const bytes = Uint8Array.from(atob(content), c => c.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], name));
+            return transfer;
+        }""",
+        [name, base64.b64encode(content).decode()],
+    )
+    page.dispatch_event("body", "drop", {"dataTransfer": transfer})
+
+
+def test_a_picture_is_dropped_and_read(page):
+    from playwright.sync_api import expect
+
+    row = Image.new("L", (300, 100), 255)
+    row.paste(three(90), (10, 5))
+    row.paste(three(90).transpose(Image.Transpose.ROTATE_180), (150, 5))
+    drop(page, "row.jpg", encoded(row, "JPEG"))
+    choice = page.locator("#choice button")
+    expect(choice).to_have_count(2)
+    expect(choice.first).to_have_text("3")
+    first = pixels(page, "c1")
+    choice.last.click()
+    expect(choice.last).to_have_attribute("aria-pressed", "true")
+    assert pixels(page, "c1") != first
+
+    drop(page, "notes.txt", b"no picture")
+    expect(page.locator("#error")).to_contain_text("neither a PNG nor a JPEG")
+    draw(page, THREE)  # and drawing begins anew
+    page.mouse.up()
+    expect(page.locator("#labels")).to_have_text("3")
+    expect(page.locator("#error")).to_be_empty()
+
+    page.locator("#file").set_input_files(
+        {"name": "blank.png", "mimeType": "image/png", "buffer": encoded(Image.new("L", (50, 50)))}
+    )
+    expect(page.locator("#answer")).to_contain_text("No digit found in this picture")
+
+
+def test_the_page_says_when_the_server_is_gone(program, browser):
+    from playwright.sync_api import expect
+
+    with running(program) as mine:
+        page = browser.new_page()
+        page.goto(mine.url)
+        expect(page.locator("#answer")).to_contain_text("No digit found")
+        mine.process.kill()
+        page.get_by_role("button", name="Clear").click()
+        expect(page.locator("#error")).to_contain_text("does not answer")
+        page.close()
