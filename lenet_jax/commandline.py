@@ -6,11 +6,29 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import tyro
 
+from lenet_jax import pretrained
 from lenet_jax.errors import UserError
 from lenet_jax.training import config
+
+# The flag, or the argument, of every verb that uses a trained network.
+NETWORK: dict[str, Any] = {
+    "default": pretrained.DEFAULT,
+    "metavar": "NAME|FOLDER",
+    "help": "a pretrained network, or the folder of a run (default: %(default)s)",
+}
+
+
+def parser(verb: str, description: str | None) -> argparse.ArgumentParser:
+    """The parser of `python -m lenet_jax.<verb>`; its help keeps the lines of the description."""
+    return argparse.ArgumentParser(
+        f"python -m lenet_jax.{verb}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def experiment(program: str, description: str, arguments: Sequence[str]) -> config.Experiment:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lenet_jax import commandline, pretrained
+from lenet_jax import commandline
 from lenet_jax.recognition import network
 
 
@@ -48,17 +48,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        "python -m lenet_jax.evaluate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "network",
-        nargs="?",
-        default=pretrained.DEFAULT,
-        help="a pretrained network, or the folder of a run (default: %(default)s)",
-    )
+    parser = commandline.parser("evaluate", __doc__)
+    parser.add_argument("network", nargs="?", **commandline.NETWORK)
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="instead of MNIST")
     parser.add_argument(
         "--manual-dir", type=Path, metavar="FOLDER", help="of the four original MNIST files"

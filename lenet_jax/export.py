@@ -56,17 +56,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        "python -m lenet_jax.export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--network",
-        default=pretrained.DEFAULT,
-        metavar="NAME|FOLDER",
-        help="a pretrained network, or the folder of a run (default: %(default)s)",
-    )
+    parser = commandline.parser("export", __doc__)
+    parser.add_argument("--network", **commandline.NETWORK)
     parser.add_argument(
         "--format",
         nargs="+",

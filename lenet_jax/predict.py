@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lenet_jax import commandline, pretrained
+from lenet_jax import commandline
 from lenet_jax.errors import UserError
 from lenet_jax.recognition import network
 
@@ -48,20 +48,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        "python -m lenet_jax.predict",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = commandline.parser("predict", __doc__)
     parser.add_argument(
         "pictures", nargs="+", help="files, folders of them, or - for standard input"
     )
-    parser.add_argument(
-        "--network",
-        default=pretrained.DEFAULT,
-        metavar="NAME|FOLDER",
-        help="a pretrained network, or the folder of a run (default: %(default)s)",
-    )
+    parser.add_argument("--network", **commandline.NETWORK)
     parser.add_argument(
         "--reject-below",
         type=float,

@@ -78,11 +78,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line; raises UserError for an experiment that is not in the set."""
-    parser = argparse.ArgumentParser(
-        "python -m lenet_jax.reproduce",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = commandline.parser("reproduce", __doc__)
     parser.add_argument("--set", choices=SETS, default="paper", help="(default: %(default)s)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these experiments of the set")
     parser.add_argument(

@@ -17,7 +17,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from lenet_jax import commandline, pretrained
+from lenet_jax import commandline
 from lenet_jax.errors import UserError
 from lenet_jax.recognition import network
 
@@ -56,23 +56,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        "python -m lenet_jax.serve",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = commandline.parser("serve", __doc__)
     parser.add_argument(
         "--host", default="127.0.0.1", help="the address to listen at (default: %(default)s)"
     )
     parser.add_argument(
         "--port", type=int, default=8000, help="the port; 0 takes a free one (default: %(default)s)"
     )
-    parser.add_argument(
-        "--network",
-        default=pretrained.DEFAULT,
-        metavar="NAME|FOLDER",
-        help="a pretrained network, or the folder of a run (default: %(default)s)",
-    )
+    parser.add_argument("--network", **commandline.NETWORK)
     given = parser.parse_args(arguments)
     if not 0 <= given.port <= 65535:
         raise UserError(f"--port is {given.port}, allowed are 0 to 65535")

@@ -71,18 +71,10 @@ def main(arguments: Sequence[str]) -> int:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     listed = "\n".join(f"  {topic:11}{what}" for topic, what in TOPICS.items())
-    parser = argparse.ArgumentParser(
-        "python -m lenet_jax.visualize",
-        description=f"{__doc__}\nTopics (default: all that can be drawn):\n{listed}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    topics = f"Topics (default: all that can be drawn):\n{listed}"
+    parser = commandline.parser("visualize", f"{__doc__}\n{topics}")
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help="what to draw, see above")
-    parser.add_argument(
-        "--network",
-        default=pretrained.DEFAULT,
-        metavar="NAME|FOLDER",
-        help="a pretrained network, or the folder of a run (default: %(default)s)",
-    )
+    parser.add_argument("--network", **commandline.NETWORK)
     parser.add_argument(
         "--picture",
         metavar="FILE",
