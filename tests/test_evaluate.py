@@ -60,7 +60,8 @@ def test_pictures_without_a_single_digit_are_misses(tmp_path, digits):
 
 
 @needs_network
-def test_the_program_counts_what_scores_say(program, tmp_path):
+def test_the_program_counts_what_scores_say(program, tmp_path, monkeypatch):
+    monkeypatch.delenv("LENET_JAX_MNIST", raising=False)  # the program is not told of it either
     done = program("evaluate", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
