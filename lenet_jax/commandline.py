@@ -91,6 +91,9 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
+    except BrokenPipeError:  # who reads the output, `head` say, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is not yet out
+        code = 0
     except OSError as error:  # no room for a picture, say: what was saved before stays
         print(f"error: {error}. Mend that and give the same command again", file=sys.stderr)
         code = 2

@@ -113,6 +113,14 @@ def test_standard_input_and_a_blank_page(program, pages):
     assert (done.returncode, done.stdout) == (0, "-: no digits found\n")
 
 
+def test_a_reader_that_has_enough_is_no_error(program, pages):
+    folder, *_ = pages
+    with program("predict", folder / "row.png", "--json", start=True) as reading:
+        reading.stdout.close()  # as `head` does
+        assert reading.stderr.read() == ""
+    assert reading.returncode == 0
+
+
 def test_answers_closer_than_the_threshold_are_rejected(program, pages):
     done = program("predict", pages[0] / "row.png", "--reject-below", 1e6)
     first, *lines = done.stdout.splitlines()
