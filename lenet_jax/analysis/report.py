@@ -21,7 +21,7 @@ ROWS = (
     ("best, ensemble of all", "best", "ensemble", "", "0.32"),
     ("distorted, rejected for 0.5 %", "distorted", "rejected", "1.8 (Fig. 10, LeNet-4)", "1.0"),
 )
-ABLATION = "classic"  # its variants are compared with it
+ABLATED = "classic", "distorted"  # their variants are compared with them
 
 
 def write(records: Records, title: str, path: Path) -> None:
@@ -37,7 +37,7 @@ def write(records: Records, title: str, path: Path) -> None:
         table(records),
         *(f"![{alt}]({pictures.name}/{file})" for file, alt in drawn.items()),
     ]
-    if len(variants(records)) > 1:
+    if any(record["variant"] for record in variants(records)):
         text += ["## One thing changed", ablations(records)]
     text += ["## Digits missed", missed(records)] if records else []
     path.write_text("\n\n".join(text) + "\n")
@@ -92,13 +92,13 @@ def table(records: Records) -> str:
 
 
 def variants(records: Records) -> list[dict[str, Any]]:
-    return [record for record in records.values() if record["experiment"] == ABLATION]
+    return [r for name in ABLATED for r in records.values() if r["experiment"] == name]
 
 
 def ablations(records: Records) -> str:
-    """The variants of the classic experiment: test and training error, percent."""
+    """Experiments and their variants: test and training error, percent."""
     lines = [
-        "| variant | test error | sd | training error | seeds | misses |",
+        "| experiment | test error | sd | training error | seeds | misses |",
         "|---|---|---|---|---|---|",
     ]
     for record in variants(records):
@@ -106,7 +106,7 @@ def ablations(records: Records) -> str:
         train = 100 * np.mean(record["train_misses"]) / size
         sd = "" if error["sd"] is None else f"{error['sd']:.2f}"
         lines.append(
-            f"| {record['variant'] or 'none'} | {shown(error)} | {sd} | {train:.2f} | "
+            f"| {figures.name_of(record)} | {shown(error)} | {sd} | {train:.2f} | "
             f"{len(record['seeds'])} | {listed(record['misses'])} |"
         )
     return "\n".join(lines)
