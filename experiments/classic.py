@@ -22,7 +22,7 @@ run of 26 min 37 s: `python -m lenet_jax.reproduce --only classic`.
 Variants, --config experiments/classic.py:<variant>, each with one thing changed: eq8 (the loss of
 eq. 8), j30 (eq. 9 with j = 30), printed (the initialisation as printed), full-table (every map of
 S2 to every map of C3), reshuffled (a new order in each pass), 15k and 30k (the first so many
-patterns, Fig. 6).
+patterns, Fig. 6). What they miss stands in PAPER.md.
 
 What the paper leaves open is chosen in PAPER.md, on 10,000 held-out training patterns: eq. 9 with
 j = 10, and a curvature that never falls below that of the pass before, which is our rule and keeps
