@@ -17,7 +17,7 @@ run of 34 min 20 s: `python -m lenet_jax.reproduce --only distorted`.
 The paper gives no ranges. These were chosen on 10,000 held-out patterns, missed after training on
 the other 50,000 (two seeds each, j = 5): translation 1 pixel, scaling, squeezing and shear 0.1: 82
 and 100; translation 2, scaling and squeezing 0.15, shear 0.2: 102 and 105; none: 100 and 136.
-Variant: distorted.py:fresh, with new distortions in every pass.
+Variant: distorted.py:fresh, with new distortions in every pass: 0.81 +- 0.12 % (seeds 0 to 4).
 """
 
 import dataclasses
