@@ -1,27 +1,46 @@
 """Trains and measures a set of experiments over many seeds: python -m lenet_jax.reproduce
 
     python -m lenet_jax.reproduce                   everything that results/ does not hold yet
+    python -m lenet_jax.reproduce --set family      the LeNets, their rivals and descendants
     python -m lenet_jax.reproduce --only distorted  one experiment of the set
-    python -m lenet_jax.reproduce --quick           a minute, three of them on the embedded digits
+    python -m lenet_jax.reproduce --quick           a minute, a few of them on the embedded digits
 
 Stop it at any moment and give the same command again: it goes on from there.
 """
 
 import argparse
 import dataclasses
+import importlib
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lenet_jax import commandline
 from lenet_jax.errors import UserError
 from lenet_jax.training import config
 
-# Of each set its page, the page's title, and its experiments with how many seeds each gets.
+
+@dataclass(frozen=True)
+class Set:
+    """Experiments, each with how many seeds it gets, and the page that shows them.
+
+    `report` is the module of lenet_jax.analysis that writes the `page`; `quick` are those that
+    --quick runs. Where `changed`, changed test digits are measured too.
+    """
+
+    page: str
+    report: str
+    experiments: dict[str, int]
+    quick: tuple[str, ...]
+    changed: bool
+
+
 SETS = {
-    "paper": (
+    "paper": Set(
         "RESULTS.md",
-        "The paper's numbers, and ours",
+        "report",
         {
             "classic": 10,
             "distorted": 10,
@@ -36,20 +55,68 @@ SETS = {
             "classic:reshuffled": 5,
             "distorted:fresh": 5,
         },
-    )
+        quick=("classic", "classic:30k", "distorted"),
+        changed=True,
+    ),
+    "family": Set(
+        "FAMILY.md",
+        "family",
+        {
+            "lenet1": 5,
+            "lenet4": 5,
+            "lenet4:17k": 5,
+            "boosted": 5,
+            "tutorial": 5,
+            "tutorial:table": 5,
+            "tutorial:linear": 5,
+            "tutorial:linear-tanh": 5,
+            "tutorial:linear-relu": 5,
+            "tutorial:gaussian": 5,
+            "tutorial:log-gaussian": 5,
+            "nielsen": 3,
+            "nielsen:conv": 2,
+            "nielsen:two-conv": 2,
+            "nielsen:relu": 2,
+            "nielsen:expanded": 2,
+            "nielsen:wide": 2,
+            "nielsen:doubled": 2,
+            "nielsen:dropout": 5,
+            "fully_connected": 5,
+            "fully_connected:1000": 5,
+            "fully_connected:300-100": 5,
+            "fully_connected:500-150": 5,
+            "fully_connected:1000-150": 5,
+            "fully_connected:distorted": 5,
+            "fully_connected:1000-distorted": 5,
+            "fully_connected:300-100-distorted": 5,
+            "fully_connected:500-150-distorted": 5,
+            "fully_connected:1000-150-distorted": 5,
+            "rivals": 1,
+            "rivals:linear-deslanted": 1,
+            "rivals:pairwise": 1,
+            "rivals:neighbours": 1,
+            "rivals:neighbours-deslanted": 1,
+            "rivals:quadratic": 1,
+            "rivals:rbf": 1,
+            "rivals:svm": 1,
+            "rivals:virtual-svm": 1,
+        },
+        quick=("lenet1", "tutorial:linear", "boosted", "rivals", "rivals:virtual-svm"),
+        changed=False,
+    ),
 }
-QUICK = ("classic", "classic:30k", "distorted")  # what --quick runs of the set
 PRETRAINED = ("classic", "distorted", "best")  # their first seed's network goes into the package
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs, or reads, the experiments of a set and writes its page; returns the exit code."""
     given = parse(arguments)
-    page, title, seeds = SETS[given.set]
+    chosen = SETS[given.set]
+    seeds = chosen.experiments
     experiments = {key: prepared(key, n, given) for key, n in seeds.items()}
     commandline.set_up_jax()
 
-    from lenet_jax.analysis import report, results
+    from lenet_jax.analysis import results
     from lenet_jax.data import dataset
     from lenet_jax.training import loop
 
@@ -57,22 +124,24 @@ def main(arguments: Sequence[str]) -> int:
         path = given.out / "results" / f"{experiments[key].name}.json"
         return results.read(path, config.as_json(experiments[key])) if path.exists() else None
 
-    wanted = given.only or (QUICK if given.quick else seeds)
+    wanted = given.only or (chosen.quick if given.quick else seeds)
     missing = [key for key in wanted if record_of(key) is None]
     if missing:
         data = dataset.load(**vars(experiments[missing[0]].data), say=commandline.say)
         commandline.say(f"to do: {', '.join(missing)}; {data.name}, {data.source}")
     for key in missing:
         try:
-            measure(key, experiments[key], given.out, weights=key in PRETRAINED and not given.quick)
+            record = measure(key, experiments[key], given, chosen.changed)
         except loop.Interrupted:
             command = shlex.join(["python", "-m", "lenet_jax.reproduce", *arguments])
             commandline.say(f"stopped and saved. To go on, give the same command:\n  {command}")
             return 42
+        results.write(given.out / "results" / f"{experiments[key].name}.json", record)
     found = {experiments[key].name: record_of(key) for key in seeds}
     records = {name: record for name, record in found.items() if record is not None}
-    report.write(records, title, given.out / page)
-    print(f"{given.out / page}: {len(records)} of {len(seeds)} experiments")
+    page = given.out / chosen.page
+    importlib.import_module(f"lenet_jax.analysis.{chosen.report}").write(records, page)
+    print(f"{page}: {len(records)} of {len(seeds)} experiments")
     return 0
 
 
@@ -92,60 +161,137 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     given = parser.parse_args(arguments)
     given.out = given.out or Path("runs/quick" if given.quick else ".")
-    known = SETS[given.set][2]
+    known = SETS[given.set].experiments
     if unknown := sorted(set(given.only or ()) - set(known)):
         raise UserError(f"--only {unknown[0]}: not in the set {given.set}: {', '.join(known)}")
     return given
 
 
-def prepared(key: str, seeds: int, given: argparse.Namespace) -> config.Experiment:
+def prepared(key: str, seeds: int, given: argparse.Namespace) -> config.Experiment | config.Rival:
     """The experiment of `name[:variant]` with its seeds; for --quick a short one.
 
     Raises UserError for seeds that are none.
     """
     name, colon, variant = key.partition(":")
-    experiment = config.load(f"{Path('experiments') / name}.py{colon}{variant}")
-    data = dataclasses.replace(experiment.data, fallback="none")
-    experiment = dataclasses.replace(
-        experiment, seeds=tuple(given.seeds or (seeds,)), data=data, workdir=None
-    )
-    if not given.quick:
-        return experiment
-    limit = data.limit and data.limit // 40  # the embedded set is a fortieth of MNIST
+    page = config.load_page(f"{Path('experiments') / name}.py{colon}{variant}")
+    data = dataclasses.replace(page.data, fallback="none")
+    if given.quick:  # the embedded set is a fortieth of MNIST
+        data = dataclasses.replace(
+            data,
+            fallback="uci-digits",
+            limit=data.limit and data.limit // 40,
+            validation=data.validation // 40,
+        )
+    if isinstance(page, config.Rival):
+        return dataclasses.replace(page, data=data)
+    seeds = 2 if given.quick else seeds
     return dataclasses.replace(
-        experiment,
-        data=dataclasses.replace(data, limit=limit, fallback="uci-digits"),
-        seeds=tuple(given.seeds or (2,)),
-        passes=2,
+        page,
+        data=data,
+        seeds=tuple(given.seeds or (seeds,)),
+        passes=2 if given.quick else page.passes,
+        workdir=None,
     )
 
 
-def measure(key: str, experiment: config.Experiment, out: Path, weights: bool) -> None:
-    """Trains all seeds of an experiment, or goes on with them, and writes its record.
+def measure(
+    key: str, page: config.Experiment | config.Rival, given: argparse.Namespace, changed: bool
+) -> dict[str, Any]:
+    """The record of an experiment: of all its seeds, trained or gone on with, or of a rival."""
+    from lenet_jax.data import dataset
 
-    More seeds than memory holds go one group after the other.
-    """
+    data = dataset.load(**vars(page.data), say=lambda _: None)
+    if isinstance(page, config.Rival):
+        return measure_rival(key, page, data)
+    if key == "boosted":
+        return measure_boosted(page, data, given.out)
+    return measure_networks(key, page, data, given, changed)
+
+
+def measure_networks(
+    key: str, experiment: config.Experiment, data: Any, given: argparse.Namespace, changed: bool
+) -> dict[str, Any]:
+    """One network for each seed; more seeds than memory holds go one group after the other."""
     import jax
 
     from lenet_jax import pretrained
     from lenet_jax.analysis import figures, results
-    from lenet_jax.data import dataset
     from lenet_jax.training import loop
 
-    data = dataset.load(**vars(experiment.data), say=lambda _: None)
     runs = []
     for part in groups(experiment, len(data.train)):
-        seeds = ", ".join(map(str, part.all_seeds))
-        commandline.say(f"{experiment.name} on {data.name}: seeds {seeds}")
-        runs.append(loop.train(part, data, out / "runs" / "reproduce" / part.name, commandline.say))
+        say_seeds(experiment, data, part.all_seeds)
+        folder = given.out / "runs" / "reproduce" / part.name
+        runs.append(loop.train(part, data, folder, commandline.say))
     name, _, variant = key.partition(":")
-    record = results.of(runs, config.as_json(experiment), name, variant, data)
+    record = results.of(runs, config.as_json(experiment), name, variant, data, changed)
     figures.fig_8(record, data.test.images, runs[0].folder / "missed.png")
-    if weights:
+    if key in PRETRAINED and not given.quick:
         first = jax.tree.map(lambda a: a[0], runs[0].params)
-        card = results.card(record, reject_below(experiment, out))
+        card = results.card(record, reject_below(experiment, given.out))
         pretrained.save(f"lenet5-{experiment.name}", first, card)
-    results.write(out / "results" / f"{experiment.name}.json", record)
+    return record
+
+
+def measure_boosted(experiment: config.Experiment, data: Any, out: Path) -> dict[str, Any]:
+    """Three networks for each seed, one seed after the other: each has patterns of its own."""
+    import numpy as np
+
+    from lenet_jax.analysis import results
+    from lenet_jax.rivals import boosting
+
+    found = []
+    for seed in experiment.all_seeds:
+        say_seeds(experiment, data, [seed])
+        one = dataclasses.replace(experiment, seed=seed, seeds=())
+        folder = out / "runs" / "reproduce" / f"{experiment.name}-{seed}"
+        found.append(boosting.train(one, data, folder, commandline.say))
+    return results.of_scores(
+        np.stack([boosted.answers() for boosted in found]),
+        data,
+        experiment=experiment.name,
+        variant="",
+        seeds=list(experiment.all_seeds),
+        passes=experiment.passes,
+        train_misses=[boosted.train_misses for boosted in found],
+        wall_seconds=round(sum(boosted.seconds for boosted in found)),
+        config=config.as_json(experiment),
+    ) | {
+        "calls": [round(boosted.calls(), 4) for boosted in found],
+        "unsure_below": [boosted.unsure_below for boosted in found],
+        "drawn": [list(boosted.drawn) for boosted in found],
+        "misses_always_added": [boosted.misses(data.test.labels)[-1] for boosted in found],
+        "misses_of_each": [boosted.misses(data.test.labels)[:3] for boosted in found],
+    }
+
+
+def measure_rival(key: str, rival: config.Rival, data: Any) -> dict[str, Any]:
+    """A classical method, trained once: nothing in it is left to chance."""
+    from rich.console import Console
+
+    from lenet_jax.analysis import results
+    from lenet_jax.rivals import classical
+
+    with Console(stderr=True).status(f"{rival.name} on {data.name}"):
+        fitted = classical.fit(rival, data.train.images, data.train.labels)
+        name, _, variant = key.partition(":")
+        scores = fitted.scores(data.test.images)
+        trained = fitted.scores(data.train.images).argmax(1)
+    return results.of_scores(
+        scores[None],
+        data,
+        experiment=name,
+        variant=variant,
+        seeds=[0],
+        passes=1,
+        train_misses=[int((trained != data.train.labels).sum())],
+        wall_seconds=round(fitted.seconds),
+        config=config.as_json(rival),
+    ) | {"parameters": fitted.parameters, "multiply_adds": fitted.multiply_adds}
+
+
+def say_seeds(experiment: config.Experiment, data: Any, seeds: Sequence[int]) -> None:
+    commandline.say(f"{experiment.name} on {data.name}: seeds {', '.join(map(str, seeds))}")
 
 
 def reject_below(experiment: config.Experiment, out: Path) -> float:

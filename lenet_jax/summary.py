@@ -15,14 +15,14 @@ def main(arguments: Sequence[str]) -> int:
     from lenet_jax.analysis import counting
 
     layers = counting.count(experiment.model.module())
-    table = Table(title=f"{experiment.name}, for one image of 32x32", show_footer=True)
+    table = Table(title=f"{experiment.name}, for one image", show_footer=True)
     table.add_column("layer", footer="total")
     table.add_column("maps x size")
-    for column in ("units", "parameters", "fixed", "connections"):
+    for column in ("units", "parameters", "fixed", "connections", "multiply_adds"):
         total = sum(getattr(layer, column) for layer in layers)
-        table.add_column(column, footer=f"{total:,}", justify="right")
+        table.add_column(column.replace("_", "-"), footer=f"{total:,}", justify="right")
     for layer in layers:
-        numbers = layer.units, layer.parameters, layer.fixed, layer.connections
+        numbers = layer.units, layer.parameters, layer.fixed, layer.connections, layer.multiply_adds
         size = f"{layer.maps} @ {layer.height}x{layer.width}"
         table.add_row(layer.name.upper(), size, *(f"{n:,}" for n in numbers))
     Console().print(table)

@@ -94,7 +94,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def check(given: argparse.Namespace) -> None:
     """Raises UserError for what can be told from the files alone, before jax is imported."""
-    if network.check(given.network) is None and "training" in given.topics:
+    if network.check(given.network, only="LeNet5") is None and "training" in given.topics:
         raise UserError("the topic training needs the folder of a run: --network runs/classic")
     if given.picture:
         from lenet_jax.data import pictures

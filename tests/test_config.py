@@ -15,6 +15,7 @@ BELOW["pretrained"] = {"models", "data"}
 BELOW["recognition"] = BELOW["training"] | {"training", "pretrained"}
 BELOW["exporting"] = BELOW["serving"] = BELOW["recognition"] | {"recognition"}
 BELOW["analysis"] = BELOW["recognition"] | {"recognition"}
+BELOW["rivals"] = BELOW["analysis"] | {"analysis"}
 
 
 def test_arrows_between_the_rooms_point_one_way():

@@ -18,7 +18,7 @@ from lenet_jax.data.normalize import normalize
 from lenet_jax.errors import UserError
 from lenet_jax.models.lenet import LeNet5
 from lenet_jax.recognition.predictor import predictor
-from lenet_jax.training import loop
+from lenet_jax.training import config, loop
 
 
 def test_the_interval_is_that_of_a_t_test():
@@ -177,6 +177,7 @@ def test_what_cannot_be_reproduced_is_said_at_once(program, tmp_path, flags, sai
 def test_more_seeds_than_memory_go_in_groups(monkeypatch, capsys):
     given = reproduce.parse(["--quick", "--seeds", "7", "3", "5"])
     experiment = reproduce.prepared("classic", 3, given)
+    assert isinstance(experiment, config.Experiment)
     assert reproduce.groups(experiment, 1500) == [experiment]
     monkeypatch.setattr(loop, "_bytes_of", lambda _: 3.0 * 2**20)  # a network takes 1.4 MiB
     parts = reproduce.groups(experiment, 1500)

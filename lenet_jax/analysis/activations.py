@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from lenet_jax.data.normalize import normalize
+from lenet_jax.models.layers import Network
 
 BLOCK = 256  # images whose states are held at a time
 REACHED = 1e-5  # of the largest gradient: less is the rounding of a GPU's fast convolutions
@@ -37,21 +37,21 @@ class Strongest:
 
 
 @partial(jax.jit, static_argnums=0)
-def states(module: nn.Module, params: Any, images: Any) -> tuple[jax.Array, Maps]:
+def states(module: Network, params: Any, images: Any) -> tuple[jax.Array, Maps]:
     """Scores [n, classes], and the states of each layer by its name, [n, maps, height, width].
 
     images: uint8 [n, 28, 28].
     """
-    return _apply(module, params, normalize(images))
+    return _apply(module, params, normalize(images, module.frame))
 
 
-def _apply(module: nn.Module, params: Any, inputs: jax.Array) -> tuple[jax.Array, Maps]:
+def _apply(module: Network, params: Any, inputs: jax.Array) -> tuple[jax.Array, Maps]:
     scores, maps = module.apply({"params": params}, inputs)  # type: ignore[misc]
     return scores, OrderedDict(maps)
 
 
 def strongest(
-    module: nn.Module, params: Any, images: np.ndarray, number: int = 9
+    module: Network, params: Any, images: np.ndarray, number: int = 9
 ) -> dict[str, Strongest]:
     """For each layer which of the images, uint8 [n, 28, 28], excite each of its maps most."""
     found: dict[str, list[np.ndarray]] = {}
@@ -70,7 +70,7 @@ def strongest(
 
 
 @partial(jax.jit, static_argnums=0)
-def _largest(module: nn.Module, params: Any, images: Any) -> Maps:
+def _largest(module: Network, params: Any, images: Any) -> Maps:
     """The largest state of each map in each image, its row and its column: float [n, maps, 3]."""
     found = OrderedDict()
     for name, state in states(module, params, images)[1].items():
@@ -81,7 +81,7 @@ def _largest(module: nn.Module, params: Any, images: Any) -> Maps:
 
 
 def receptive_fields(
-    module: nn.Module, params: Any, height: int = 32, width: int = 32
+    module: Network, params: Any, height: int = 32, width: int = 32
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """What the units of each layer see of an input of this size.
 
@@ -113,7 +113,7 @@ def receptive_fields(
 
 
 @partial(jax.jit, static_argnums=0)
-def _gradients(module: nn.Module, params: Any, inputs: Any, weights: Any) -> jax.Array:
+def _gradients(module: Network, params: Any, inputs: Any, weights: Any) -> jax.Array:
     """The gradient of each input's weighted sum of states, [n, height, width]."""
 
     def total(inputs: jax.Array) -> jax.Array:

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from lenet_jax.models.layers import unfold
+from lenet_jax.data.normalize import normalize
+from lenet_jax.models.layers import Network, unfold
 
 
 @dataclass(frozen=True)
@@ -22,16 +23,18 @@ class Layer:
     parameters: int
     fixed: int
     connections: int
+    multiply_adds: int
 
 
-def count(module: nn.Module, height: int = 32, width: int = 32) -> list[Layer]:
+def count(module: Network) -> list[Layer]:
     """The layers of a network in the order in which an image runs through them.
 
     Nothing is known here of any one layer. It is run once more on states that are all 1, with
     weights that are all 1 and biases 0: what comes out of each unit is the number of states it
     reads. A weight counts if a sum depends on it, a bias has one more connection to each unit.
+    Multiply-adds are the connections without the biases. Pooling without parameters has none.
     """
-    image = jnp.zeros((1, height, width))
+    image = normalize(jnp.zeros((1, 28, 28)), module.frame)
     variables = jax.jit(module.init)(jax.random.key(0), image)
     layers: list[Layer] = []
     weighed: list[tuple[jax.Array, int, int]] = []  # the weights, those that count, connections
@@ -49,7 +52,7 @@ def count(module: nn.Module, height: int = 32, width: int = 32) -> list[Layer]:
             terms = next_method(jnp.zeros_like(centres), jnp.ones_like(states))
             weighed.append((centres, centres.size, round(float(terms.sum()))))
         result = next_method(*args, **kwargs)
-        if context.method_name == "__call__":
+        if context.method_name == "__call__" and weighed:
             layers.append(_layer(context.module, args[0], result, *weighed.pop()))
         return result
 
@@ -77,4 +80,5 @@ def _layer(module, states, result, weights, used: int, connections: int) -> Laye
         parameters=(used if trained else 0) + sum(biases),
         fixed=0 if trained else used,
         connections=connections + len(biases) * units,
+        multiply_adds=connections,
     )

@@ -13,13 +13,13 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from lenet_jax.analysis import activations, figures
 from lenet_jax.analysis.occlusion import covered
 from lenet_jax.analysis.saliency import gradient
 from lenet_jax.data.normalize import BACKGROUND, FOREGROUND, normalize
 from lenet_jax.errors import UserError
+from lenet_jax.models import layers
 from lenet_jax.models.codes import codes as bitmaps
 from lenet_jax.models.lenet import TABLES, LeNet5
 from lenet_jax.recognition.network import Network
@@ -98,7 +98,7 @@ def codes(module: LeNet5, params: Any, image: np.ndarray, caption: str = "") -> 
     return figure
 
 
-def maps(module: nn.Module, params: Any, image: np.ndarray, caption: str = "") -> Any:
+def maps(module: layers.Network, params: Any, image: np.ndarray, caption: str = "") -> Any:
     """Every map of every layer for one image, from the input to the scores (Fig. 2, Fig. 13)."""
     _, states = activations.states(module, params, image[None])
     return _maps(module, params, image, caption, "", _limits([states]))
@@ -120,7 +120,7 @@ def _limits(of: Sequence[activations.Maps]) -> Limits:
 
 
 def _maps(
-    module: nn.Module, params: Any, image: np.ndarray, caption: str, when: str, limits: Limits
+    module: layers.Network, params: Any, image: np.ndarray, caption: str, when: str, limits: Limits
 ) -> Any:
     found, states = activations.states(module, params, image[None])
     scores, shown = np.asarray(found[0]), _input(image)
@@ -161,7 +161,7 @@ def _layer(states: np.ndarray) -> np.ndarray:
     return mosaic(large, min(range(1, number + 1), key=unlike), large.shape[1] // 12)
 
 
-def top_nine(module: nn.Module, params: Any, images: np.ndarray, caption: str = "") -> Any:
+def top_nine(module: layers.Network, params: Any, images: np.ndarray, caption: str = "") -> Any:
     """For every map of every layer what it saw in the nine images that excite it most.
 
     images: uint8 [n, 28, 28]. Of each image the receptive field of the map's strongest unit; the
@@ -215,7 +215,7 @@ def _seen(
     return cut.reshape(*strongest.images.shape, *cut.shape[1:])
 
 
-def occlusion(module: nn.Module, params: Any, image: np.ndarray, caption: str = "") -> Any:
+def occlusion(module: layers.Network, params: Any, image: np.ndarray, caption: str = "") -> Any:
     """What a 5x5 square of paper, laid on each pixel in turn, does to the score and the answer."""
     scores = np.asarray(activations.states(module, params, image[None])[0][0])
     answer = int(scores.argmax())
@@ -242,7 +242,7 @@ def occlusion(module: nn.Module, params: Any, image: np.ndarray, caption: str = 
     return figure
 
 
-def saliency(module: nn.Module, params: Any, image: np.ndarray, caption: str = "") -> Any:
+def saliency(module: layers.Network, params: Any, image: np.ndarray, caption: str = "") -> Any:
     """The gradient of the winning score with respect to the input, signed and its size."""
     slopes = np.asarray(gradient(module, params, image))
     answer = int(activations.states(module, params, image[None])[0][0].argmax())
@@ -323,6 +323,6 @@ def _input(image: np.ndarray) -> np.ndarray:
     return _inputs(image[None])[0]
 
 
-def _reads(module: nn.Module, answer: int) -> str:
+def _reads(module: layers.Network, answer: int) -> str:
     name = type(module).__name__.replace("LeNet", "LeNet-")
     return f"{name} reads {'an' if answer == 8 else 'a'} {answer}"

@@ -209,6 +209,59 @@ def fig_13(records: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
+def family(
+    systems: list[tuple[str, str, int, float, float | None]], cost: str, data: str, path: Path
+) -> None:
+    """Error against a cost: name, kind, cost, our error and the published one of each system."""
+    figure, axes = _axes(figsize=(11, 7))
+    colours = {kind: f"C{n}" for n, kind in enumerate(dict.fromkeys(s[1] for s in systems))}
+    for name, kind, at, error, published in systems:
+        axes.plot(at, error, "o", color=colours[kind], markersize=5)
+        axes.annotate(name, (at, error), (4, 3), textcoords="offset points", fontsize=7)
+        if published:
+            axes.plot([at, at], [error, published], color=colours[kind], alpha=0.25, linewidth=1)
+            axes.plot(at, published, "x", color=colours[kind], alpha=0.5, markersize=4)
+    for kind, colour in colours.items():
+        axes.plot([], [], "o", color=colour, label=kind)
+    if data == "mnist":
+        axes.plot([], [], "x", color="gray", label="published")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel(cost)
+    axes.set_ylabel("error (%)")
+    axes.set_title(f"Error against {cost}, {data}")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+# Accuracy on the training set in percent that the tutorial prints after some passes.
+TUTORIAL = {
+    **{1: 86.35, 2: 96.67, 3: 97.48, 4: 97.89, 5: 98.09},
+    **{10: 98.71, 20: 99.20, 30: 99.49, 40: 99.60, 50: 99.65},
+}
+TUTORIAL_TEST = 98.46  # after its 50 passes
+
+
+def tutorial(record: dict[str, Any], path: Path) -> None:
+    """Error against passes of the linear network, and what its tutorial prints."""
+    figure, axes = _axes()
+    passes = range(1, record["passes"] + 1)
+    for name, label, size, colour in (
+        ("train_misses_on_the_fly", "train, on the fly", record["train_size"], "C1"),
+        ("test_misses", "test", record["test_size"], "C0"),
+    ):
+        errors = 100 * np.array(record["curve"][name]) / size
+        axes.plot(passes, errors.mean(1), color=colour, label=f"{label}, ours")
+        axes.fill_between(passes, errors.min(1), errors.max(1), color=colour, alpha=0.15)
+    theirs = [100 - accuracy for accuracy in TUTORIAL.values()]
+    axes.plot(list(TUTORIAL), theirs, "x", color="C1", label="train, the tutorial's")
+    axes.plot(record["passes"], 100 - TUTORIAL_TEST, "x", color="C0", label="test, the tutorial's")
+    axes.set_xlabel("passes through the training set")
+    axes.set_title(f"Nothing but maxima, {record['dataset']}, {seeds_of(record)}")
+    _save(figure, path)
+
+
 def name_of(record: dict[str, Any]) -> str:
     """experiment or experiment-variant."""
     return "-".join(filter(None, (record["experiment"], record["variant"])))

@@ -3,12 +3,12 @@
 from typing import Any
 
 import numpy as np
-from flax import linen as nn
 
 from lenet_jax.analysis import activations
+from lenet_jax.models.layers import Network
 
 
-def covered(module: nn.Module, params: Any, image: np.ndarray, size: int = 5) -> np.ndarray:
+def covered(module: Network, params: Any, image: np.ndarray, size: int = 5) -> np.ndarray:
     """The scores of an image with a square of paper laid over it, float32 [28, 28, classes].
 
     image: uint8 [28, 28]. The square has its middle on each pixel in turn, and `size` pixels, an

@@ -24,13 +24,13 @@ ROWS = (
 ABLATED = "classic", "distorted"  # their variants are compared with them
 
 
-def write(records: Records, title: str, path: Path) -> None:
+def write(records: Records, path: Path) -> None:
     """Renders a set's records, by the names of their files, to a page; figures go to results/."""
     pictures = path.parent / "results"
     drawn = draw(records, pictures)
     datasets = sorted({record["dataset"] for record in records.values()})
     text = [
-        f"# {title}",
+        "# The paper's numbers, and ours",
         f"Written by `python -m lenet_jax.reproduce` from `{pictures.name}/*.json`, which hold the "
         f"configuration, versions, hardware and commit of each. Data: {', '.join(datasets)}. The "
         "test set chose nothing: every number is of the last pass of a fixed schedule.",

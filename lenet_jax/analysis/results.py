@@ -17,6 +17,7 @@ from lenet_jax.analysis import rejection, robustness
 from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.errors import UserError
 from lenet_jax.training import folder, metrics, step
+from lenet_jax.training.config import as_json, from_json
 from lenet_jax.training.loop import Result
 
 PACKAGES = ("jax", "flax", "optax", "numpy")
@@ -33,41 +34,96 @@ def interval(values: list[float]) -> dict[str, float | None]:
 
 
 def of(
-    runs: list[Result], config: dict[str, Any], experiment: str, variant: str, data: Dataset
+    runs: list[Result],
+    config: dict[str, Any],
+    experiment: str,
+    variant: str,
+    data: Dataset,
+    changed: bool,
 ) -> dict[str, Any]:
     """The record of an experiment from its runs, each of some of its seeds.
 
     `config` is the resolved configuration with all the seeds. The test set is read here, after the
-    last pass, and every number is of that pass but the curve's.
+    last pass, and every number is of that pass but the curve's, and, where the experiment reports
+    its best pass on the held-out patterns, the `misses`. With `changed` test digits are measured
+    too (`robustness`).
     """
+    curve = {
+        name: [
+            [n for run in runs for n in np.ravel(run.rows[at][name]).tolist()]
+            for at in range(len(runs[0].rows))
+        ]
+        for name in ("test_misses", "train_misses_on_the_fly", "validation_misses")
+        if name in runs[0].rows[0]
+    }
+    record = of_scores(
+        np.concatenate([_scores(run, data.test) for run in runs]),
+        data,
+        experiment=experiment,
+        variant=variant,
+        seeds=[seed for run in runs for seed in _seeds(run)],
+        passes=runs[0].record["passes"],
+        train_misses=[n for run in runs for n in np.ravel(run.record["train_misses"]).tolist()],
+        wall_seconds=round(sum(_seconds(run) for run in runs)),
+        config=config,
+    )
+    if config["reported"] == "best-validation":
+        best = np.argmin(curve["validation_misses"], axis=0)
+        misses = [curve["test_misses"][at][seed] for seed, at in enumerate(best)]
+        record |= {
+            "misses": misses,
+            "error_percent": interval([100 * n / len(data.test) for n in misses]),
+            "reported_passes": (best + 1).tolist(),
+        }
+    record["curve"] = curve
+    if changed:
+        by_level = [robustness.curves(run.recipe, run.params, data.test) for run in runs]
+        record["robustness"] = {
+            kind: {
+                "levels": [level for level, _ in levels],
+                "misses": [
+                    [n for one in by_level for n in one[kind][at][1]] for at in range(len(levels))
+                ],
+            }
+            for kind, levels in by_level[0].items()
+        }
+    return record
+
+
+def of_scores(
+    scores: np.ndarray,
+    data: Dataset,
+    *,
+    experiment: str,
+    variant: str,
+    seeds: list[int],
+    passes: int,
+    train_misses: list[int],
+    wall_seconds: int,
+    config: dict[str, Any],
+) -> dict[str, Any]:
+    """What the test scores [seeds, n, classes] of trained systems say, with where they are from."""
     labels, images = data.test.labels, len(data.test)
-    scores = np.concatenate([_scores(run, data.test) for run in runs])
     answers = scores.argmax(-1)
     wrong = answers != labels
     margins = rejection.margins(scores)
     misses = wrong.sum(axis=1).tolist()
-    by_level = [robustness.curves(run.recipe, run.params, data.test) for run in runs]
     left = [rejection.errors_left(*pair) for pair in zip(margins, wrong, strict=True)]
+    votes = (answers[..., None] == np.arange(scores.shape[-1])).sum(axis=0)
     return {
         "experiment": experiment,
         "variant": variant,
         "dataset": data.name,
         "data_sha256": data.sha256,
-        "seeds": [seed for run in runs for seed in _seeds(run)],
-        "passes": runs[0].record["passes"],
+        "seeds": seeds,
+        "passes": passes,
         "train_size": len(data.train),
         "test_size": images,
         "misses": misses,
-        "train_misses": [n for run in runs for n in np.ravel(run.record["train_misses"]).tolist()],
+        "train_misses": train_misses,
         "error_percent": interval([100 * n / images for n in misses]),
         "ensemble_misses": int((scores.mean(axis=0).argmax(-1) != labels).sum()),
-        "curve": {
-            name: [
-                [n for run in runs for n in np.ravel(run.rows[at][name]).tolist()]
-                for at in range(len(runs[0].rows))
-            ]
-            for name in ("test_misses", "train_misses_on_the_fly")
-        },
+        "vote_misses": int((votes.argmax(-1) != labels).sum()),
         "rejected_percent_for_half_percent_error": [
             rejection.needed(*pair) for pair in zip(margins, wrong, strict=True)
         ],
@@ -77,20 +133,11 @@ def of(
                 [round(float(e[n * images // 10_000]), 4) for e in left] for n in REJECTED
             ],
         },
-        "robustness": {
-            kind: {
-                "levels": [level for level, _ in levels],
-                "misses": [
-                    [n for one in by_level for n in one[kind][at][1]] for at in range(len(levels))
-                ],
-            }
-            for kind, levels in by_level[0].items()
-        },
         "wrong": [
             [[int(at), int(labels[at]), int(answer[at])] for at in np.flatnonzero(missed)]
             for answer, missed in zip(answers, wrong, strict=True)
         ],
-        "wall_seconds": round(sum(_seconds(run) for run in runs)),
+        "wall_seconds": wall_seconds,
         "hardware": hardware(),
         "versions": {
             "lenet_jax": lenet_jax.__version__,
@@ -170,19 +217,34 @@ def commit() -> str | None:
 def read(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     """The record in a file, for the resolved configuration that it should be of.
 
-    Raises UserError for a file that is damaged or of another configuration.
+    A field that came later than the file had its default there. Raises UserError for a file that
+    is damaged or of another configuration.
     """
     way_out = "Move it away to measure again"
     try:
         record = json.loads(path.read_text())
-        differ = folder.differences(record["config"], config)
-    except (ValueError, KeyError, TypeError) as error:
+        there = as_json(from_json(record["config"]))
+        differ = folder.differences(there, config)
+    except (ValueError, KeyError, TypeError, UserError) as error:
         raise UserError(f"{path} is damaged ({error}). {way_out}") from error
     if differ:
         raise UserError(
             f"{path} does not match its experiment:\n  " + "\n  ".join(differ) + f"\n{way_out}"
         )
     return record
+
+
+def read_any(path: Path) -> dict[str, Any] | None:
+    """The record in a file whatever its configuration, or None where there is none.
+
+    Raises UserError for a file that is damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}). Move it away") from error
 
 
 def write(path: Path, record: dict[str, Any]) -> None:

@@ -4,13 +4,13 @@ from functools import partial
 from typing import Any
 
 import jax
-from flax import linen as nn
 
 from lenet_jax.data.normalize import normalize
+from lenet_jax.models.layers import Network
 
 
 @partial(jax.jit, static_argnums=0)
-def gradient(module: nn.Module, params: Any, image: Any) -> jax.Array:
+def gradient(module: Network, params: Any, image: Any) -> jax.Array:
     """The gradient of the winning score with respect to the network's input, float32 [32, 32].
 
     image: uint8 [28, 28]. Positive where more ink would make the answer surer.
@@ -20,4 +20,4 @@ def gradient(module: nn.Module, params: Any, image: Any) -> jax.Array:
         result: Any = module.apply({"params": params}, inputs[None])
         return result[0].max()
 
-    return jax.grad(winning)(normalize(image[None])[0])
+    return jax.grad(winning)(normalize(image[None], module.frame)[0])

@@ -83,6 +83,19 @@ def _bumps(length: int, smoothness: float) -> np.ndarray:
     return (bumps / np.linalg.norm(bumps, axis=1, keepdims=True)).astype(np.float32)
 
 
+SHIFTS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))  # pixels down and right
+
+
+def shifted(images: jax.Array, versions: jax.Array) -> jax.Array:
+    """Each image [n, h, w] moved as its version, int32 [n], says: by SHIFTS, 0 comes in."""
+
+    def one(image: jax.Array, version: jax.Array) -> jax.Array:
+        start = 1 - jnp.asarray(SHIFTS)[version]
+        return jax.lax.dynamic_slice(jnp.pad(image, 1), start, image.shape)
+
+    return jax.vmap(one)(images, versions)
+
+
 def sample(image: jax.Array, places: jax.Array) -> jax.Array:
     """image [h, w] at places [2, ...] in rows and columns: bilinear, and 0 beyond the edges."""
     return map_coordinates(image, list(places), order=1, mode="constant", cval=0.0)

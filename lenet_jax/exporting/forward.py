@@ -9,10 +9,10 @@ from flax import linen as nn
 from jax import lax
 
 from lenet_jax.data.normalize import normalize
-from lenet_jax.models.layers import Convolution, fold
+from lenet_jax.models.layers import Convolution, Network, fold
 
 
-def forward(module: nn.Module, params: Any) -> Callable[[jax.Array], jax.Array]:
+def forward(module: Network, params: Any) -> Callable[[jax.Array], jax.Array]:
     """The function from uint8 images [n, 28, 28] to float32 scores [n, classes]; n may be symbolic.
 
     Higher is better. Normalisation and weights are inside. It is the same on every backend.
@@ -21,7 +21,7 @@ def forward(module: nn.Module, params: Any) -> Callable[[jax.Array], jax.Array]:
 
     def scores(images: jax.Array) -> jax.Array:
         with nn.intercept_methods(_convolve):
-            result: Any = module.apply({"params": constants}, normalize(images))
+            result: Any = module.apply({"params": constants}, normalize(images, module.frame))
         return result[0]
 
     return scores

@@ -12,20 +12,20 @@ from typing import Any
 import jax
 import numpy as np
 import onnx
-from flax import linen as nn
 from jax import export
 from jax.extend.core import Literal
 from onnx import helper, numpy_helper
 
 from lenet_jax.errors import UserError
 from lenet_jax.exporting.forward import forward
+from lenet_jax.models.layers import Network
 
 OPSET, IR_VERSION = 17, 8  # of 2022, so that older runtimes read the file too
 
 Value = str | np.ndarray  # a tensor of the graph by its name, or a known array
 
 
-def write(path: Path, module: nn.Module, params: Any, card: dict[str, Any]) -> None:
+def write(path: Path, module: Network, params: Any, card: dict[str, Any]) -> None:
     """Writes the network, normalisation inside, in float32.
 
     Raises UserError for a network with a primitive that has no rule here.

@@ -14,16 +14,16 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import linen as nn
 from jax import export
 
 from lenet_jax.errors import UserError
 from lenet_jax.exporting.forward import forward
+from lenet_jax.models.layers import Network
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def write(path: Path, module: nn.Module, params: Any, card: dict[str, Any]) -> None:
+def write(path: Path, module: Network, params: Any, card: dict[str, Any]) -> None:
     """Writes the network, normalisation inside, for `PLATFORMS`."""
     del card
     images = jax.ShapeDtypeStruct((*export.symbolic_shape("n"), 28, 28), np.uint8)

@@ -17,17 +17,26 @@ import numpy as np
 from flax import traverse_util
 
 from lenet_jax import pretrained
+from lenet_jax.errors import UserError
 from lenet_jax.exporting import safetensors
 from lenet_jax.models.codes import codes
-from lenet_jax.models.layers import Convolution
+from lenet_jax.models.layers import Convolution, Network
 from lenet_jax.models.lenet import TABLES, LeNet5
 from lenet_jax.recognition.predictor import predictor
 
 INPUTS = {"c1": 1, "c3": 6, "c5": 16}  # maps that each convolution reads
 
 
-def write(path: Path, module: LeNet5, params: Any, card: dict[str, Any]) -> None:
-    """Writes the parameters, and the codes of RBF units, in PyTorch's layout."""
+def write(path: Path, module: Network, params: Any, card: dict[str, Any]) -> None:
+    """Writes the parameters, and the codes of RBF units, in PyTorch's layout.
+
+    Raises UserError for a network that is no LeNet-5.
+    """
+    if not isinstance(module, LeNet5):
+        raise UserError(
+            f"the torch format is for LeNet-5s, this is a {type(module).__name__}. Give other "
+            "formats: --format onnx stablehlo safetensors"
+        )
     safetensors.save(path, state_dict(module, params), card)
 
 

@@ -10,9 +10,9 @@ way has its curvature for nothing.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,8 @@ from jax import lax
 
 from lenet_jax.models.codes import codes
 
-Initialization = Literal["lush", "printed"]
+Initialization = Literal["lush", "printed", "uniform", "nielsen", "zeros"]
+Squashing = Literal["scaled-tanh", "tanh", "sigmoid", "relu", "none"]
 
 # v of the authors' rule, 1 in their code, and where the subsampling coefficients start, 0.5 there.
 # Chosen on held-out patterns among those whose first pass has step sizes that span what section
@@ -36,17 +37,48 @@ def scaled_tanh(sums: jax.Array) -> jax.Array:
     return 1.7159 * jnp.tanh(sums * (2 / 3))
 
 
-def uniform(
-    initialization: Initialization, fan_in: np.ndarray | float
-) -> nn.initializers.Initializer:
-    """Initial weights of units with `fan_in` inputs, a number or an array that broadcasts.
+SQUASHINGS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "scaled-tanh": scaled_tanh,
+    "tanh": jnp.tanh,
+    "sigmoid": jax.nn.sigmoid,
+    "relu": jax.nn.relu,
+    "none": lambda sums: sums,
+}
 
-    "printed" is the paper's rule, uniform in +-2.4/Fi (appendix A). "lush" is what the authors'
-    own code does, uniform in +-v/sqrt(Fi), and the default everywhere: with the printed rule F6
-    starts within 0.003 of zero, a saddle of the loss, and the step sizes of the first pass are
-    not those that section III-B reports; with the other they are.
+
+class Network(nn.Module):
+    """What every network of the package is.
+
+    Takes images as `data.normalize` makes them for its `frame`. Returns (scores, maps). Scores
+    are float32 [images, classes], higher is better; a convolutional network gives larger images a
+    score for each position of its window, [images, height, width, classes] (section VII). Maps
+    holds its layers' states by the paper's names, each [images, maps, height, width].
     """
-    bound = 2.4 / fan_in if initialization == "printed" else LUSH_V / np.sqrt(fan_in)
+
+    frame: ClassVar[str] = "32x32"
+
+    squashing: Squashing = "scaled-tanh"
+
+    def squash(self, sums: jax.Array) -> jax.Array:
+        return SQUASHINGS[self.squashing](flat(sums)).reshape(sums.shape)
+
+    def answer(
+        self, outputs: jax.Array, maps: dict[str, jax.Array]
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """(scores, maps) with the images first again."""
+        scores = jnp.transpose(outputs, (3, 1, 2, 0))
+        if scores.shape[1:3] == (1, 1):
+            scores = scores[:, 0, 0]
+        return scores, {name: jnp.moveaxis(state, -1, 0) for name, state in maps.items()}
+
+
+def images_last(images: jax.Array) -> jax.Array:
+    """[images, height, width] -> [1, height, width, images], as states run through the layers."""
+    return jnp.moveaxis(images, 0, -1)[None]
+
+
+def uniform(bound: np.ndarray | float) -> nn.initializers.Initializer:
+    """Uniform between minus and plus `bound`, a number or an array that broadcasts."""
 
     def init(key: jax.Array, shape: Sequence[int], dtype=jnp.float32) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -1, 1) * jnp.asarray(bound, dtype)
@@ -54,9 +86,29 @@ def uniform(
     return init
 
 
-def bias_init(initialization: Initialization, fan_in: np.ndarray | float):
-    """Initial biases: zero in the authors' code, drawn like every weight in the printed rule."""
-    return uniform(initialization, fan_in) if initialization == "printed" else nn.initializers.zeros
+def initializers(
+    rule: Initialization, fan_in: np.ndarray | float, fan_out: float
+) -> tuple[nn.initializers.Initializer, nn.initializers.Initializer]:
+    """How weights and biases of units with `fan_in` inputs begin; `fan_out` is Nielsen's n_out.
+
+    "printed" is the paper's rule, uniform in +-2.4/Fi, biases too (appendix A). "lush" is what the
+    authors' own code does, uniform in +-v/sqrt(Fi), biases zero, and the default: with the printed
+    rule F6 starts within 0.003 of zero, a saddle of the loss, and the step sizes of the first pass
+    are not those that section III-B reports; with the other they are. "uniform" is +-1/sqrt(Fi),
+    biases too, what PyTorch does unasked. "nielsen" is normal, of variance 1/n_out and for biases
+    1 (his network3.py). "zeros" needs no comment.
+    """
+    match rule:
+        case "printed":
+            return uniform(2.4 / fan_in), uniform(2.4 / np.ravel(fan_in))
+        case "lush":
+            return uniform(LUSH_V / np.sqrt(fan_in)), nn.initializers.zeros
+        case "uniform":
+            return uniform(1 / np.sqrt(fan_in)), uniform(1 / np.sqrt(np.ravel(fan_in)))
+        case "nielsen":
+            return nn.initializers.normal(fan_out**-0.5), nn.initializers.normal(1.0)
+        case "zeros":
+            return nn.initializers.zeros, nn.initializers.zeros
 
 
 class Convolution(nn.Module):
@@ -97,9 +149,10 @@ class Convolution(nn.Module):
     def __call__(self, states: jax.Array) -> jax.Array:
         mask = self.mask(states.shape[0])
         fan_in = mask.sum(axis=1, keepdims=True)
-        draw = uniform(self.initialization, fan_in)
+        fan_out = self.maps * self.size**2 // (4 if self.size > 1 else 1)
+        draw, draw_bias = initializers(self.initialization, fan_in, fan_out)
         kernel = self.param("kernel", lambda key, shape: draw(key, shape) * mask, mask.shape)
-        bias = self.param("bias", bias_init(self.initialization, fan_in[:, 0]), (self.maps,))
+        bias = self.param("bias", draw_bias, (self.maps,))
         return add_bias(self.weigh(kernel, states), bias)
 
     def weigh(self, kernel: jax.Array, states: jax.Array) -> jax.Array:
@@ -123,12 +176,11 @@ class Subsampling(nn.Module):
     def __call__(self, states: jax.Array) -> jax.Array:
         folded = states if states.ndim == 5 else fold(states)
         maps = folded.shape[1]
-        if self.initialization == "printed":
-            start = uniform("printed", 4.0)
-        else:  # all alike and positive: the authors' code draws no signs here
+        start, start_bias = initializers(self.initialization, 4.0, 1.0)
+        if self.initialization == "lush":  # all alike and positive: their code draws no signs here
             start = nn.initializers.constant(LUSH_COEFFICIENT)
         coefficient = self.param("coefficient", start, (maps,))
-        bias = self.param("bias", bias_init(self.initialization, 4.0), (maps,))
+        bias = self.param("bias", start_bias, (maps,))
         sums = self.weigh(coefficient, add_four(flat(folded))) + bias[:, None]
         return sums.reshape(folded.shape[1:])
 
@@ -136,24 +188,49 @@ class Subsampling(nn.Module):
         return coefficient[:, None] * sums
 
 
+class AveragePooling(nn.Module):
+    """Half the resolution: the means over 2x2 windows. States may come folded."""
+
+    @nn.compact
+    def __call__(self, states: jax.Array) -> jax.Array:
+        folded = states if states.ndim == 5 else fold(states)
+        return add_four(folded) / 4
+
+
+class MaxPooling(nn.Module):
+    """Half the resolution: the largest of each 2x2 window. States may come folded."""
+
+    @nn.compact
+    def __call__(self, states: jax.Array) -> jax.Array:
+        folded = states if states.ndim == 5 else fold(states)
+        return jnp.maximum(jnp.maximum(folded[0], folded[1]), jnp.maximum(folded[2], folded[3]))
+
+
 class RBF(nn.Module):
     """Euclidean radial basis functions, one for each class, centred on its code (eq. 7).
 
     Returns scores [classes, height, width, images], minus the squared distances: higher is
     better, 0 is a perfect match. The codes are fixed, as in LeNet-5 (section IX-B says so in
-    passing); with `adaptive` they are a parameter that starts there. A network with fixed codes
-    can be given others: `code_table` is float32 [classes, inputs], None the digits of Fig. 3.
+    passing); with `adaptive` they are a parameter that starts there, or, `drawn`, at random
+    (standard normal). A network with fixed codes can be given others: `code_table` is float32
+    [classes, inputs], None the digits of Fig. 3.
     """
 
     adaptive: bool = False
     code_table: tuple[tuple[float, ...], ...] | None = None
+    drawn: bool = False
 
     @nn.compact
     def __call__(self, states: jax.Array) -> jax.Array:
         start = np.asarray(codes() if self.code_table is None else self.code_table, np.float32)
         if start.shape[1:] != states.shape[:1]:
             raise ValueError(f"codes of {start.shape[1]} bits do not fit {states.shape[0]} units")
-        centres = self.param("codes", lambda _: jnp.asarray(start)) if self.adaptive else start
+        if self.drawn:
+            centres = self.param("codes", nn.initializers.normal(1.0), start.shape)
+        elif self.adaptive:
+            centres = self.param("codes", lambda _: jnp.asarray(start))
+        else:
+            centres = start
         return -self.distances(jnp.asarray(centres), states)
 
     def distances(self, centres: jax.Array, states: jax.Array) -> jax.Array:

@@ -1,6 +1,6 @@
-"""LeNet-5 as published (section II-B, Fig. 2)."""
+"""LeNet-5 as published (section II-B, Fig. 2), and LeNet-1 and LeNet-4 (section III-C)."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -8,16 +8,20 @@ from flax import linen as nn
 
 from lenet_jax.models.layers import (
     RBF,
+    AveragePooling,
     Convolution,
     Initialization,
+    MaxPooling,
+    Network,
     Subsampling,
-    flat,
-    scaled_tanh,
+    images_last,
     unfold,
 )
 
+Table = tuple[tuple[int, ...], ...]
+
 # Table I: for each map of C3 the maps of S2 that it reads.
-TABLE_I = (
+TABLE_I: Table = (
     *((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5)),
     *((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5)),
     *((0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5)),
@@ -25,54 +29,128 @@ TABLE_I = (
 )
 
 TABLES = {"paper": TABLE_I, "full": None}
-POOLINGS = {"subsampling": Subsampling}
-SQUASHINGS = {"scaled-tanh": scaled_tanh}
 
 
-class LeNet5(nn.Module):
+class LeNet5(Network):
     """The network of Fig. 2: 60,000 trainable parameters, 340,908 connections.
 
-    Takes images as float32 [images, 32, 32], background -0.1 and ink 1.175 (`data.normalize`).
-    Returns (scores, maps). Scores are float32 [images, classes], higher is better; larger images
-    give a score for each position of the window, [images, height, width, classes] (section VII).
-    Maps holds the states of C1 to F6 by the paper's names, each [images, maps, height, width].
-
     Fields: the connection `table` of C3 ("paper" is Table I, "full" connects everything), the
-    `pooling`, the `squashing`, the `head` ("rbf", or "linear" for a softmax over ten weighted
-    sums), whether the RBF codes are `adaptive`, and the `initialization` (`layers.uniform`).
+    `pooling` (averages and maxima are not squashed), the `squashing`, the `head` ("rbf"; "linear"
+    for a softmax over ten weighted sums; "gaussian", exp(-|x-c|^2/2) of centres that are learned,
+    and "log-gaussian", its logarithm), whether the RBF codes are `adaptive`, and the
+    `initialization` (`layers.initializers`).
     """
 
     table: Literal["paper", "full"] = "paper"
-    pooling: Literal["subsampling"] = "subsampling"
-    squashing: Literal["scaled-tanh"] = "scaled-tanh"
-    head: Literal["rbf", "linear"] = "rbf"
+    pooling: Literal["subsampling", "average", "max"] = "subsampling"
+    head: Literal["rbf", "linear", "gaussian", "log-gaussian"] = "rbf"
     adaptive: bool = False
     initialization: Initialization = "lush"
 
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         init = self.initialization
-        pool = POOLINGS[self.pooling]
-        x = jnp.moveaxis(images, 0, -1)[None]
+        x = images_last(images)
         maps = {}
         c1 = Convolution(6, initialization=init, folded=True, name="c1")
         x = self.squash(c1(x))
         maps["c1"] = unfold(x)
-        x = maps["s2"] = self.squash(pool(init, name="s2")(x))
+        x = maps["s2"] = self.pool(x, "s2")
         c3 = Convolution(16, 5, TABLES[self.table], init, folded=True, name="c3")
         x = self.squash(c3(x))
         maps["c3"] = unfold(x)
-        x = maps["s4"] = self.squash(pool(init, name="s4")(x))
+        x = maps["s4"] = self.pool(x, "s4")
         x = maps["c5"] = self.squash(Convolution(120, initialization=init, name="c5")(x))
         x = maps["f6"] = self.squash(Convolution(84, size=1, initialization=init, name="f6")(x))
-        if self.head == "rbf":
-            x = RBF(self.adaptive, name="output")(x)
+        if self.head == "linear":
+            outputs = Convolution(10, size=1, initialization=init, name="output")(x)
+        elif self.head == "rbf":
+            outputs = RBF(self.adaptive, name="output")(x)
         else:
-            x = Convolution(10, size=1, initialization=init, name="output")(x)
-        scores = jnp.transpose(x, (3, 1, 2, 0))
-        if scores.shape[1:3] == (1, 1):
-            scores = scores[:, 0, 0]
-        return scores, {name: jnp.moveaxis(state, -1, 0) for name, state in maps.items()}
+            logarithms = RBF(drawn=True, name="output")(x) / 2
+            outputs = jnp.exp(logarithms) if self.head == "gaussian" else logarithms
+        return self.answer(outputs, maps)
 
-    def squash(self, sums: jax.Array) -> jax.Array:
-        return SQUASHINGS[self.squashing](flat(sums)).reshape(sums.shape)
+    def pool(self, states: jax.Array, name: str) -> jax.Array:
+        if self.pooling == "subsampling":
+            return self.squash(Subsampling(self.initialization, name=name)(states))
+        return {"average": AveragePooling, "max": MaxPooling}[self.pooling](name=name)(states)
+
+
+# For each map of H3 the maps of H2 that it reads (Le Cun et al., NIPS 2, 1990).
+LENET_1_TABLE: Table = (
+    *((0,), (0, 1), (0, 1), (1,), (0, 1), (0, 1)),
+    *((2,), (2, 3), (2, 3), (3,), (2, 3), (2, 3)),
+)
+
+
+class LeNet1(Network):
+    """LeNet-1 (section III-C.7): 2,578 parameters, 98,442 connections.
+
+    Layers are named after those of LeNet-5; in the publication of 1990 they are H1 to H4. The
+    ten outputs are squashed sums, in which a class is +1 and the others -1.
+    """
+
+    frame: ClassVar[str] = "16x16"
+
+    initialization: Initialization = "lush"
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        init = self.initialization
+        x, maps = images_last(images), {}
+        x = self.squash(Convolution(4, initialization=init, folded=True, name="c1")(x))
+        maps["c1"] = unfold(x)
+        x = maps["s2"] = self.squash(Subsampling(init, name="s2")(x))
+        c3 = Convolution(12, 5, LENET_1_TABLE, init, folded=True, name="c3")
+        x = self.squash(c3(x))
+        maps["c3"] = unfold(x)
+        x = maps["s4"] = self.squash(Subsampling(init, name="s4")(x))
+        outputs = self.squash(Convolution(10, size=4, initialization=init, name="output")(x))
+        return self.answer(outputs, maps)
+
+
+def _rows(sizes: list[int], inputs: int) -> Table:
+    """Rows of so many of the inputs each, which are all read alike often, up to one row."""
+    rows, at = [], 0
+    for number, size in enumerate(sizes):
+        stride = (1, 3, 5, 7)[number % 4]  # odd, so that no input comes twice
+        rows.append(tuple(sorted(stride * (at + k) % inputs for k in range(size))))
+        at += size
+    return tuple(rows)
+
+
+# The paper prints no table for LeNet-4, and its sentence and its numbers cannot both hold
+# (PAPER.md). "literal": 48 kernels, three for each map of C3, and a hidden layer that reads all of
+# S4, 50,698 parameters. "17k": 60 kernels, as in Table I, and a hidden layer of 560 kernels.
+LENET_4_TABLES: dict[str, tuple[Table, Table | None]] = {
+    "literal": (_rows([3] * 16, 8), None),
+    "17k": (_rows([3] * 4 + [4] * 12, 8), _rows([4, 5, 5] * 40, 16)),
+}
+
+
+class LeNet4(Network):
+    """LeNet-4 (section III-C.8) in a `reading` of its description, "literal" or "17k".
+
+    50,698 parameters and 262,306 connections, or 16,998 and 258,306. Four maps in C1, each read by
+    two of the eight in S2; C3, S4 and the 120 units of C5 as in LeNet-5; ten squashed sums.
+    """
+
+    reading: Literal["literal", "17k"] = "literal"
+    initialization: Initialization = "lush"
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        init = self.initialization
+        for_c3, for_c5 = LENET_4_TABLES[self.reading]
+        x, maps = images_last(images), {}
+        x = self.squash(Convolution(4, initialization=init, folded=True, name="c1")(x))
+        maps["c1"] = unfold(x)
+        pairs = jnp.repeat(x, 2, axis=-4)  # the maps; x may be folded
+        x = maps["s2"] = self.squash(Subsampling(init, name="s2")(pairs))
+        x = self.squash(Convolution(16, 5, for_c3, init, folded=True, name="c3")(x))
+        maps["c3"] = unfold(x)
+        x = maps["s4"] = self.squash(Subsampling(init, name="s4")(x))
+        x = maps["c5"] = self.squash(Convolution(120, 5, for_c5, init, name="c5")(x))
+        outputs = self.squash(Convolution(10, size=1, initialization=init, name="output")(x))
+        return self.answer(outputs, maps)

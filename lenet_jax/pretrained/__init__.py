@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lenet_jax import models
 from lenet_jax.errors import UserError
 
 if TYPE_CHECKING:  # jax comes with it, and a program asks for the names before that
-    from lenet_jax.models.lenet import LeNet5
+    from lenet_jax.models.layers import Network
 
 FOLDER = Path(__file__).parent
 DEFAULT = "lenet5-best"
@@ -30,7 +31,7 @@ def card(name: str, folder: Path = FOLDER) -> dict[str, Any]:
     return json.loads((folder / f"{name}.json").read_text())
 
 
-def load(name: str, folder: Path = FOLDER) -> "tuple[LeNet5, Any]":
+def load(name: str, folder: Path = FOLDER) -> "tuple[Network, Any]":
     """Module and parameters of a trained network, ready for `module.apply({"params": params}, x)`.
 
     Raises UserError, with the names there are, for another name.
@@ -43,12 +44,10 @@ def load(name: str, folder: Path = FOLDER) -> "tuple[LeNet5, Any]":
     return network, traverse_util.unflatten_dict(flat, sep=".")
 
 
-def module(card: dict[str, Any]) -> "LeNet5":
+def module(card: dict[str, Any]) -> "Network":
     """The module that a card's configuration names."""
-    from lenet_jax.models.lenet import LeNet5
-
-    fields = card["config"]["model"]
-    return LeNet5(**{name: value for name, value in fields.items() if name != "is"})
+    fields = dict(card["config"]["model"])
+    return models.make(fields.pop("is"), fields)
 
 
 def save(name: str, params: Any, card: dict[str, Any], folder: Path = FOLDER) -> None:

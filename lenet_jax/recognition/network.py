@@ -11,7 +11,7 @@ from lenet_jax.errors import UserError
 from lenet_jax.training import config, metrics
 
 if TYPE_CHECKING:
-    from lenet_jax.models.lenet import LeNet5
+    from lenet_jax.models import layers
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Network:
     `when`: of a run's network after which pass, or update, it was saved.
     """
 
-    module: "LeNet5"
+    module: "layers.Network"
     params: Any
     card: dict[str, Any]
     when: str = ""
@@ -81,10 +81,11 @@ def history(source: str, say: Callable[[str], None] = print) -> list[Network]:
     return found
 
 
-def check(source: str) -> dict[str, Any] | None:
+def check(source: str, only: str = "") -> dict[str, Any] | None:
     """The configuration of a run, as its config.json has it, or None for a pretrained network.
 
-    Raises UserError where `source` is neither, and for a run of another version. Imports no jax.
+    Raises UserError where `source` is neither, for a run of another version, and, where `only`
+    names a network, for a run of another. Imports no jax.
     """
     if source in pretrained.names():
         return None
@@ -98,9 +99,12 @@ def check(source: str) -> dict[str, Any] | None:
     try:
         written = json.loads((run / "config.json").read_text())
         config.from_json({n: v for n, v in written.items() if not n.startswith("dataset")})
-        return written
+        model = written["model"]["is"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"nothing here is called {error}" if isinstance(error, KeyError) else error
         raise UserError(
             f"{run / 'config.json'} is damaged or of another version ({reason}). Give another run"
         ) from error
+    if only and model != only:
+        raise UserError(f"{run} holds a {model}, and this needs a {only}. {known}")
+    return written

@@ -6,17 +6,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from jax import lax
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 from lenet_jax.data.normalize import normalize
+from lenet_jax.models.layers import Network
 
 BLOCK = 64  # images whose states stay in a CPU core's cache
 
 
-def predictor(module: nn.Module, params: Any) -> Callable[[np.ndarray], np.ndarray]:
+def predictor(module: Network, params: Any) -> Callable[[np.ndarray], np.ndarray]:
     """The function from uint8 images [n, 28, 28] to float32 scores [n, classes].
 
     Higher is better, the prediction is the argmax. Compiled once for each n; more images than a
@@ -27,7 +27,7 @@ def predictor(module: nn.Module, params: Any) -> Callable[[np.ndarray], np.ndarr
     mesh = jax.make_mesh((devices,), ("data",), (AxisType.Auto,))
 
     def scores(images: jax.Array) -> jax.Array:
-        result: Any = module.apply({"params": params}, normalize(images))
+        result: Any = module.apply({"params": params}, normalize(images, module.frame))
         return result[0]
 
     @jax.jit

@@ -1,8 +1,7 @@
 """An experiment as a tree of frozen dataclasses: what `get_config()` returns and flags override.
 
 Nothing here imports jax or flax (two seconds), so that `--help` and every complaint about an
-argument are instant. The fields of a network are therefore written down here once more, and a
-test compares them with the module's own.
+argument are instant.
 """
 
 import dataclasses
@@ -11,33 +10,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
 from lenet_jax.errors import UserError
-
-
-@dataclass(frozen=True)
-class LeNet5:
-    """The fields of `models.lenet.LeNet5`."""
-
-    table: Literal["paper", "full"] = "paper"
-    """connections of C3: Table I, or every map of S2"""
-    pooling: Literal["subsampling"] = "subsampling"
-    squashing: Literal["scaled-tanh"] = "scaled-tanh"
-    head: Literal["rbf", "linear"] = "rbf"
-    """RBF units with the codes of Fig. 3, or ten weighted sums for a softmax"""
-    adaptive: bool = False
-    """train the RBF codes too"""
-    initialization: Literal["lush", "printed"] = "lush"
-    """v/sqrt(Fi), as the authors' code does it, or 2.4/Fi, as appendix A prints it"""
-
-    def module(self):
-        """The linen module with these fields."""
-        from lenet_jax.models import lenet
-
-        return lenet.LeNet5(**dataclasses.asdict(self))
+from lenet_jax.training.architecture import Architecture, LeNet5
 
 
 @dataclass(frozen=True)
@@ -59,6 +37,11 @@ class MAP:
 @dataclass(frozen=True)
 class CrossEntropy:
     """The loss of a softmax over the scores."""
+
+
+@dataclass(frozen=True)
+class SquaredError:
+    """The squared distance of the outputs from +1 for the right class and -1 for the others."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +88,22 @@ class Adam:
 
 
 @dataclass(frozen=True)
+class SGD:
+    """Plain gradient descent, at one rate."""
+
+    learning_rate: float = 0.1
+    momentum: float = 0.0
+    decay: float = 0.0
+    """of kernels: so much of each is added to its gradient (L2)"""
+
+    def __post_init__(self) -> None:
+        rate, momentum, decay = self.learning_rate, self.momentum, self.decay
+        _require(rate > 0, "optimizer.learning-rate", rate, "a positive number", "0.1")
+        _require(0 <= momentum < 1, "optimizer.momentum", momentum, "0 or more, less than 1", "0.9")
+        _require(decay >= 0, "optimizer.decay", decay, "0 or more", "0.0001")
+
+
+@dataclass(frozen=True)
 class Muon:
     """Muon (Jordan et al. 2024): kernels take steps along their gradients' running mean made
     orthogonal, everything else Adam's. Both rates run as `Adam`'s does."""
@@ -122,6 +121,12 @@ class Muon:
             _require(rate > 0, flag, rate, "a positive number", "0.01")
         warmup = self.warmup
         _require(0 <= warmup < 1, "optimizer.warmup", warmup, "0 or more, less than 1", "0.05")
+
+
+Loss = ML | MAP | CrossEntropy | SquaredError
+Optimizer = SDLM | Adam | Muon | SGD
+# Which scores a loss is over (`Architecture.outputs`).
+SCORES = {ML: "penalties", MAP: "penalties", CrossEntropy: "logits", SquaredError: "states"}
 
 
 @dataclass(frozen=True)
@@ -170,6 +175,8 @@ class Distortion:
     """of that field: the standard deviation of its bumps, in pixels"""
     inverted: float = 0.0
     """probability that a pixel is inverted (section III-E: 0.1)"""
+    shifted: bool = False
+    """five versions of each pattern: as it is, and a pixel down, up, right and left"""
     versions: int | None = None
     """of each pattern, the original and so many less one, as a fixed set (the paper's has 10);
     default: new distortions in every pass"""
@@ -188,6 +195,11 @@ class Distortion:
             "1 to 1,000",
             "10",
         )
+        if self.shifted and (versions != 5 or self.any):
+            raise UserError(
+                "--distortion.shifted makes five versions of each pattern and nothing else: give "
+                "--distortion.versions 5 with it, and no other distortion"
+            )
 
     @property
     def moves(self) -> bool:
@@ -214,9 +226,9 @@ class Experiment:
     """One run: a network, its loss, its training and its data."""
 
     name: Annotated[str, tyro.conf.Suppress]
-    model: LeNet5 = field(default_factory=LeNet5)
-    loss: ML | MAP | CrossEntropy = field(default_factory=ML)
-    optimizer: SDLM | Adam | Muon = field(default_factory=SDLM)
+    model: Architecture = field(default_factory=LeNet5)
+    loss: Loss = field(default_factory=ML)
+    optimizer: Optimizer = field(default_factory=SDLM)
     data: Data = field(default_factory=Data)
     distortion: Distortion = field(default_factory=Distortion)
     paper: Annotated[Paper | None, tyro.conf.Suppress] = None
@@ -226,6 +238,8 @@ class Experiment:
     """patterns per update; the paper's is 1"""
     order: Literal["fixed", "reshuffled"] = "fixed"
     """one random order for all passes, as in the paper, or a new one each pass"""
+    reported: Literal["last", "best-validation"] = "last"
+    """the pass whose test error `reproduce` reports"""
     seed: int = 0
     """of the weights, the order and the samples for the curvature"""
     seeds: tuple[int, ...] = ()
@@ -251,12 +265,16 @@ class Experiment:
                     "each device takes an equal share of every batch. Give a batch size that is "
                     f"a multiple of {self.devices}, or leave --devices out"
                 )
-        penalties = isinstance(self.loss, ML | MAP)
-        if penalties != (self.model.head == "rbf"):
+        if self.model.outputs != SCORES[type(self.loss)]:
+            fitting = ", ".join(k.__name__ for k, v in SCORES.items() if v == self.model.outputs)
             raise UserError(
-                f"loss {type(self.loss).__name__} does not go with the head {self.model.head!r}: "
-                "eq. 8 and 9 are over the penalties of an 'rbf' head, CrossEntropy over a "
-                "'linear' one"
+                f"loss {type(self.loss).__name__} does not go with this {type(self.model).__name__}"
+                f", whose scores are {self.model.outputs}: give one of {fitting}"
+            )
+        if self.reported == "best-validation" and not self.data.validation:
+            raise UserError(
+                "--reported best-validation needs patterns held out: --data.validation 10000, or "
+                "--reported last"
             )
 
     @property
@@ -279,7 +297,37 @@ class Experiment:
         )
 
 
-def variant(base: Experiment, variants: dict[str, dict[str, Any]], name: str) -> Experiment:
+@dataclass(frozen=True)
+class Rival:
+    """A classical method of Fig. 9 and its settings (`rivals.classical`)."""
+
+    name: str
+    method: Literal[
+        "linear", "pairwise", "neighbours", "quadratic", "rbf", "svm", "virtual-svm"
+    ] = "linear"
+    data: Data = field(default_factory=Data)
+    deslanted: bool = False
+    """digits set upright, in 20x20 pixels"""
+    ridge: float = 1.0
+    """of the least squares that linear layers are trained by"""
+    neighbours: int = 3
+    components: int = 40
+    """principal ones, for the quadratic classifier"""
+    units: int = 1000
+    """radial basis functions"""
+    width: float = 5.0
+    """of them, their standard deviation, where ink is 1"""
+    degree: int = 4
+    """of a support vector machine's polynomial"""
+    penalty: float = 10.0
+    """C of a support vector machine whose kernel is 1 at most"""
+    paper: Paper | None = None
+
+
+Page = TypeVar("Page", Experiment, Rival)
+
+
+def variant(base: Page, variants: dict[str, dict[str, Any]], name: str) -> Page:
     """`base`, or for a name the variant of it with these fields, called <base>-<name>.
 
     Raises UserError for a name that is none of the variants.
@@ -303,6 +351,17 @@ def load(config: str) -> Experiment:
 
     Raises UserError for a file that is missing, does not run or returns something else.
     """
+    page = load_page(config)
+    if isinstance(page, Rival):
+        raise UserError(
+            f"--config {config}: the method {page.method!r} is no network and has no passes. "
+            "It is measured by python -m lenet_jax.reproduce --set family"
+        )
+    return page
+
+
+def load_page(config: str) -> Experiment | Rival:
+    """As `load`, a classical rival too."""
     file, _, variant = config.partition(":")
     path = Path(file)
     if not path.is_file():
@@ -324,7 +383,7 @@ def load(config: str) -> Experiment:
         raise UserError(f"--config {config}: {type(error).__name__}: {error}") from error
     finally:
         sys.path.pop(0)
-    if not isinstance(experiment, Experiment):
+    if not isinstance(experiment, Experiment | Rival):
         raise UserError(
             f"--config {file}: get_config() returned {type(experiment).__name__}, expected a "
             "lenet_jax.training.config.Experiment"
@@ -332,7 +391,7 @@ def load(config: str) -> Experiment:
     return experiment
 
 
-def as_json(experiment: Experiment) -> dict[str, Any]:
+def as_json(experiment: Experiment | Rival) -> dict[str, Any]:
     """The resolved configuration in JSON's types, the class of each part under "is"."""
 
     def plain(value: Any) -> Any:
@@ -362,7 +421,7 @@ def from_json(tree: Any) -> Any:
 PARTS: dict[str, Any] = {
     part.__name__: part
     for part in (
-        *(Experiment, LeNet5, ML, MAP, CrossEntropy, SDLM, Adam, Muon),
-        *(Data, Distortion, Paper),
+        *(Experiment, ML, MAP, CrossEntropy, SquaredError, SDLM, Adam, Muon, SGD),
+        *(Rival, Data, Distortion, Paper, *Architecture.__subclasses__()),
     )
 }

@@ -31,7 +31,16 @@ def cross_entropy(scores: jax.Array, labels: jax.Array) -> jax.Array:
     return maximum_likelihood(scores, labels) + jax.nn.logsumexp(scores, axis=1)
 
 
-def per_example(loss: config.ML | config.MAP | config.CrossEntropy) -> Loss:
+def squared_error(scores: jax.Array, labels: jax.Array) -> jax.Array:
+    """sum_i (score_i - target_i)^2, targets 1 and -1. scores [n, classes], labels int [n] -> [n].
+
+    Without a factor 1/2, as eq. 7.
+    """
+    targets = 2 * jax.nn.one_hot(labels, scores.shape[1]) - 1
+    return jnp.sum((scores - targets) ** 2, axis=1)
+
+
+def per_example(loss: config.Loss) -> Loss:
     """The function (scores, labels) -> losses that a configuration names."""
     match loss:
         case config.ML():
@@ -40,20 +49,22 @@ def per_example(loss: config.ML | config.MAP | config.CrossEntropy) -> Loss:
             return lambda scores, labels: maximum_a_posteriori(scores, labels, j)
         case config.CrossEntropy():
             return cross_entropy
+        case config.SquaredError():
+            return squared_error
 
 
-def curvature_at_scores(
-    loss: config.ML | config.MAP | config.CrossEntropy, scores: jax.Array, labels: jax.Array
-) -> jax.Array:
+def curvature_at_scores(loss: config.Loss, scores: jax.Array, labels: jax.Array) -> jax.Array:
     """Where appendix C's backward pass begins: [n, classes] non-negative numbers, one example each.
 
-    For a softmax the exact second derivatives p(1 - p). The penalty losses are measured at the
-    RBF units: the weight with which each unit's squared distance, whose second derivative is 2,
-    enters. Eq. 8 has weight 1 at the right class and this is exact. Eq. 9 takes the same: its
-    true value falls to zero once a pattern is learned, and steps would grow to eta/mu (the
-    authors' code fills in a constant for this loss as well).
+    For a softmax the exact second derivatives p(1 - p), for squared errors 2. The penalty losses
+    are measured at the RBF units: the weight with which each unit's squared distance, whose second
+    derivative is 2, enters. Eq. 8 has weight 1 at the right class and this is exact. Eq. 9 takes
+    the same: its true value falls to zero once a pattern is learned, and steps would grow to eta/mu
+    (the authors' code fills in a constant for this loss as well).
     """
     if isinstance(loss, config.CrossEntropy):
         probabilities = jax.nn.softmax(scores)
         return probabilities * (1 - probabilities)
+    if isinstance(loss, config.SquaredError):
+        return jnp.full_like(scores, 2)
     return jax.nn.one_hot(labels, scores.shape[1])

@@ -1,4 +1,4 @@
-"""The optimizers: stochastic diagonal Levenberg-Marquardt (appendix C), and two from optax."""
+"""The optimizers: stochastic diagonal Levenberg-Marquardt (appendix C), and three from optax."""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,12 +41,14 @@ def scale_by_sdlm(mu: float) -> optax.GradientTransformationExtraArgs:
 
 
 def schedule(
-    optimizer: config.SDLM | config.Adam | config.Muon, passes: int, steps_per_pass: int
+    optimizer: config.Optimizer, passes: int, steps_per_pass: int
 ) -> Callable[[Any], jax.Array]:
     """The global learning rate after so many updates.
 
     For SDLM eta, one for each pass, the last one for all that follow.
     """
+    if isinstance(optimizer, config.SGD):
+        return lambda count: jnp.asarray(optimizer.learning_rate)
     if not isinstance(optimizer, config.SDLM):
         return _up_and_down(optimizer.learning_rate, optimizer.warmup, passes * steps_per_pass)
     rates = optimizer.learning_rates
@@ -72,7 +74,7 @@ def _once(rate: Callable[[Any], Any]) -> Callable[[Any], jax.Array]:
 
 
 def of(
-    optimizer: config.SDLM | config.Adam | config.Muon, passes: int, steps_per_pass: int
+    optimizer: config.Optimizer, passes: int, steps_per_pass: int
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer of an experiment. SDLM is w <- w - eta/(mu + h) dE/dw (eq. 18 and 21)."""
     rate = schedule(optimizer, passes, steps_per_pass)
@@ -81,6 +83,13 @@ def of(
             return optax.chain(scale_by_sdlm(mu), optax.scale_by_learning_rate(rate))
         case config.Adam():
             first_order = optax.adam(rate)
+        case config.SGD(momentum=momentum, decay=decay):
+            kernels = optax.masked(
+                optax.add_decayed_weights(decay),
+                lambda tree: jax.tree.map_with_path(lambda at, _: at[-1].key == "kernel", tree),
+            )
+            descent = optax.sgd(rate, momentum or None)
+            first_order = optax.chain(kernels, descent) if decay else descent
         case config.Muon(adam_learning_rate=peak, warmup=warmup):
             others = _up_and_down(peak, warmup, passes * steps_per_pass)
             first_order = optax.contrib.muon(rate, adam_learning_rate=others)

@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from lenet_jax.data import distort
 from lenet_jax.data.normalize import normalize
+from lenet_jax.models.layers import Network
 from lenet_jax.training import config, curvature, losses, optimizers
 
 Params = Any
@@ -37,8 +37,8 @@ STACKED, WHOLE = P("seeds"), P()  # how arrays lie on the mesh
 class Recipe:
     """What stays the same during a run; hashable, so that jit takes it as static."""
 
-    model: nn.Module
-    loss: config.ML | config.MAP | config.CrossEntropy
+    model: Network
+    loss: config.Loss
     sdlm: config.SDLM | None  # None: no curvature is measured
     optimizer: optax.GradientTransformationExtraArgs
     distortion: config.Distortion
@@ -131,7 +131,8 @@ def initial_state(recipe: Recipe, seeds: jax.Array) -> TrainState:
 
     def one(seed: jax.Array, _) -> TrainState:
         for_weights, key = jax.random.split(jax.random.key(seed))
-        params = recipe.model.init(for_weights, jnp.zeros((1, 32, 32)))["params"]
+        image = normalize(jnp.zeros((1, 28, 28)), recipe.model.frame)
+        params = recipe.model.init(for_weights, image)["params"]
         zero = jnp.zeros((), jnp.int32)
         return TrainState(
             params=params,
@@ -176,9 +177,18 @@ def update(
 
     images [n, 28, 28] of 0 to 255, labels int32 [n], present bool [n]. Runs inside the mesh.
     """
+    draw = jax.random.fold_in(jax.random.fold_in(state.key, 3), state.step)
+    places = lax.axis_index("data") * len(images) + jnp.arange(len(images))
 
-    def objective(params: Params, images: jax.Array, labels: jax.Array, present: jax.Array):
-        scores = predict(recipe, params, images)
+    def objective(
+        params: Params,
+        images: jax.Array,
+        labels: jax.Array,
+        present: jax.Array,
+        places: jax.Array,
+    ):
+        key = jax.random.fold_in(draw, places[0])  # another for each part of the batch
+        scores = predict(recipe, params, images, key)
         each = losses.per_example(recipe.loss)(scores, labels)
         missed = jnp.argmax(scores, axis=1) != labels
         return jnp.sum(each * present), jnp.sum(missed & present, dtype=jnp.int32)
@@ -186,7 +196,7 @@ def update(
     gradient = jax.value_and_grad(objective, has_aux=True)
     nothing = (jnp.zeros(()), jnp.zeros((), jnp.int32)), jax.tree.map(jnp.zeros_like, state.params)
     (loss, misses), gradients = _in_parts(
-        lambda *part: gradient(state.params, *part), nothing, (images, labels, present)
+        lambda *part: gradient(state.params, *part), nothing, (images, labels, present, places)
     )
     total = gradients, loss, misses, present.sum()
     if recipe.mesh.shape["data"] > 1:  # alone, a device would pay for the sum and gain nothing
@@ -236,6 +246,8 @@ def distorted(
     """
     patterns, fixed = len(images), recipe.distortion.versions is not None
     chosen = images[samples % patterns]
+    if recipe.distortion.shifted:
+        return distort.shifted(chosen, samples // patterns)
     if not recipe.distortion.any:
         return chosen
     draw = jax.random.fold_in(jax.random.fold_in(key, 2), 0 if fixed else number)
@@ -245,9 +257,13 @@ def distorted(
     return jnp.where(original[:, None, None], chosen, changed)
 
 
-def predict(recipe: Recipe, params: Params, images: jax.Array) -> jax.Array:
-    """Scores [n, classes] of images [n, 28, 28] of 0 to 255."""
-    scores, _ = recipe.model.apply({"params": params}, normalize(images))  # type: ignore[misc]
+def predict(
+    recipe: Recipe, params: Params, images: jax.Array, dropout: jax.Array | None = None
+) -> jax.Array:
+    """Scores [n, classes] of images [n, 28, 28] of 0 to 255; with dropout where a key is given."""
+    shown = normalize(images, recipe.model.frame)
+    chance = None if dropout is None else {"dropout": dropout}
+    scores, _ = recipe.model.apply({"params": params}, shown, rngs=chance)  # type: ignore[misc]
     return scores
 
 

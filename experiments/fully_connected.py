@@ -1,0 +1,59 @@
+"""The fully connected networks of sections III-C.5 and 6: 28x28 pixels, one or two hidden layers.
+
+    python -m lenet_jax.train --config experiments/fully_connected.py            # 300 hidden units
+    python -m lenet_jax.train --config experiments/fully_connected.py:300-100
+
+Variants: 1000, 300-100, 500-150 (so Fig. 9) and 1000-150 (so the text), and each with distorted
+patterns (distorted, 1000-distorted, ...). The loss is the squared distance of the squashed outputs
+from +1 for the right class and -1 for the others. 16 patterns share an update: the networks are
+large, and at one pattern an update the memory, not the arithmetic, would set the pace.
+"""
+
+import dataclasses
+from typing import Any
+
+import distorted
+
+from lenet_jax.training.architecture import FullyConnected
+from lenet_jax.training.config import SDLM, Experiment, Paper, SquaredError, variant
+
+RATES = SDLM().learning_rates
+# Test error of the paper in percent, plain and with distortions (Fig. 9).
+PAPER = {
+    "300": (4.7, 3.6),
+    "1000": (4.5, 3.8),
+    "300-100": (3.05, 2.5),
+    "500-150": (2.95, 2.45),
+    "1000-150": (2.95, 2.45),
+}
+
+
+def _paper(error: float) -> Paper:
+    return Paper(error, None, "Fig. 9")
+
+
+def _variants() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for layers, (plain, with_distortions) in PAPER.items():
+        model = FullyConnected(hidden=tuple(map(int, layers.split("-"))))
+        found[layers] = {"model": model, "paper": _paper(plain)}
+        found[f"{layers}-distorted"] = {
+            "model": model,
+            "paper": _paper(with_distortions),
+            "distortion": distorted.RANGES,
+        }
+    found["distorted"] = found.pop("300-distorted")
+    del found["300"]
+    return found
+
+
+def get_config(name: str = "") -> Experiment:
+    base = Experiment(
+        name="fully_connected",
+        model=FullyConnected(),
+        loss=SquaredError(),
+        optimizer=dataclasses.replace(SDLM(), learning_rates=tuple(16 * r for r in RATES)),
+        batch_size=16,
+        paper=_paper(PAPER["300"][0]),
+    )
+    return variant(base, _variants(), name)

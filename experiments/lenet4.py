@@ -1,0 +1,23 @@
+"""LeNet-4 (section III-C.8), whose description and numbers cannot both hold (PAPER.md).
+
+    python -m lenet_jax.train --config experiments/lenet4.py       # as described
+    python -m lenet_jax.train --config experiments/lenet4.py:17k   # as counted
+
+50,698 parameters, or 16,998. Trained as experiments/classic.py is; the outputs are squashed sums,
+so the loss is their squared distance from +1 for the right class and -1 for the others.
+"""
+
+from lenet_jax.training.architecture import LeNet4
+from lenet_jax.training.config import Experiment, Paper, SquaredError, variant
+
+VARIANTS = {"17k": {"model": LeNet4(reading="17k")}}
+
+
+def get_config(name: str = "") -> Experiment:
+    base = Experiment(
+        name="lenet4",
+        model=LeNet4(),
+        loss=SquaredError(),
+        paper=Paper(test_error=1.1, train_error=None, source="section III-C.8 and Fig. 9"),
+    )
+    return variant(base, VARIANTS, name)

@@ -1,0 +1,34 @@
+"""The classical methods of Fig. 9, through scikit-learn, each on all 60,000 patterns.
+
+    python -m lenet_jax.reproduce --set family --only rivals rivals:pairwise
+
+The page itself is the linear classifier: ten weighted sums of pixels, by least squares. Variants:
+linear-deslanted, pairwise (45 linear classifiers, one for each pair of classes), neighbours and
+neighbours-deslanted (three nearest ones), quadratic (40 principal components, all their products,
+and a linear classifier), rbf (100 Gaussians around the means of each class, and a linear
+classifier), svm (polynomial of degree 4) and virtual-svm (degree 9; trained, its support vectors
+moved by a pixel each way, and trained again). The vector machines, libsvm's, separate each pair of
+classes; those of the paper each class from the rest.
+"""
+
+from lenet_jax.training.config import Paper, Rival, variant
+
+
+def _paper(error: float) -> Paper:
+    return Paper(error, None, "Fig. 9")
+
+
+VARIANTS = {
+    "linear-deslanted": {"deslanted": True, "paper": _paper(8.4)},
+    "pairwise": {"method": "pairwise", "paper": _paper(7.6)},
+    "neighbours": {"method": "neighbours", "paper": _paper(5.0)},
+    "neighbours-deslanted": {"method": "neighbours", "deslanted": True, "paper": _paper(2.4)},
+    "quadratic": {"method": "quadratic", "paper": _paper(3.3)},
+    "rbf": {"method": "rbf", "paper": _paper(3.6)},
+    "svm": {"method": "svm", "degree": 4, "paper": _paper(1.1)},
+    "virtual-svm": {"method": "virtual-svm", "degree": 9, "paper": _paper(0.8)},
+}
+
+
+def get_config(name: str = "") -> Rival:
+    return variant(Rival(name="rivals", paper=_paper(12.0)), VARIANTS, name)

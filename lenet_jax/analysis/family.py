@@ -1,0 +1,131 @@
+"""FAMILY.md and its figures: every system's own measured row, from the result files alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lenet_jax.analysis import counting, figures
+from lenet_jax.analysis.results import interval, read_any
+from lenet_jax.training import config
+
+Records = dict[str, dict[str, Any]]
+
+# Kinds of systems, each with the name its rows begin with and its colour in the figures.
+KINDS = {
+    "LeNet": ("lenet1", "lenet4", "boosted", "classic", "distorted", "best"),
+    "tutorials": ("tutorial",),
+    "Nielsen": ("nielsen",),
+    "fully connected": ("fully_connected",),
+    "classical": ("rivals",),
+}
+ALSO = ("classic", "distorted", "best")  # of the paper's set, shown beside the family
+
+
+@dataclass(frozen=True)
+class Row:
+    """A system: its cost counted from the model, the published error and ours, in percent."""
+
+    name: str
+    kind: str
+    parameters: int
+    multiply_adds: int
+    published: float | None
+    error: float
+    record: dict[str, Any]
+
+
+def write(records: Records, path: Path) -> None:
+    """Renders the family's records, by the names of their files, to a page; figures to results/."""
+    folder = path.parent / "results"
+    beside = {name: read_any(folder / f"{name}.json") for name in ALSO}
+    everything = records | {name: found for name, found in beside.items() if found}
+    same = next(iter(records.values()))["dataset"] if records else ""
+    rows = [row(record) for record in everything.values() if record["dataset"] == same]
+    text = [
+        "# The family, its rivals and its descendants",
+        "Written by `python -m lenet_jax.reproduce --set family` from "
+        f"`{folder.name}/*.json`, which hold the configuration, versions, hardware and commit of "
+        f"each. Data: {same}. The test set chose nothing: numbers are of the last pass of a fixed "
+        "schedule, of Nielsen's networks of the pass with the least error on held-out patterns. "
+        "Parameters are the numbers that a system keeps, fixed codes aside; multiply-adds are for "
+        "one digit, biases not counted.",
+        table(rows),
+    ]
+    for file, what, words in (
+        ("family-parameters.png", "parameters", "numbers kept"),
+        ("family-multiply-adds.png", "multiply_adds", "multiply-adds for a digit"),
+    ):
+        if rows:
+            drawn = [(r.name, r.kind, getattr(r, what), r.error, r.published) for r in rows]
+            figures.family(drawn, words, same, folder / file)
+            text.append(f"![Error against {words}]({folder.name}/{file})")
+    linear = records.get("tutorial-linear")
+    if linear and linear["dataset"] == "mnist":
+        figures.tutorial(linear, folder / "tutorial-linear.png")
+        text.append(f"![The tutorial's curve and ours]({folder.name}/tutorial-linear.png)")
+    text += notes(records)
+    path.write_text("\n\n".join(text) + "\n")
+
+
+def row(record: dict[str, Any]) -> Row:
+    """The row of a record."""
+    page = config.from_json(record["config"])
+    if isinstance(page, config.Rival):
+        parameters, multiply_adds = record["parameters"], record["multiply_adds"]
+    else:
+        layers = counting.count(page.model.module())
+        parameters = sum(layer.parameters for layer in layers)
+        multiply_adds = sum(layer.multiply_adds for layer in layers)
+    if "calls" in record:  # three networks, not all of them asked each time
+        parameters *= 3
+        multiply_adds = round(multiply_adds * float(np.mean(record["calls"])))
+    kind = next(kind for kind, names in KINDS.items() if record["experiment"] in names)
+    return Row(
+        figures.name_of(record),
+        kind,
+        parameters,
+        multiply_adds,
+        page.paper.test_error if page.paper and record["dataset"] == "mnist" else None,
+        record["error_percent"]["mean"],
+        record,
+    )
+
+
+def table(rows: list[Row]) -> str:
+    """A line for each system; errors in percent, time of training all seeds."""
+    lines = [
+        "| system | parameters | multiply-adds | published | ours, mean and 95 % interval "
+        "| seeds | passes | misses | trained in |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for at in rows:
+        published = "" if at.published is None else f"{at.published:g}"
+        half = at.record["error_percent"]["ci95"]
+        ours = f"{at.error:.2f}" + ("" if half is None else f" +- {half:.2f}")
+        seconds = at.record["wall_seconds"]
+        lines.append(
+            f"| {at.name} | {at.parameters:,} | {at.multiply_adds:,} | {published} | {ours} | "
+            f"{len(at.record['seeds'])} | {at.record['passes']} | "
+            f"{', '.join(map(str, at.record['misses']))} | {seconds // 60}:{seconds % 60:02} |"
+        )
+    return "\n".join(lines)
+
+
+def notes(records: Records) -> list[str]:
+    """What a row cannot hold: the networks that boosting called, and the vote of five."""
+    text = []
+    if boosted := records.get("boosted"):
+        calls, each = interval(boosted["calls"]), np.mean(boosted["misses_of_each"], axis=0)
+        text.append(
+            f"Boosted LeNet-4 calls {calls['mean']:.2f} networks for a digit on average (the paper "
+            f"1.75). Alone its three miss {', '.join(f'{n:.0f}' for n in each)} digits; when their "
+            f"outputs are always added, {np.mean(boosted['misses_always_added']):.0f}."
+        )
+    if dropout := records.get("nielsen-dropout"):
+        text.append(
+            f"A plurality vote of the {len(dropout['seeds'])} networks of nielsen-dropout misses "
+            f"{dropout['vote_misses']} of {dropout['test_size']:,} digits (the book: 33)."
+        )
+    return text

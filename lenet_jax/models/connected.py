@@ -1,0 +1,30 @@
+"""The fully connected networks of section III-C.5 and 6."""
+
+from typing import ClassVar
+
+import jax
+from flax import linen as nn
+
+from lenet_jax.models.layers import Convolution, Initialization, Network, images_last
+
+
+class FullyConnected(Network):
+    """28x28 pixels, one layer of `hidden` units after the other, ten squashed sums.
+
+    A layer is a convolution whose window is all there is.
+    """
+
+    frame: ClassVar[str] = "28x28"
+
+    hidden: tuple[int, ...] = (300,)
+    initialization: Initialization = "lush"
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        x, maps, size = images_last(images), {}, 28
+        for number, units in enumerate(self.hidden, 1):
+            layer = Convolution(units, size, initialization=self.initialization, name=f"h{number}")
+            x, size = self.squash(layer(x)), 1
+            maps[f"h{number}"] = x
+        output = Convolution(10, size, initialization=self.initialization, name="output")
+        return self.answer(self.squash(output(x)), maps)

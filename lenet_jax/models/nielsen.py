@@ -1,0 +1,46 @@
+"""The networks of M. Nielsen, "Neural Networks and Deep Learning" (2015), chapter 6."""
+
+from typing import ClassVar
+
+import jax
+from flax import linen as nn
+
+from lenet_jax.models.layers import Convolution, MaxPooling, Network, Squashing, images_last, unfold
+
+
+class Nielsen(Network):
+    """Convolutions of 5x5 with `maps` maps, maxima over 2x2 after each, layers of `hidden` units,
+    ten weighted sums for a softmax.
+
+    With `dropout` each input of a fully connected layer, the outputs' too, is left out with that
+    probability wherever an rng "dropout" is given, and the rest made as much larger. Weights begin
+    normal with variance 1/n_out and those of the outputs at zero.
+    """
+
+    frame: ClassVar[str] = "unit"
+
+    squashing: Squashing = "sigmoid"
+    maps: tuple[int, ...] = ()
+    hidden: tuple[int, ...] = (100,)
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        x, states = images_last(images), {}
+        for number, maps in enumerate(self.maps):
+            c, s = f"c{2 * number + 1}", f"s{2 * number + 2}"
+            sums = Convolution(maps, 5, None, "nielsen", folded=True, name=c)(x)
+            states[c] = self.squash(unfold(sums))
+            x = states[s] = self.squash(MaxPooling(name=s)(sums))  # either order gives the same
+        for number, units in enumerate(self.hidden, 1):
+            dense = Convolution(units, x.shape[1], None, "nielsen", name=f"h{number}")
+            x = states[f"h{number}"] = self.squash(dense(self.drop(x)))
+        output = Convolution(10, x.shape[1], None, "zeros", name="output")
+        return self.answer(output(self.drop(x)), states)
+
+    def drop(self, states: jax.Array) -> jax.Array:
+        if not self.dropout or not self.has_rng("dropout"):
+            return states
+        kept = 1 - self.dropout
+        mask = jax.random.bernoulli(self.make_rng("dropout"), kept, states.shape)
+        return states * mask / kept

@@ -1,0 +1,44 @@
+"""A LeNet-5 of the tutorials: larger where the paper's is small, and linear from end to end."""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from lenet_jax.models.layers import (
+    Convolution,
+    Initialization,
+    MaxPooling,
+    Network,
+    Squashing,
+    images_last,
+    unfold,
+)
+
+
+class Tutorial(Network):
+    """Six maps by 3x3 windows with a border of 1, sixteen by 5x5, maxima over 2x2 after each, then
+    120, 84 and 10 units: 61,610 parameters. With the squashing "none" nothing but the maxima keeps
+    it from being one matrix.
+    """
+
+    frame: ClassVar[str] = "unit"
+
+    squashing: Squashing = "none"
+    initialization: Initialization = "uniform"
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        init = self.initialization
+        x = jnp.pad(images_last(images), ((0, 0), (1, 1), (1, 1), (0, 0)))
+        maps = {}
+        sums = Convolution(6, 3, initialization=init, folded=True, name="c1")(x)
+        maps["c1"] = self.squash(unfold(sums))
+        x = maps["s2"] = self.squash(MaxPooling(name="s2")(sums))
+        sums = Convolution(16, 5, initialization=init, folded=True, name="c3")(x)
+        maps["c3"] = self.squash(unfold(sums))
+        x = maps["s4"] = self.squash(MaxPooling(name="s4")(sums))
+        x = maps["c5"] = self.squash(Convolution(120, initialization=init, name="c5")(x))
+        x = maps["f6"] = self.squash(Convolution(84, size=1, initialization=init, name="f6")(x))
+        return self.answer(Convolution(10, size=1, initialization=init, name="output")(x), maps)
