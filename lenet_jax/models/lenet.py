@@ -1,5 +1,7 @@
 """LeNet-5 as published (section II-B, Fig. 2), and LeNet-1 and LeNet-4 (section III-C)."""
 
+from functools import cache
+from itertools import combinations
 from typing import ClassVar, Literal
 
 import jax
@@ -110,23 +112,28 @@ class LeNet1(Network):
         return self.answer(outputs, maps)
 
 
+@cache
+def lenet_4_tables(reading: str) -> tuple[Table, Table | None]:
+    """The connections of C3 and of C5, whose None is all of them, in a reading of the paper.
+
+    The paper prints no table for LeNet-4, and its sentence and its numbers cannot both hold
+    (PAPER.md). "literal": 48 kernels, three for each map of C3, and a hidden layer that reads all
+    of S4. "17k": 60 kernels, as many as in Table I, and a hidden layer of 560.
+    """
+    if reading == "literal":
+        return _rows([3] * 16, 8), None
+    return _rows([3] * 4 + [4] * 12, 8), _rows([4, 5, 5] * 40, 16)
+
+
 def _rows(sizes: list[int], inputs: int) -> Table:
-    """Rows of so many of the inputs each, which are all read alike often, up to one row."""
-    rows, at = [], 0
-    for number, size in enumerate(sizes):
-        stride = (1, 3, 5, 7)[number % 4]  # odd, so that no input comes twice
-        rows.append(tuple(sorted(stride * (at + k) % inputs for k in range(size))))
-        at += size
+    """Different rows of so many of the inputs each, all of which are read alike often."""
+    often, rows = [0] * inputs, []
+    for size in sizes:
+        free = (row for row in combinations(range(inputs), size) if row not in rows)
+        rows.append(min(free, key=lambda row: sum(often[i] for i in row)))
+        for i in rows[-1]:
+            often[i] += 1
     return tuple(rows)
-
-
-# The paper prints no table for LeNet-4, and its sentence and its numbers cannot both hold
-# (PAPER.md). "literal": 48 kernels, three for each map of C3, and a hidden layer that reads all of
-# S4, 50,698 parameters. "17k": 60 kernels, as in Table I, and a hidden layer of 560 kernels.
-LENET_4_TABLES: dict[str, tuple[Table, Table | None]] = {
-    "literal": (_rows([3] * 16, 8), None),
-    "17k": (_rows([3] * 4 + [4] * 12, 8), _rows([4, 5, 5] * 40, 16)),
-}
 
 
 class LeNet4(Network):
@@ -142,7 +149,7 @@ class LeNet4(Network):
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         init = self.initialization
-        for_c3, for_c5 = LENET_4_TABLES[self.reading]
+        for_c3, for_c5 = lenet_4_tables(self.reading)
         x, maps = images_last(images), {}
         x = self.squash(Convolution(4, initialization=init, folded=True, name="c1")(x))
         maps["c1"] = unfold(x)

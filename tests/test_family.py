@@ -1,0 +1,458 @@
+"""The LeNet family and the networks beside it, against counts, formulas and float64 references."""
+
+import dataclasses
+import json
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import reference
+from conftest import ROOT, apply
+from PIL import Image
+from test_lenet import close
+
+from lenet_jax import reproduce
+from lenet_jax.analysis import counting, family, results
+from lenet_jax.data import dataset, distort
+from lenet_jax.data import digits as embedded
+from lenet_jax.data.normalize import normalize
+from lenet_jax.errors import UserError
+from lenet_jax.models import HOMES, lenet
+from lenet_jax.recognition import network
+from lenet_jax.training import architecture, config, curvature, loop, losses, optimizers, step
+
+# A row for each system: parameters and connections, published or added up by hand.
+COUNTS = {
+    "lenet1": (104 + 8 + 512 + 24 + 1930, 98_442),
+    "lenet4": (50_698, 262_306),
+    "lenet4:17k": (16_998, 258_306),
+    "boosted": (16_998, 258_306),
+    "tutorial": (61_706, 117_600 + 4_704 + 240_000 + 1_600 + 48_120 + 10_164 + 850),
+    "tutorial:table": (60_850, 340_908 - 840 + 850),
+    "tutorial:linear": (60 + 2_416 + 48_120 + 10_164 + 850, 47_040 + 241_600 + 59_134),
+    "tutorial:gaussian": (60_856 + 840, 117_600 + 4_704 + 240_000 + 1_600 + 58_284 + 840),
+    "nielsen": (79_510, 79_510),
+    "nielsen:conv": (289_630, 20 * 576 * 26 + 288_100 + 1_010),
+    "nielsen:two-conv": (85_670, 20 * 576 * 26 + 40 * 64 * 501 + 64_100 + 1_010),
+    "nielsen:dropout": (1_672_570, 20 * 576 * 26 + 40 * 64 * 501 + 641_000 + 1_001_000 + 10_010),
+    "fully_connected": (785 * 300 + 3_010, 785 * 300 + 3_010),
+    "fully_connected:300-100": (785 * 300 + 301 * 100 + 1_010,) * 2,
+    "fully_connected:1000-150": (785 * 1000 + 1001 * 150 + 1_510,) * 2,
+}
+
+
+def page(key: str) -> config.Experiment:
+    name, colon, variant = key.partition(":")
+    return config.load(f"{ROOT / 'experiments' / name}.py{colon}{variant}")
+
+
+@pytest.mark.parametrize("key", COUNTS)
+def test_counts(key):
+    layers = counting.count(page(key).model.module())
+    total = [sum(getattr(at, what) for at in layers) for what in ("parameters", "connections")]
+    assert tuple(total) == COUNTS[key]
+
+
+def test_multiply_adds_are_connections_without_biases():
+    layers = counting.count(lenet.LeNet5())
+    biases = 4_704 + 1_176 + 1_600 + 400 + 120 + 84  # one connection to each unit
+    assert sum(at.multiply_adds for at in layers) == 340_908 - biases
+
+
+@pytest.mark.parametrize("name", HOMES)
+def test_configuration_has_the_fields_of_the_network(name):
+    ours = getattr(architecture, name)
+    module = ours().module()
+    theirs = {
+        f.name: f.default for f in dataclasses.fields(module) if f.name not in ("parent", "name")
+    }
+    assert {f.name: f.default for f in dataclasses.fields(ours)} == theirs
+
+
+def test_tables_of_lenet_1_and_4():
+    table = lenet.LENET_1_TABLE
+    assert len(table) == 12 and sum(map(len, table)) == 20
+    one_based = [{i + 1 for i in row} for row in table]
+    assert one_based == [
+        *({1}, {1, 2}, {1, 2}, {2}, {1, 2}, {1, 2}),
+        *({3}, {3, 4}, {3, 4}, {4}, {3, 4}, {3, 4}),
+    ]
+    for reading, kernels in (("literal", 48), ("17k", 60)):
+        table, _ = lenet.lenet_4_tables(reading)
+        assert len(table) == 16 and sum(map(len, table)) == kernels
+        assert all(len(set(row)) == len(row) for row in table)
+        often = [sum(i in row for row in table) for i in range(8)]
+        assert max(often) - min(often) <= 1 and len(set(table)) == 16
+    hidden = lenet.lenet_4_tables("17k")[1]
+    assert hidden and len(hidden) == 120 and sum(map(len, hidden)) == 560
+    assert all(len(set(row)) == len(row) for row in hidden)
+    often = [sum(i in row for row in hidden) for i in range(16)]
+    assert max(often) - min(often) <= 2 and len(set(hidden)) == 120
+
+
+def of_size(module, seed=0) -> Any:
+    """Parameters like those of a trained network, of the size that its frame asks for."""
+    image = normalize(jnp.zeros((1, 28, 28)), module.frame)
+    params = module.init(jax.random.key(seed), image)["params"]
+    keys = iter(jax.random.split(jax.random.key(seed + 1), 99))
+    return jax.tree.map(lambda p: p + 0.1 * jax.random.normal(next(keys), p.shape), params)
+
+
+SQUASHINGS = {
+    "scaled-tanh": reference.f,
+    "tanh": np.tanh,
+    "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
+    "relu": lambda a: np.maximum(a, 0),
+    "none": lambda a: a,
+}
+
+
+def pooled(x, how):
+    windows = x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2]
+    windows = windows.reshape(len(x), x.shape[1] // 2, 2, x.shape[2] // 2, 2)
+    return getattr(windows, how)(axis=(2, 4))
+
+
+def by_reference(module, params, image):
+    """The scores of one image as a network's description says, layer by layer, in float64."""
+    p = {n: {k: np.asarray(v, np.float64) for k, v in layer.items()} for n, layer in params.items()}
+    f = SQUASHINGS[module.squashing]
+
+    def conv(x, name, size, table=None):
+        return reference.convolution(x, p[name]["kernel"], p[name]["bias"], size, table)
+
+    def halved(x, name):
+        return reference.f(reference.subsampling(x, p[name]["coefficient"], p[name]["bias"]))
+
+    x = np.asarray(image, np.float64)[None]
+    match type(module).__name__:
+        case "LeNet1":
+            x = halved(f(conv(x, "c1", 5)), "s2")
+            x = halved(f(conv(x, "c3", 5, lenet.LENET_1_TABLE)), "s4")
+            return f(conv(x, "output", 4))
+        case "LeNet4":
+            for_c3, for_c5 = lenet.lenet_4_tables(module.reading)
+            x = halved(np.repeat(f(conv(x, "c1", 5)), 2, axis=0), "s2")
+            x = halved(f(conv(x, "c3", 5, for_c3)), "s4")
+            return f(conv(f(conv(x, "c5", 5, for_c5)), "output", 1))
+        case "LeNet5":
+            x = pooled(f(conv(x, "c1", 5)), "mean")
+            x = pooled(f(conv(x, "c3", 5)), "mean")
+            x = f(conv(f(conv(x, "c5", 5)), "f6", 1))
+            if module.head == "linear":
+                return conv(x, "output", 1)
+            centres = p["output"]["codes"][:, :, None, None]
+            logarithm = -((x - centres) ** 2).sum(1) / 2
+            return np.exp(logarithm) if module.head == "gaussian" else logarithm
+        case "Tutorial":
+            x = np.pad(x, ((0, 0), (1, 1), (1, 1)))
+            x = pooled(f(conv(x, "c1", 3)), "max")
+            x = pooled(f(conv(x, "c3", 5)), "max")
+            return conv(f(conv(f(conv(x, "c5", 5)), "f6", 1)), "output", 1)
+        case "FullyConnected":
+            x = f(conv(f(conv(x, "h1", 28)), "h2", 1))
+            return f(conv(x, "output", 1))
+        case "Nielsen":
+            x = pooled(f(conv(x, "c1", 5)), "max")
+            return conv(f(conv(x, "h1", 12)), "output", 1)
+    raise AssertionError(module)
+
+
+FULL: dict[str, Any] = {"table": "full", "pooling": "average"}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        architecture.LeNet1(),
+        architecture.LeNet4(),
+        architecture.LeNet4(reading="17k"),
+        architecture.LeNet5(**FULL, squashing="tanh", head="linear"),
+        architecture.LeNet5(**FULL, squashing="sigmoid", head="gaussian"),
+        architecture.LeNet5(**FULL, squashing="sigmoid", head="log-gaussian"),
+        architecture.Tutorial(),
+        architecture.Tutorial(squashing="relu"),
+        architecture.FullyConnected(hidden=(9, 7)),
+        architecture.Nielsen(maps=(3,), hidden=(8,), dropout=0.5),
+    ],
+    ids=str,
+)
+def test_forward_equals_reference(digits, model):
+    module = model.module()
+    params = of_size(module)
+    if "codes" in params.get("output", {}):  # near F6, or the Gaussians would all be 0
+        params["output"]["codes"] = 0.4 + 0.1 * params["output"]["codes"]
+    images = normalize(jnp.asarray(digits[0][:2]), module.frame)
+    scores, maps = jax.jit(partial(apply, module))(params, images)
+    theirs = np.stack([by_reference(module, params, image).reshape(-1) for image in images])
+    assert theirs.shape == (2, 10) and np.ptp(theirs) > 1e-6
+    close(scores, theirs, 2e-5)
+    assert all(state.shape[0] == 2 and state.ndim == 4 for state in maps.values())
+
+
+def test_gaussian_units_begin_where_nothing_can_be_learned(digits):
+    """Why the tutorial's network d does not learn: in float32 its outputs and slopes are zero."""
+    module = page("tutorial:gaussian").model.module()
+    images = normalize(jnp.asarray(digits[0][:50]), module.frame)
+    params = module.init(jax.random.key(0), images)["params"]
+
+    def loss(params):
+        scores, _ = apply(module, params, images)
+        return losses.cross_entropy(scores, jnp.asarray(digits[1][:50])).mean(), scores
+
+    (_, scores), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+    assert float(scores.max()) < 1e-9
+    assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradient)) < 1e-9
+
+
+def test_frames():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 28, 28)).astype(np.uint8)
+    np.testing.assert_allclose(normalize(images, "unit"), images / 255, rtol=1e-6)
+    wide = np.asarray(normalize(images))
+    np.testing.assert_array_equal(normalize(images, "28x28"), wide[:, 2:-2, 2:-2])
+    with pytest.raises(KeyError):
+        normalize(images, "30x30")
+
+
+def test_lenet_1_sees_digits_of_16x16(digits):
+    images = np.zeros((5, 28, 28), np.uint8)
+    images[:, 4:24, 4:24] = digits[0][:5, 4:24, 4:24]  # in the box of 20x20
+    smaller = (np.asarray(normalize(images, "16x16")) + 0.1) * 255 / 1.275
+    for ours, image in zip(smaller, images, strict=True):
+        box = Image.fromarray(image[4:24, 4:24].astype(np.float32))
+        theirs = np.zeros((28, 28))
+        theirs[6:22, 6:22] = box.resize((16, 16), Image.Resampling.BILINEAR)
+        # beyond the box PIL sees its edge again, we see background
+        np.testing.assert_allclose(ours[7:21, 7:21], theirs[7:21, 7:21], atol=1e-2)
+        outside = np.ones((28, 28), bool)
+        outside[5:23, 5:23] = False
+        assert np.abs(ours[outside]).max() < 1e-3
+        assert ours.sum() == pytest.approx(image.sum() * 0.64, rel=0.02)
+
+
+def test_shifted_versions_are_rolls_without_what_comes_round(digits):
+    images = np.array(digits[0][:10])
+    images[:, 0] = images[:, -1] = images[:, :, 0] = images[:, :, -1] = 0
+    rolls = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]
+    ours = distort.shifted(jnp.asarray(images), jnp.arange(10) % 5)
+    for n, image in enumerate(images):
+        np.testing.assert_array_equal(ours[n], np.roll(image, rolls[n % 5], (0, 1)))
+    full = jnp.full((1, 28, 28), 7, jnp.uint8)
+    assert (np.asarray(distort.shifted(full, jnp.array([1])))[0, 0] == 0).all()
+
+
+def test_five_passes_show_each_pattern_in_its_five_versions(digits):
+    experiment = page("nielsen:expanded")
+    recipe = step.recipe(experiment, 20, step.mesh(jax.devices()[:1]))
+    keys = jax.random.key(0)[None]
+    images = jnp.asarray(digits[0][:20])
+    seen = []
+    for number in range(1, 6):
+        order = step.order_of_pass(keys, number, 20, 10, experiment.order, 5)
+        samples = jnp.ravel(order[0])
+        shown = step.distorted(recipe, keys[0], number, samples, images)
+        seen += [np.asarray(image).tobytes() for image in shown]
+        assert sorted(np.asarray(order).ravel()) != list(range(20))
+    wanted = [
+        np.asarray(distort.shifted(images[p : p + 1], jnp.array([v])))[0].tobytes()
+        for v in range(5)
+        for p in range(20)
+    ]
+    assert sorted(seen) == sorted(wanted)
+    again = step.order_of_pass(keys, 6, 20, 10, experiment.order, 5)  # shuffled once
+    np.testing.assert_array_equal(again, step.order_of_pass(keys, 1, 20, 10, experiment.order, 5))
+
+
+def test_gradient_descent_with_momentum_and_decay_by_hand():
+    params = {"h1": {"kernel": jnp.array([[2.0]]), "bias": jnp.array([1.0])}}
+    gradient = {"h1": {"kernel": jnp.array([[0.5]]), "bias": jnp.array([-1.0])}}
+    optimizer = optimizers.of(config.SGD(0.1, momentum=0.5, decay=0.25), 1, 1)
+    state = optimizer.init(params)
+    kernel, bias, speeds = 2.0, 1.0, [0.0, 0.0]
+    for _ in range(3):
+        updates, state = optimizer.update(gradient, state, params, curvature=None)
+        params: Any = optax.apply_updates(params, updates)
+        speeds = [0.5 * speeds[0] + 0.5 + 0.25 * kernel, 0.5 * speeds[1] - 1.0]
+        kernel, bias = kernel - 0.1 * speeds[0], bias - 0.1 * speeds[1]
+        assert float(params["h1"]["kernel"][0, 0]) == pytest.approx(kernel, rel=1e-6)
+        assert float(params["h1"]["bias"][0]) == pytest.approx(bias, rel=1e-6)
+
+
+def test_squared_error_by_hand_and_its_curvature(digits):
+    scores = jnp.array([[0.5, -1.0, 0.0], [1.0, -1.0, -1.0]])
+    ours = losses.squared_error(scores, jnp.array([0, 0]))
+    np.testing.assert_allclose(ours, [0.25 + 0 + 1, 0], atol=1e-6)
+
+    module = architecture.LeNet4().module()
+    params = of_size(module)
+    images = normalize(jnp.asarray(digits[0][:3]), module.frame)
+    labels = jnp.asarray(digits[1][:3])
+    h = curvature.diagonal(
+        lambda params: apply(module, params, images)[0],
+        params,
+        partial(losses.curvature_at_scores, config.SquaredError(), labels=labels),
+    )
+    _, maps = apply(module, params, images)
+    hidden = np.asarray(maps["c5"], np.float64)[:, :, 0, 0]
+    kernel, bias = (np.asarray(params["output"][n], np.float64) for n in ("kernel", "bias"))
+    slopes = 1.7159 * 2 / 3 / np.cosh(2 / 3 * (hidden @ kernel.T + bias)) ** 2
+    # eq. 25 and 27 at the outputs: 2 f'(a)^2 x^2, averaged over the patterns
+    close(h["output"]["kernel"], np.einsum("ni,nj->ij", 2 * slopes**2, hidden**2) / 3)
+    close(h["output"]["bias"], (2 * slopes**2).mean(0))
+
+
+def test_dropout_leaves_out_half_in_training_alone(digits):
+    model = architecture.Nielsen(maps=(), hidden=(400,), squashing="none", dropout=0.5)
+    module = model.module()
+    params = of_size(module)
+    images = normalize(jnp.asarray(digits[0][:40]), module.frame)
+    plain, states = apply(module, params, images)
+    np.testing.assert_array_equal(plain, apply(module, params, images)[0])
+    kernel = np.asarray(params["output"]["kernel"], np.float64)
+    hidden = np.asarray(states["h1"])[:, :, 0, 0]
+    close(plain, hidden @ kernel.T + np.asarray(params["output"]["bias"]), 1e-4)
+
+    def chance(key):
+        return module.apply({"params": params}, images, rngs={"dropout": key})[0]  # type: ignore[index]
+
+    many = jax.lax.map(chance, jax.random.split(jax.random.key(0), 2000))
+    # The network is linear, so what is dropped cancels in the mean.
+    error = np.asarray(many.std(axis=0)) / 2000**0.5
+    assert (np.abs(np.asarray(many.mean(axis=0) - plain)) < 5 * error).all()
+    assert float(many.std(axis=0).min()) > 0.1
+
+
+def test_training_draws_other_masks_each_time_and_counts_without(digits):
+    experiment = config.Experiment(
+        name="x",
+        model=architecture.Nielsen(hidden=(50,), dropout=0.5),
+        loss=config.CrossEntropy(),
+        optimizer=config.SGD(1e-9),  # nothing moves: only the masks can differ
+        batch_size=40,
+    )
+    recipe = step.recipe(experiment, 40, step.mesh(jax.devices()[:1]))
+    state = step.initial_state(recipe, np.zeros(1, np.uint32))
+    noise = jax.random.normal(jax.random.key(5), state.params["output"]["kernel"].shape)
+    state.params["output"]["kernel"] = noise
+    images, labels = digits[0][:40], digits[1][:40]
+    order = step.order_of_pass(state.key, 1, 40, 40, "fixed")
+    values = []
+    for _ in range(2):
+        before = float(state.loss[0])
+        state = step.run_steps(recipe, state, images, labels, order, 0, 1)
+        values.append(float(state.loss[0]) - before)
+    plain = losses.cross_entropy(
+        step.predict(recipe, jax.tree.map(lambda a: a[0], state.params), images), labels
+    )
+    assert abs(values[0] - values[1]) > 1e-2 and abs(values[0] - float(plain.sum())) > 1e-2
+
+
+def test_nielsens_error_is_that_of_his_best_pass(tmp_path, monkeypatch):
+    monkeypatch.delenv("LENET_JAX_MNIST", raising=False)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "none"))
+    experiment = dataclasses.replace(
+        page("nielsen"), passes=6, seeds=(2,), data=config.Data(limit=300, validation=200),
+        optimizer=config.SGD(learning_rate=3.0),
+    )  # fmt: skip
+    data = dataset.load(**vars(experiment.data), say=lambda _: None)
+    run = loop.train(experiment, data, tmp_path / "run", lambda _: None)
+    record = results.of([run], config.as_json(experiment), "nielsen", "", data, False)
+    rows = run.rows
+    for seed in range(2):
+        held_out = [row["validation_misses"][seed] for row in rows]
+        best = held_out.index(min(held_out))
+        assert record["reported_passes"][seed] == best + 1
+        assert record["misses"][seed] == rows[best]["test_misses"][seed]
+    assert record["reported_passes"] != [6, 6]  # or the test could not fail
+
+
+@pytest.mark.parametrize(
+    "make, said",
+    [
+        (lambda: page("rivals"), "is no network"),
+        (lambda: page("nielsen:deep"), "no variant 'deep'. There are: conv,"),
+        (
+            lambda: config.Experiment(name="x", model=architecture.LeNet1()),
+            "whose scores are states: give one of SquaredError",
+        ),
+        (lambda: config.Experiment(name="x", reported="best-validation"), "held out"),
+        (lambda: config.Distortion(shifted=True), "versions 5"),
+        (lambda: config.SGD(learning_rate=0), "allowed is a positive number"),
+        (lambda: config.SGD(momentum=1), "less than 1"),
+        (lambda: config.SGD(decay=-1), "0 or more"),
+    ],
+)
+def test_what_does_not_fit_is_refused(make, said):
+    with pytest.raises(UserError, match=said):
+        make()
+
+
+def test_drawings_and_pages_are_for_lenet_5(tmp_path):
+    written = config.as_json(page("lenet1")) | {"dataset": "x", "dataset_sha256": "y"}
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    (tmp_path / "checkpoints").mkdir()
+    assert network.check(str(tmp_path)) == written
+    with pytest.raises(UserError, match="holds a LeNet1, and this needs a LeNet5"):
+        network.check(str(tmp_path), only="LeNet5")
+
+
+@pytest.mark.parametrize("chosen", reproduce.SETS)
+def test_every_committed_result_is_of_its_experiment(chosen):
+    """Also those that were measured before the configuration got its newest fields."""
+    given = reproduce.parse(["--set", chosen])
+    found = 0
+    for key, seeds in reproduce.SETS[chosen].experiments.items():
+        made = reproduce.prepared(key, seeds, given)
+        file = ROOT / "results" / f"{made.name}.json"
+        if file.exists():
+            record = results.read(file, config.as_json(made))
+            assert record["dataset"] == "mnist" and record["test_size"] == 10_000
+            assert len(record["misses"]) == len(record["seeds"])
+            found += 1
+    assert found > 0
+
+
+once = pytest.mark.xdist_group("family")
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory, program):
+    """The set on the embedded digits."""
+    out = tmp_path_factory.mktemp("family")
+    done = program("reproduce", "--set", "family", "--quick", "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@once
+def test_the_page_has_a_row_for_each_record(quick):
+    text = (quick / "FAMILY.md").read_text()
+    records = [json.loads(file.read_text()) for file in (quick / "results").glob("*.json")]
+    assert len(records) == len(reproduce.SETS["family"].quick)
+    for record in records:
+        made = family.row(record)
+        assert f"| {made.name} | {made.parameters:,} | {made.multiply_adds:,} |  | " in text
+        assert ", ".join(map(str, record["misses"])) in text
+    assert "uci-digits" in text and "mnist" not in text
+    for name in ("family-parameters", "family-multiply-adds"):
+        assert (quick / "results" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@once
+def test_a_boosted_record_adds_up(quick):
+    found = json.loads((quick / "results" / "boosted.json").read_text())
+    made = family.row(found)
+    assert made.parameters == 3 * 16_998
+    calls = sum(found["calls"]) / 2
+    assert 1 <= calls <= 3
+    assert made.multiply_adds == round((258_306 - 3_136 - 1_568 - 1_600 - 400 - 130) * calls)
+    labels = embedded.load()["test_labels"]
+    for wrong, misses in zip(found["wrong"], found["misses"], strict=True):
+        assert len(wrong) == misses
+        assert all(labels[at] == truth != answer for at, truth, answer in wrong)
+    assert all(seen % 1497 == 0 and seen > 0 for pair in found["drawn"] for seen in pair)
