@@ -212,21 +212,22 @@ def test_gaussian_units_begin_where_nothing_can_be_learned(digits):
 def test_frames():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (3, 28, 28)).astype(np.uint8)
-    np.testing.assert_allclose(normalize(images, "unit"), images / 255, rtol=1e-6)
-    wide = np.asarray(normalize(images))
-    np.testing.assert_array_equal(normalize(images, "28x28"), wide[:, 2:-2, 2:-2])
+    given = jnp.asarray(images)
+    np.testing.assert_allclose(normalize(given, "unit"), images / 255, rtol=1e-6)
+    wide = np.asarray(normalize(given))
+    np.testing.assert_array_equal(normalize(given, "28x28"), wide[:, 2:-2, 2:-2])
     with pytest.raises(KeyError):
-        normalize(images, "30x30")
+        normalize(given, "30x30")
 
 
 def test_lenet_1_sees_digits_of_16x16(digits):
     images = np.zeros((5, 28, 28), np.uint8)
     images[:, 4:24, 4:24] = digits[0][:5, 4:24, 4:24]  # in the box of 20x20
-    smaller = (np.asarray(normalize(images, "16x16")) + 0.1) * 255 / 1.275
+    smaller = (np.asarray(normalize(jnp.asarray(images), "16x16")) + 0.1) * 255 / 1.275
     for ours, image in zip(smaller, images, strict=True):
         box = Image.fromarray(image[4:24, 4:24].astype(np.float32))
         theirs = np.zeros((28, 28))
-        theirs[6:22, 6:22] = box.resize((16, 16), Image.Resampling.BILINEAR)
+        theirs[6:22, 6:22] = np.asarray(box.resize((16, 16), Image.Resampling.BILINEAR))
         # beyond the box PIL sees its edge again, we see background
         np.testing.assert_allclose(ours[7:21, 7:21], theirs[7:21, 7:21], atol=1e-2)
         outside = np.ones((28, 28), bool)
