@@ -12,10 +12,14 @@ linear       c, a border of 1, windows of 3x3 and 5x5, maxima, 400-120-84-10, no
 linear-tanh, linear-relu    c with tanh or ReLU after each layer
 gaussian     d, sigmoids, averages and Gaussians exp(-|x-c|^2/2) of learned centres as the logits
 log-gaussian d with the logarithm of the Gaussian, -|x-c|^2/2, in its place
+
+The training of a and b was chosen on 10,000 held-out patterns, missed by a after training on the
+other 50,000 (one seed): Muon at 0.005, 15 passes, 94; Adam at 0.002, 20 passes, 125; the
+second-order method of classic.py 124. That of c and d is their tutorials'.
 """
 
 from lenet_jax.training.architecture import LeNet5, Tutorial
-from lenet_jax.training.config import SGD, Adam, CrossEntropy, Experiment, Paper, variant
+from lenet_jax.training.config import SGD, CrossEntropy, Experiment, Muon, Paper, variant
 
 LINEAR = {
     "optimizer": SGD(learning_rate=0.064),
@@ -49,7 +53,8 @@ def get_config(name: str = "") -> Experiment:
         name="tutorial",
         model=LeNet5(table="full", pooling="average", squashing="tanh", head="linear"),
         loss=CrossEntropy(),
-        optimizer=Adam(learning_rate=2e-3),
+        optimizer=Muon(learning_rate=0.005, adam_learning_rate=0.005),
+        passes=15,
         batch_size=64,
         order="reshuffled",
     )
