@@ -118,4 +118,4 @@ def test_another_network_has_other_counts():
 
 @pytest.mark.parametrize("file", sorted((ROOT / "experiments").glob("*.py")), ids=lambda f: f.stem)
 def test_every_experiment_loads_and_is_named_after_its_file(file):
-    assert config.load(str(file)).name == file.stem
+    assert config.load_page(str(file)).name == file.stem

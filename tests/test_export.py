@@ -43,7 +43,7 @@ def trained(fields):
     params = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 32, 32)))["params"]
     keys = iter(jax.random.split(jax.random.key(1), 99))
     params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(next(keys), p.shape), params)
-    card = {"experiment": "test", "config": {"model": fields}}
+    card = {"experiment": "test", "config": {"model": {"is": "LeNet5", **fields}}}
     return module, params, card
 
 
@@ -182,7 +182,7 @@ def test_onnx_names_what_it_has_no_rule_for(function, named):
 
 def test_a_configuration_comes_back_from_json():
     for path in sorted((ROOT / "experiments").glob("*.py")):
-        experiment = config.load(str(path))
+        experiment = config.load_page(str(path))
         assert config.from_json(json.loads(json.dumps(config.as_json(experiment)))) == experiment
 
 

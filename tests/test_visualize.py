@@ -3,7 +3,7 @@
 import json
 import shutil
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,8 @@ CLASSIC = ("--config", ROOT / "experiments" / "classic.py", "--data.limit", 100)
 
 class Other(nn.Module):
     """Another network altogether: padded, rectified, max-pooled, its layers' names out of order."""
+
+    frame: ClassVar[str] = "32x32"
 
     @nn.compact
     def __call__(self, images):

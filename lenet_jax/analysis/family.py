@@ -81,9 +81,12 @@ def row(record: dict[str, Any]) -> Row:
     if "calls" in record:  # three networks, not all of them asked each time
         parameters *= 3
         multiply_adds = round(multiply_adds * float(np.mean(record["calls"])))
+    name = figures.name_of(record)
+    if isinstance(page, config.Rival):
+        name = record["variant"] or page.method
     kind = next(kind for kind, names in KINDS.items() if record["experiment"] in names)
     return Row(
-        figures.name_of(record),
+        name,
         kind,
         parameters,
         multiply_adds,

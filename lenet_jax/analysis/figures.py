@@ -227,6 +227,7 @@ def family(
         axes.plot([], [], "x", color="gray", label="published")
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.margins(x=0.1)  # for the names
     axes.set_xlabel(cost)
     axes.set_ylabel("error (%)")
     axes.set_title(f"Error against {cost}, {data}")
