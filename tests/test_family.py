@@ -457,3 +457,20 @@ def test_a_boosted_record_adds_up(quick):
         assert len(wrong) == misses
         assert all(labels[at] == truth != answer for at, truth, answer in wrong)
     assert all(seen % 1497 == 0 and seen > 0 for pair in found["drawn"] for seen in pair)
+
+
+def test_the_ladder_is_compared_at_equal_passes():
+    long = {
+        "experiment": "nielsen", "passes": 3, "test_size": 1000,
+        "curve": {
+            "validation_misses": [[9, 5], [7, 6], [1, 1]],
+            "test_misses": [[90, 50], [70, 20], [10, 10]],
+        },
+    }  # fmt: skip
+    short = long | {"passes": 2, "curve": {name: rows[:2] for name, rows in long["curve"].items()}}
+    # Within two passes the first network is best after the second, the other after the first.
+    assert family.best_within(long, 2) == family.best_within(short, 2) == 6.0
+    assert family.best_within(long, 3) == 1.0
+    (words,) = family.notes({"nielsen": long, "nielsen-relu": short, "lenet1": {"experiment": ""}})
+    assert "nielsen 6.00, nielsen-relu 6.00." in words
+    assert family.notes({"nielsen": long}) == []
