@@ -4,12 +4,13 @@
     python -m lenet_jax.train --config experiments/fully_connected.py:300-100
 
 Variants: 1000, 300-100, 500-150 (so Fig. 9) and 1000-150 (so the text), and each with distorted
-patterns (distorted, 1000-distorted, ...). The loss is the squared distance of the squashed outputs
-from +1 for the right class and -1 for the others. 16 patterns share an update: the networks are
-large, and at one pattern an update the memory, not the arithmetic, would set the pace. The rates
-are four times those of classic.py, chosen on 10,000 held-out patterns for all of them: with eight
-times those networks of two hidden layers, with sixteen times those of one, do not always learn
-(300-100 misses 8,983 of the 10,000, with twice the rates 325, with four times 266; 20 passes).
+patterns (300-distorted, 1000-distorted, ...). The loss is the squared distance of the squashed
+outputs from +1 for the right class and -1 for the others. 16 patterns share an update: the
+networks are large, and at one pattern an update the memory, not the arithmetic, would set the
+pace. The rates are four times those of classic.py, chosen on 10,000 held-out patterns for all of
+them: with eight times those networks of two hidden layers, with sixteen times those of one, do
+not always learn (300-100 misses 8,983 of the 10,000, with twice the rates 325, with four times
+266; 20 passes).
 """
 
 import dataclasses
@@ -45,7 +46,6 @@ def _variants() -> dict[str, dict[str, Any]]:
             "paper": _paper(with_distortions),
             "distortion": distorted.RANGES,
         }
-    found["distorted"] = found.pop("300-distorted")
     del found["300"]
     return found
 

@@ -86,7 +86,7 @@ SETS = {
             "fully_connected:300-100": 5,
             "fully_connected:500-150": 5,
             "fully_connected:1000-150": 5,
-            "fully_connected:distorted": 5,
+            "fully_connected:300-distorted": 5,
             "fully_connected:1000-distorted": 5,
             "fully_connected:300-100-distorted": 5,
             "fully_connected:500-150-distorted": 5,

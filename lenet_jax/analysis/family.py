@@ -35,6 +35,11 @@ class Row:
     error: float
     record: dict[str, Any]
 
+    @property
+    def short(self) -> str:
+        """Its name where a colour says the kind."""
+        return self.name.removeprefix(f"{self.record['experiment']}-")
+
 
 def write(records: Records, path: Path) -> None:
     """Renders the family's records, by the names of their files, to a page; figures to results/."""
@@ -58,7 +63,7 @@ def write(records: Records, path: Path) -> None:
         ("family-multiply-adds.png", "multiply_adds", "multiply-adds for a digit"),
     ):
         if rows:
-            drawn = [(r.name, r.kind, getattr(r, what), r.error, r.published) for r in rows]
+            drawn = [(r.short, r.kind, getattr(r, what), r.error, r.published) for r in rows]
             figures.family(drawn, words, same, folder / file)
             text.append(f"![Error against {words}]({folder.name}/{file})")
     linear = records.get("tutorial-linear")

@@ -213,11 +213,13 @@ def family(
     systems: list[tuple[str, str, int, float, float | None]], cost: str, data: str, path: Path
 ) -> None:
     """Error against a cost: name, kind, cost, our error and the published one of each system."""
-    figure, axes = _axes(figsize=(11, 7))
+    figure, axes = _axes(figsize=(11, 8))
     colours = {kind: f"C{n}" for n, kind in enumerate(dict.fromkeys(s[1] for s in systems))}
     for name, kind, at, error, published in systems:
         axes.plot(at, error, "o", color=colours[kind], markersize=5)
-        axes.annotate(name, (at, error), (4, 3), textcoords="offset points", fontsize=7)
+        # Most have as many parameters as LeNet-5 and err alike: its own kind on the other side.
+        side, to = ("right", -4) if kind == systems[0][1] else ("left", 4)
+        axes.annotate(name, (at, error), (to, 2), textcoords="offset points", fontsize=7, ha=side)
         if published:
             axes.plot([at, at], [error, published], color=colours[kind], alpha=0.25, linewidth=1)
             axes.plot(at, published, "x", color=colours[kind], alpha=0.5, markersize=4)
