@@ -254,9 +254,10 @@ def test_every_map_is_drawn(trained, images):
         seen = np.zeros(shown.shape, bool)
         for number, states_of_map in enumerate(maps):
             row, column = divmod(number, columns)
-            top, left, size = row * pitch, column * pitch, pitch - gap
-            at = np.s_[top : top + size, left : left + size]
-            close(shown[at][::pixels, ::pixels], states_of_map)
+            top, left, side = row * pitch, column * pitch, pitch - gap
+            at = np.s_[top : top + side, left : left + side]
+            drawn, size = shown[at][::pixels, ::pixels], np.abs(maps).max()  # of the layer
+            np.testing.assert_allclose(drawn, states_of_map, rtol=0, atol=1e-5 * size)
             seen[at] = True
         np.testing.assert_array_equal(seen, ~np.isnan(shown))
     close(data_of(axes[-1])[:, 0], scores[0])

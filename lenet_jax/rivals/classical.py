@@ -143,9 +143,8 @@ def cost(rival: Rival, estimator: Any, shape: tuple[int, ...]) -> tuple[int, int
         case "quadratic":
             n = rival.components
             terms = n + math.comb(n + 1, 2)
-            return pixels * (n + 1) + CLASSES * (
-                terms + 1
-            ), pixels * n + terms - n + CLASSES * terms
+            numbers = pixels * (n + 1) + CLASSES * (terms + 1)
+            return numbers, pixels * n + terms - n + CLASSES * terms
         case "rbf":
             units = len(estimator[0].centres_)
             return units * pixels + CLASSES * (units + 1), units * (pixels + 1 + CLASSES)
