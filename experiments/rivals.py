@@ -9,6 +9,10 @@ and a linear classifier), rbf (100 Gaussians around the means of each class, and
 classifier), svm (polynomial of degree 4) and virtual-svm (degree 9; trained, its support vectors
 moved by a pixel each way, and trained again). The vector machines, libsvm's, separate each pair of
 classes; those of the paper each class from the rest.
+
+The width of the Gaussians and the ridge were chosen on 10,000 held-out patterns: 3.5 and 0.1 miss
+321 of them, 2.5 and 0.1 327, 5 and 0.1 337, 5 and 1 400 (a ridge of 0.001 misses some fewer, at the
+limit of what single precision can solve).
 """
 
 from lenet_jax.training.config import Paper, Rival, variant
@@ -24,7 +28,7 @@ VARIANTS = {
     "neighbours": {"method": "neighbours", "paper": _paper(5.0)},
     "neighbours-deslanted": {"method": "neighbours", "deslanted": True, "paper": _paper(2.4)},
     "quadratic": {"method": "quadratic", "paper": _paper(3.3)},
-    "rbf": {"method": "rbf", "paper": _paper(3.6)},
+    "rbf": {"method": "rbf", "ridge": 0.1, "paper": _paper(3.6)},
     "svm": {"method": "svm", "degree": 4, "paper": _paper(1.1)},
     "virtual-svm": {"method": "virtual-svm", "degree": 9, "paper": _paper(0.8)},
 }

@@ -13,6 +13,7 @@ import pytest
 import reference
 from conftest import ROOT, apply
 from PIL import Image
+from scipy.special import log_softmax
 from test_lenet import close
 
 from lenet_jax import reproduce
@@ -369,6 +370,13 @@ def test_nielsens_error_is_that_of_his_best_pass(tmp_path, monkeypatch):
         best = held_out.index(min(held_out))
         assert record["reported_passes"][seed] == best + 1
         assert record["misses"][seed] == rows[best]["test_misses"][seed]
+        params = jax.tree.map(lambda a, seed=seed: a[seed], run.params)
+        images = normalize(jnp.asarray(data.test.images), "unit")
+        scores, _ = apply(experiment.model.module(), params, images)
+        right = log_softmax(np.asarray(scores, np.float64), axis=1)[
+            np.arange(len(images)), data.test.labels
+        ]
+        assert record["test_loss"][seed] == pytest.approx(-right.mean(), rel=1e-5)
     assert record["reported_passes"] != [6, 6]  # or the test could not fail
 
 

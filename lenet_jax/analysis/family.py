@@ -70,6 +70,11 @@ def write(records: Records, path: Path) -> None:
     if linear and linear["dataset"] == "mnist":
         figures.tutorial(linear, folder / "tutorial-linear.png")
         text.append(f"![The tutorial's curve and ours]({folder.name}/tutorial-linear.png)")
+        loss = interval(linear["test_loss"])
+        text.append(
+            f"The loss of tutorial-linear on the test set is {loss['mean']:.4f} +- "
+            f"{loss['ci95']:.4f} (the tutorial: 0.0744)."
+        )
     text += notes(records)
     path.write_text("\n\n".join(text) + "\n")
 

@@ -16,7 +16,7 @@ import lenet_jax
 from lenet_jax.analysis import rejection, robustness
 from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.errors import UserError
-from lenet_jax.training import folder, metrics, step
+from lenet_jax.training import folder, losses, metrics, step
 from lenet_jax.training.config import as_json, from_json
 from lenet_jax.training.loop import Result
 
@@ -56,8 +56,10 @@ def of(
         for name in ("test_misses", "train_misses_on_the_fly", "validation_misses")
         if name in runs[0].rows[0]
     }
+    scores = np.concatenate([_scores(run, data.test) for run in runs])
+    loss = losses.per_example(runs[0].recipe.loss)
     record = of_scores(
-        np.concatenate([_scores(run, data.test) for run in runs]),
+        scores,
         data,
         experiment=experiment,
         variant=variant,
@@ -75,6 +77,7 @@ def of(
             "error_percent": interval([100 * n / len(data.test) for n in misses]),
             "reported_passes": (best + 1).tolist(),
         }
+    record["test_loss"] = [float(loss(of_seed, data.test.labels).mean()) for of_seed in scores]
     record["curve"] = curve
     if changed:
         by_level = [robustness.curves(run.recipe, run.params, data.test) for run in runs]

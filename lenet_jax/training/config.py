@@ -315,7 +315,7 @@ class Rival:
     """principal ones, for the quadratic classifier"""
     units: int = 1000
     """radial basis functions"""
-    width: float = 5.0
+    width: float = 3.5
     """of them, their standard deviation, where ink is 1"""
     degree: int = 4
     """of a support vector machine's polynomial"""
