@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
@@ -77,7 +78,8 @@ def of(
             "error_percent": interval([100 * n / len(data.test) for n in misses]),
             "reported_passes": (best + 1).tolist(),
         }
-    record["test_loss"] = [float(loss(of_seed, data.test.labels).mean()) for of_seed in scores]
+    labels = jnp.asarray(data.test.labels)
+    record["test_loss"] = [float(loss(jnp.asarray(one), labels).mean()) for one in scores]
     record["curve"] = curve
     if changed:
         by_level = [robustness.curves(run.recipe, run.params, data.test) for run in runs]
