@@ -446,7 +446,10 @@ def test_the_page_has_a_row_for_each_record(quick):
     for record in records:
         made = family.row(record)
         assert f"| {made.name} | {made.parameters:,} | {made.multiply_adds:,} |  | " in text
-        assert ", ".join(map(str, record["misses"])) in text
+        seeds = len(record["seeds"])
+        averaged = f"{100 * record['ensemble_misses'] / record['test_size']:.2f}" * (seeds > 1)
+        misses = ", ".join(map(str, record["misses"]))
+        assert f" | {averaged} | {seeds} | {record['passes']} | {misses} | " in text
     assert "uci-digits" in text and "mnist" not in text
     for name in ("family-parameters", "family-multiply-adds"):
         assert (quick / "results" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
@@ -465,6 +468,21 @@ def test_a_boosted_record_adds_up(quick):
         assert len(wrong) == misses
         assert all(labels[at] == truth != answer for at, truth, answer in wrong)
     assert all(seen % 1497 == 0 and seen > 0 for pair in found["drawn"] for seen in pair)
+
+
+def test_what_a_part_buys():
+    measured = [
+        key.replace(":", "-") for made in reproduce.SETS.values() for key in made.experiments
+    ]
+    assert {name for part in family.PARTS for name in part[1:]} <= set(measured)
+    records = {
+        "classic": {"error_percent": {"mean": 0.94, "ci95": 0.051}},
+        "distorted": {"error_percent": {"mean": 0.701, "ci95": None}},
+        "nielsen": {"error_percent": {"mean": 2.2, "ci95": 0.1}},
+    }
+    assert family.parts(records) == [
+        "| distorted patterns | classic | 0.94 +- 0.05 | distorted | 0.70 |"
+    ]
 
 
 def test_the_ladder_is_compared_at_equal_passes():

@@ -22,6 +22,22 @@ KINDS = {
 }
 ALSO = ("classic", "distorted", "best")  # of the paper's set, shown beside the family
 
+COMPARED = ("| part | without | | with | |", "|---|---|---|---|---|")
+# What is added, to which system, and which one that makes.
+PARTS = (
+    ("Table I, for every map of S2 to every map of C3", "classic-full-table", "classic"),
+    ("RBF units, eq. 9, appendix C, for sums, softmax, Muon", "tutorial-table", "classic"),
+    ("tanh, for nothing squashed", "tutorial-linear", "tutorial-linear-tanh"),
+    ("ReLU, for nothing squashed", "tutorial-linear", "tutorial-linear-relu"),
+    ("ReLU, for sigmoids", "nielsen-two-conv", "nielsen-relu"),
+    ("a convolution", "nielsen", "nielsen-conv"),
+    ("a second convolution", "nielsen-conv", "nielsen-two-conv"),
+    ("a second hidden layer of 100", "fully_connected", "fully_connected-300-100"),
+    ("distorted patterns", "fully_connected", "fully_connected-300-distorted"),
+    ("distorted patterns", "classic", "distorted"),
+    ("boosting, on distorted patterns", "lenet4-17k", "boosted"),
+)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -44,10 +60,14 @@ class Row:
 def write(records: Records, path: Path) -> None:
     """Renders the family's records, by the names of their files, to a page; figures to results/."""
     folder = path.parent / "results"
-    beside = {name: read_any(folder / f"{name}.json") for name in ALSO}
-    everything = records | {name: found for name, found in beside.items() if found}
     same = next(iter(records.values()))["dataset"] if records else ""
-    rows = [row(record) for record in everything.values() if record["dataset"] == same]
+    ours = {name: read_any(folder / f"{name}.json") for name in (*ALSO, "classic-full-table")}
+    everything = {
+        name: found
+        for name, found in (records | ours).items()
+        if found and found["dataset"] == same
+    }
+    rows = [row(found) for name, found in everything.items() if name in records or name in ALSO]
     text = [
         "# The family, its rivals and its descendants",
         "Written by `python -m lenet_jax.reproduce --set family` from "
@@ -57,6 +77,7 @@ def write(records: Records, path: Path) -> None:
         "Parameters are the numbers that a system keeps, fixed codes aside; multiply-adds are for "
         "one digit, biases not counted.",
         table(rows),
+        "Averaged: the error of the mean of these networks' scores, after the last pass.",
     ]
     for file, what, words in (
         ("family-parameters.png", "parameters", "numbers kept"),
@@ -76,6 +97,8 @@ def write(records: Records, path: Path) -> None:
             f"{loss['ci95']:.4f} (the tutorial: 0.0744)."
         )
     text += notes(records)
+    if compared := parts(everything):
+        text += ["What a part buys, in percent of test errors:", "\n".join([*COMPARED, *compared])]
     path.write_text("\n\n".join(text) + "\n")
 
 
@@ -110,20 +133,35 @@ def table(rows: list[Row]) -> str:
     """A line for each system; errors in percent, time of training all seeds."""
     lines = [
         "| system | parameters | multiply-adds | published | ours, mean and 95 % interval "
-        "| seeds | passes | misses | trained in |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| averaged | seeds | passes | misses | trained in |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for at in rows:
         published = "" if at.published is None else f"{at.published:g}"
-        half = at.record["error_percent"]["ci95"]
-        ours = f"{at.error:.2f}" + ("" if half is None else f" +- {half:.2f}")
+        averaged = 100 * at.record["ensemble_misses"] / at.record["test_size"]
         seconds = at.record["wall_seconds"]
         lines.append(
-            f"| {at.name} | {at.parameters:,} | {at.multiply_adds:,} | {published} | {ours} | "
+            f"| {at.name} | {at.parameters:,} | {at.multiply_adds:,} | {published} | "
+            f"{error(at.record)} | {f'{averaged:.2f}' if len(at.record['seeds']) > 1 else ''} | "
             f"{len(at.record['seeds'])} | {at.record['passes']} | "
             f"{', '.join(map(str, at.record['misses']))} | {seconds // 60}:{seconds % 60:02} |"
         )
     return "\n".join(lines)
+
+
+def error(record: dict[str, Any]) -> str:
+    """The mean test error in percent, with the interval of several seeds."""
+    found = record["error_percent"]
+    return f"{found['mean']:.2f}" + ("" if found["ci95"] is None else f" +- {found['ci95']:.2f}")
+
+
+def parts(records: Records) -> list[str]:
+    """A line for each of `PARTS` whose two systems were measured; errors in percent."""
+    return [
+        f"| {what} | {without} | {error(records[without])} | {made} | {error(records[made])} |"
+        for what, without, made in PARTS
+        if without in records and made in records
+    ]
 
 
 def notes(records: Records) -> list[str]:
