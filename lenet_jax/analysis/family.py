@@ -54,6 +54,8 @@ class Row:
     @property
     def short(self) -> str:
         """Its name where a colour says the kind."""
+        if self.kind == "LeNet":  # each experiment is a network of its own
+            return self.name
         return self.name.removeprefix(f"{self.record['experiment']}-")
 
 
