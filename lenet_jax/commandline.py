@@ -73,8 +73,14 @@ def set_up_jax() -> None:
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(os.cpu_count() or 1))
+        os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(cores()))
     os.environ.setdefault("NPROC", "1")
+
+
+def cores() -> int:
+    """How many cores this program may use."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux's
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def say(line: str) -> None:

@@ -92,6 +92,44 @@ def test_a_file_gives_the_networks_scores_for_any_number_of_images(exported, dig
         close(read(digits[0][:number]), scores[:number])
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        architecture.LeNet1(),
+        architecture.LeNet4(),
+        architecture.LeNet5(pooling="average", squashing="sigmoid", head="gaussian"),
+        architecture.Tutorial(squashing="relu"),
+        architecture.FullyConnected(),
+        architecture.Nielsen(maps=(20, 40), hidden=(100,), dropout=0.5),
+    ],
+    ids=str,
+)
+def test_the_family_as_onnx(digits, tmp_path, model):
+    module = model.module()
+    image = normalize(jnp.zeros((1, 28, 28)), module.frame)
+    params = jax.jit(module.init)(jax.random.key(0), image)["params"]
+    if "codes" in params.get("output", {}):  # near F6, or the Gaussians would all be 0
+        params["output"]["codes"] = 0.4 + 0.1 * params["output"]["codes"]
+    scores = predictor(module, params)(digits[0][:50])
+    assert np.ptp(scores) > 0.1 * np.abs(scores).max()
+    onnx_format.write(tmp_path / "x.onnx", module, params, {})
+    close(read_by_others("onnx", tmp_path / "x.onnx")(digits[0][:50]), scores)
+
+
+@pytest.mark.parametrize(
+    "dimensions",
+    [(((1,), (0,)), ((), ())), (((2,), (1,)), ((1,), (0,))), (((1, 2), (0, 1)), ((), ()))],
+)
+def test_products_as_onnx(digits, dimensions):
+    weights = np.random.default_rng(0).normal(size=(28, 28, 3)).astype(np.float32)
+
+    def product(images):
+        scores = jax.lax.dot_general(images.astype(jnp.float32), weights, dimensions)
+        return scores.reshape(-1, np.prod(scores.shape[1:])) if scores.ndim == 2 else scores.sum((1, 2))
+
+    model = onnx_format.convert(product)
+
+
 def test_torchs_layout(exported):
     module, params, _, files = exported["paper"]
     state = load_file(files["torch"])

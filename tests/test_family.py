@@ -22,7 +22,7 @@ from lenet_jax.data import dataset, distort
 from lenet_jax.data import digits as embedded
 from lenet_jax.data.normalize import normalize
 from lenet_jax.errors import UserError
-from lenet_jax.models import HOMES, lenet
+from lenet_jax.models import HOMES, layers, lenet
 from lenet_jax.recognition import network
 from lenet_jax.training import architecture, config, curvature, loop, losses, optimizers, step
 
@@ -193,6 +193,38 @@ def test_forward_equals_reference(digits, model):
     assert theirs.shape == (2, 10) and np.ptp(theirs) > 1e-6
     close(scores, theirs, 2e-5)
     assert all(state.shape[0] == 2 and state.ndim == 4 for state in maps.values())
+
+
+def test_nielsens_weights_begin_as_wide_as_in_his_network3():
+    module = page("nielsen:doubled").model.module()
+    image = normalize(jnp.zeros((1, 28, 28)), module.frame)
+    params = module.init(jax.random.key(0), image)["params"]
+    n_out = {"c1": 20 * 25 // 4, "c3": 40 * 25 // 4, "h1": 100, "h2": 100}
+    assert set(params) == {*n_out, "output"}
+    for name, units in n_out.items():
+        kernel = np.asarray(params[name]["kernel"], np.float64)
+        five_sigma = 5 / np.sqrt(2 * kernel.size)
+        assert kernel.std() == pytest.approx(units**-0.5, rel=five_sigma)
+    biases = np.concatenate([params[name]["bias"] for name in n_out])
+    assert biases.std() == pytest.approx(1, rel=5 / np.sqrt(2 * len(biases)))
+    assert not any(np.any(leaf) for leaf in params["output"].values())
+
+
+def test_the_largest_of_four_get_the_gradient_in_equal_shares():
+    rng = np.random.default_rng(0)
+    states = rng.integers(0, 3, (2, 6, 4, 5)).astype(np.float32)  # of three values many are equal
+    gradient = rng.normal(size=(2, 3, 2, 5)).astype(np.float32)
+    pool = layers.MaxPooling()
+    _, pull = jax.vjp(lambda x: apply(pool, {}, x), jnp.asarray(states))
+    (ours,) = pull(jnp.asarray(gradient))
+    theirs, shared = np.zeros(states.shape), 0
+    for m, i, j, n in np.ndindex(gradient.shape):
+        block = states[m, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2, n]
+        hit = block == block.max()
+        shared += hit.sum() > 1
+        theirs[m, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2, n] = hit * gradient[m, i, j, n] / hit.sum()
+    assert 0 < shared < gradient.size
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
 def test_gaussian_units_begin_where_nothing_can_be_learned(digits):

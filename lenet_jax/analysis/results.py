@@ -201,7 +201,8 @@ def hardware() -> str:
     if (about := Path("/proc/cpuinfo")).exists():
         named = [line for line in about.read_text().splitlines() if "model name" in line]
         model = named[0].split(":")[1].strip() if named else model
-    return f"{model}, {os.cpu_count()} cores"
+    used = min(jax.device_count(), os.cpu_count() or 1)  # jax sees each core as a device
+    return f"{model}, {used} core{'s' * (used > 1)}"
 
 
 def commit() -> str | None:

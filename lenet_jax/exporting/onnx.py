@@ -61,7 +61,7 @@ def convert(function: Callable[[jax.Array], jax.Array]) -> onnx.ModelProto:
     return helper.make_model(
         helper.make_graph(
             nodes,
-            "LeNet5",
+            "network",
             [helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, ["n", 28, 28])],
             [helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, ["n", classes])],
             [tensor for tensor in graph.constants if tensor.name in used],
@@ -218,6 +218,21 @@ def _convolution(graph: Graph, equation: Any, states: Value, kernel: Value) -> s
     return graph.node("Transpose", sums, perm=np.argsort(layout.out_spec).tolist())
 
 
+def _product(graph: Graph, equation: Any, x: Value, y: Value) -> str:
+    (x_summed, y_summed), (x_shared, y_shared) = equation.params["dimension_numbers"]
+    x_axes, y_axes = (
+        list(axes[: variable.aval.ndim])
+        for axes, variable in zip(("abcdefgh", "ijklmnop"), equation.invars, strict=True)
+    )
+    for at, there in zip((*x_shared, *x_summed), (*y_shared, *y_summed), strict=True):
+        y_axes[there] = x_axes[at]
+    own = [axis for axis in y_axes if axis not in x_axes]
+    kept = [axis for at, axis in enumerate(x_axes) if at not in (*x_shared, *x_summed)]
+    out = [*(x_axes[at] for at in x_shared), *kept, *own]
+    terms = f"{''.join(x_axes)},{''.join(y_axes)}->{''.join(out)}"
+    return graph.node("Einsum", x, y, equation=terms)
+
+
 CALLS = {"jit": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
 
 RULES: dict[str, Callable[..., str]] = {
@@ -225,8 +240,13 @@ RULES: dict[str, Callable[..., str]] = {
     "broadcast_in_dim": _broadcast,
     "conv_general_dilated": _convolution,
     "convert_element_type": _convert,
+    "div": _same("Div"),
+    "dot_general": _product,
+    "exp": _same("Exp"),
     "gather": _gather,
     "integer_pow": _power,
+    "logistic": _same("Sigmoid"),
+    "max": _same("Max"),
     "mul": _same("Mul"),
     "neg": _same("Neg"),
     "pad": _pad,
