@@ -181,13 +181,18 @@ def _reshape(graph: Graph, equation: Any, x: Value) -> str:
 
 
 def _broadcast(graph: Graph, equation: Any, x: Value) -> str:
-    """New axes of size 1 alone: ONNX's operators stretch them where that is needed."""
+    """New axes, and axes of size 1 stretched to a known one; n's own stay what they are."""
     shape, kept = equation.outvars[0].aval.shape, equation.params["broadcast_dimensions"]
     new = [axis for axis in range(len(shape)) if axis not in kept]
-    stretched = tuple(shape[axis] for axis in kept) != equation.invars[0].aval.shape
-    if stretched or any(shape[axis] != 1 for axis in new):
+    before = dict(zip(kept, equation.invars[0].aval.shape, strict=True))
+    stretched = [n for axis, n in enumerate(shape) if n != before.get(axis, 1)]
+    if not all(isinstance(n, int) for n in stretched):
         raise _unknown(equation)
-    return graph.node("Unsqueeze", x, np.array(new, np.int64))
+    wide = graph.node("Unsqueeze", x, np.array(new, np.int64))
+    if not stretched:
+        return wide
+    sizes = [n if isinstance(n, int) else 1 for n in shape]  # Expand takes the larger of two
+    return graph.node("Expand", wide, np.array(sizes, np.int64))
 
 
 def _gather(graph: Graph, equation: Any, x: Value, indices: Value) -> str:
