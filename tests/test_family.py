@@ -22,7 +22,7 @@ from lenet_jax.data import dataset, distort
 from lenet_jax.data import digits as embedded
 from lenet_jax.data.normalize import normalize
 from lenet_jax.errors import UserError
-from lenet_jax.models import HOMES, layers, lenet
+from lenet_jax.models import layers, lenet
 from lenet_jax.recognition import network
 from lenet_jax.training import architecture, config, curvature, loop, losses, optimizers, step
 
@@ -64,9 +64,8 @@ def test_multiply_adds_are_connections_without_biases():
     assert sum(at.multiply_adds for at in layers) == 340_908 - biases
 
 
-@pytest.mark.parametrize("name", HOMES)
-def test_configuration_has_the_fields_of_the_network(name):
-    ours = getattr(architecture, name)
+@pytest.mark.parametrize("ours", architecture.Architecture.__subclasses__())
+def test_configuration_has_the_fields_of_the_network(ours):
     module = ours().module()
     theirs = {
         f.name: f.default for f in dataclasses.fields(module) if f.name not in ("parent", "name")
@@ -198,7 +197,7 @@ def test_forward_equals_reference(digits, model):
 def test_nielsens_weights_begin_as_wide_as_in_his_network3():
     module = page("nielsen:doubled").model.module()
     image = normalize(jnp.zeros((1, 28, 28)), module.frame)
-    params = module.init(jax.random.key(0), image)["params"]
+    params: Any = module.init(jax.random.key(0), image)["params"]
     n_out = {"c1": 20 * 25 // 4, "c3": 40 * 25 // 4, "h1": 100, "h2": 100}
     assert set(params) == {*n_out, "output"}
     for name, units in n_out.items():

@@ -12,7 +12,7 @@ from lenet_jax.training import config
 
 Records = dict[str, dict[str, Any]]
 
-# Kinds of systems, each with the name its rows begin with and its colour in the figures.
+# Kinds of systems, each with its pages and a colour of its own; other pages are kinds themselves.
 KINDS = {
     "LeNet": ("lenet1", "lenet4", "boosted", "classic", "distorted", "best"),
     "tutorials": ("tutorial",),
@@ -77,7 +77,7 @@ def write(records: Records, path: Path) -> None:
         f"each. Data: {same}. The test set chose nothing: numbers are of the last pass of a fixed "
         "schedule, of Nielsen's networks of the pass with the least error on held-out patterns. "
         "Parameters are the numbers that a system keeps, fixed codes aside; multiply-adds are for "
-        "one digit, biases not counted.",
+        "one digit, biases not counted. Times are of all seeds, on machines with other work.",
         table(rows),
         "Averaged: the error of the mean of these networks' scores, after the last pass.",
     ]
@@ -119,7 +119,8 @@ def row(record: dict[str, Any]) -> Row:
     name = figures.name_of(record)
     if isinstance(page, config.Rival):
         name = record["variant"] or page.method
-    kind = next(kind for kind, names in KINDS.items() if record["experiment"] in names)
+    own = record["experiment"]
+    kind = next((kind for kind, names in KINDS.items() if own in names), own)
     return Row(
         name,
         kind,
@@ -141,12 +142,13 @@ def table(rows: list[Row]) -> str:
     for at in rows:
         published = "" if at.published is None else f"{at.published:g}"
         averaged = 100 * at.record["ensemble_misses"] / at.record["test_size"]
-        seconds = at.record["wall_seconds"]
+        seconds, cores = at.record["wall_seconds"], at.record["hardware"].split(", ")[-1]
+        time = f"{seconds // 60}:{seconds % 60:02}, {cores}"
         lines.append(
             f"| {at.name} | {at.parameters:,} | {at.multiply_adds:,} | {published} | "
             f"{error(at.record)} | {f'{averaged:.2f}' if len(at.record['seeds']) > 1 else ''} | "
             f"{len(at.record['seeds'])} | {at.record['passes']} | "
-            f"{', '.join(map(str, at.record['misses']))} | {seconds // 60}:{seconds % 60:02} |"
+            f"{', '.join(map(str, at.record['misses']))} | {time} |"
         )
     return "\n".join(lines)
 

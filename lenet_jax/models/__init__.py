@@ -1,26 +1,21 @@
 """Networks: layers, codes and the LeNets. Imports no other room."""
 
 import importlib
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lenet_jax.models.layers import Network
 
-# The file of each network.
-HOMES = {
-    "LeNet5": "lenet",
-    "LeNet1": "lenet",
-    "LeNet4": "lenet",
-    "Tutorial": "tutorial",
-    "FullyConnected": "connected",
-    "Nielsen": "nielsen",
-}
-
 
 def make(name: str, fields: dict[str, Any]) -> "Network":
-    """The network of that name. Raises KeyError and TypeError for a name or a field that is none.
+    """The network of that name, in whichever file here it is.
 
-    Lists among the fields, JSON's, become tuples.
+    Lists among the fields, JSON's, become tuples. Raises KeyError and TypeError for a name or a
+    field that is none.
     """
-    network = getattr(importlib.import_module(f"lenet_jax.models.{HOMES[name]}"), name)
-    return network(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+    files = [
+        importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__)
+    ]
+    networks = {name: found for file in files for name, found in vars(file).items()}
+    return networks[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})

@@ -17,7 +17,7 @@ Outputs = Literal["penalties", "logits", "states"]
 
 @dataclass(frozen=True)
 class Architecture:
-    """The fields of the network of the same name (`models.HOMES`)."""
+    """The fields of the network of the same name in `models`."""
 
     def module(self):
         """The linen module with these fields."""
