@@ -2,6 +2,10 @@
 
     python -m lenet_jax.train --config experiments/lenet1.py
 
+                        test error
+    paper               1.7 %              (Fig. 9)
+    this, five seeds    1.66 +- 0.10 %     (results/lenet1.json; MNIST, the last pass)
+
 The outputs are squashed sums, so the loss is their squared distance from +1 for the right class
 and -1 for the others. Trained as experiments/classic.py is, but for the global rate, which falls
 from 0.005 in a line, and for 60 passes: so small a network learns more with larger steps. Chosen on
