@@ -73,7 +73,7 @@ SETS = {
             "tutorial:linear-relu": 5,
             "tutorial:gaussian": 5,
             "tutorial:log-gaussian": 5,
-            "nielsen": 3,
+            "nielsen": 5,
             "nielsen:conv": 2,
             "nielsen:two-conv": 2,
             "nielsen:relu": 2,
