@@ -14,7 +14,8 @@ together; nothing was changed after it.
 Each is a LeNet-4 of 16,998 parameters (the paper counts 51,000 for the three) and is trained as
 this page says, the first on distorted patterns as experiments/distorted.py has them. The second
 gets as many new distorted patterns, half of which the first reads wrongly, the third as many on
-which the first two disagree (`lenet_jax/rivals/boosting.py`). `lenet_jax.train` trains the first alone.
+which the first two disagree (`lenet_jax/rivals/boosting.py`). `lenet_jax.train` trains the first
+alone.
 """
 
 import distorted

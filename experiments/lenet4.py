@@ -4,9 +4,9 @@
     python -m lenet_jax.train --config experiments/lenet4.py:17k   # as counted
 
                                        test error
-    paper                              1.1 %              (Fig. 9)
-    as described, five seeds           1.09 +- 0.14 %     (results/lenet4.json; MNIST, the last pass)
-    as counted, five seeds             1.26 +- 0.10 %     (results/lenet4-17k.json)
+    paper                              1.1 %             (Fig. 9)
+    as described, five seeds           1.09 +- 0.14 %    (MNIST, the last pass)
+    as counted, five seeds             1.26 +- 0.10 %
 
 50,698 parameters, or 16,998. Trained as experiments/classic.py is; the outputs are squashed sums,
 so the loss is their squared distance from +1 for the right class and -1 for the others.
