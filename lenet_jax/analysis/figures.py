@@ -1,5 +1,6 @@
 """Pictures of a run and of results; each is drawn to a PNG."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -215,11 +216,8 @@ def family(
     """Error against a cost: name, kind, cost, our error and the published one of each system."""
     figure, axes = _axes(figsize=(11, 8))
     colours = {kind: f"C{n}" for n, kind in enumerate(dict.fromkeys(s[1] for s in systems))}
-    for name, kind, at, error, published in systems:
+    for _, kind, at, error, published in systems:
         axes.plot(at, error, "o", color=colours[kind], markersize=5)
-        # Most have as many parameters as LeNet-5 and err alike: its own kind on the other side.
-        side, to = ("right", -4) if kind == systems[0][1] else ("left", 4)
-        axes.annotate(name, (at, error), (to, 2), textcoords="offset points", fontsize=7, ha=side)
         if published:
             axes.plot([at, at], [error, published], color=colours[kind], alpha=0.25, linewidth=1)
             axes.plot(at, published, "x", color=colours[kind], alpha=0.5, markersize=4)
@@ -235,7 +233,30 @@ def family(
     axes.set_title(f"Error against {cost}, {data}")
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8)
+    first = sorted(systems, key=lambda system: system[1] != systems[0][1])  # our own kind
+    _name_points(axes, [(name, at, error, colours[kind]) for name, kind, at, error, _ in first])
     figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def _name_points(axes: Any, points: list[tuple[str, float, float, str]]) -> None:
+    """Writes each name beside its point, as near as the points and the names before leave room."""
+    from matplotlib.transforms import Bbox
+
+    axes.figure.draw_without_rendering()  # only then do the axes have their size
+    places = axes.transData.transform([(x, y) for _, x, y, _ in points])
+    half = 4 * axes.figure.dpi / 72
+    taken = [Bbox([place - half, place + half]) for place in places]
+    for name, x, y, colour in points:
+        text = axes.annotate(
+            name, (x, y), (0, 0), textcoords="offset points", fontsize=7, va="center", color=colour
+        )
+        box = text.get_window_extent()
+        for down, side in itertools.product((0, 6, -6, 12, -12, 18, -18), (1, -1)):
+            text.set(position=(5 * side, down), ha="left" if side > 0 else "right")
+            box = text.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                break
+        taken.append(box)
 
 
 # Accuracy on the training set in percent that the tutorial prints after some passes.
