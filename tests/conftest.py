@@ -94,7 +94,7 @@ def program(tmp_path_factory):
             return subprocess.Popen(command, **settings)
         if stdin:
             with stdin.open("rb") as file:
-                return subprocess.run(command, timeout=300, stdin=file, **settings)
-        return subprocess.run(command, timeout=300, **settings)
+                return subprocess.run(command, timeout=600, stdin=file, **settings)
+        return subprocess.run(command, timeout=600, **settings)
 
     return run
