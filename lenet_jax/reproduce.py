@@ -3,7 +3,7 @@
     python -m lenet_jax.reproduce                   everything that results/ does not hold yet
     python -m lenet_jax.reproduce --set family      the LeNets, their rivals and descendants
     python -m lenet_jax.reproduce --only distorted  one experiment of the set
-    python -m lenet_jax.reproduce --quick           two minutes, a few of them on the embedded digits
+    python -m lenet_jax.reproduce --quick           two minutes, a few, on the embedded digits
 
 Stop it at any moment and give the same command again: it goes on from there.
 """
