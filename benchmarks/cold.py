@@ -43,8 +43,7 @@ def lines(command: list[str], environment: dict[str, str]) -> Iterator[tuple[flo
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    assert process.stdout is not None
-    for line in process.stdout:
+    for line in process.stdout or ():
         yield time.perf_counter() - began, line
     if process.wait():
         raise subprocess.CalledProcessError(process.returncode, process.args)

@@ -14,8 +14,9 @@ def make(name: str, fields: dict[str, Any]) -> "Network":
     Lists among the fields, JSON's, become tuples. Raises KeyError and TypeError for a name or a
     field that is none.
     """
-    files = [
-        importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__)
-    ]
-    networks = {name: found for file in files for name, found in vars(file).items()}
+    for file in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{file.name}")
+    from lenet_jax.models.layers import Network
+
+    networks = {network.__name__: network for network in Network.__subclasses__()}
     return networks[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
