@@ -12,10 +12,6 @@ from lenet_jax import pretrained
 from lenet_jax.analysis import evaluation
 from lenet_jax.data import dataset
 
-needs_network = pytest.mark.skipif(
-    not pretrained.names(), reason="no pretrained network in the package yet"
-)
-
 
 def test_confusions_are_those_of_scikit_learn():
     rng = np.random.default_rng(0)
@@ -59,7 +55,6 @@ def test_pictures_without_a_single_digit_are_misses(tmp_path, digits):
     assert record["wrong"] == [[0, 3, 7]] and record["confusion"][3][7] == 1
 
 
-@needs_network
 def test_the_program_counts_what_scores_say(program, tmp_path, monkeypatch):
     monkeypatch.delenv("LENET_JAX_MNIST", raising=False)  # the program is not told of it either
     done = program("evaluate", "--out", tmp_path / "out")
@@ -84,7 +79,6 @@ def test_the_program_counts_what_scores_say(program, tmp_path, monkeypatch):
         (("--pictures", "experiments"), "no pictures of digits there"),
     ],
 )
-@needs_network
 def test_what_cannot_be_evaluated_is_said(program, flags, said):
     done = program("evaluate", *flags)
     assert done.returncode == 2 and "Traceback" not in done.stderr

@@ -163,7 +163,9 @@ def test_torchs_layout(exported):
 
 @pytest.mark.parametrize("kind", ["paper", "full table", "adaptive codes"])
 def test_the_torch_module_of_the_readme(exported, digits, kind, tmp_path, monkeypatch):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip(
+        "torch", reason="no torch to run the README's module: pip install torch"
+    )
     _, _, scores, files = exported[kind]
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (snippet,) = [block for block in blocks if "import torch" in block]

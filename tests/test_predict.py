@@ -13,13 +13,7 @@ from lenet_jax import pretrained
 from lenet_jax.data import dataset
 from lenet_jax.errors import UserError
 
-pytestmark = [
-    pytest.mark.skipif(
-        pretrained.DEFAULT not in pretrained.names(),
-        reason="no pretrained network in the package yet",
-    ),
-    pytest.mark.xdist_group("predict"),
-]
+pytestmark = pytest.mark.xdist_group("predict")
 
 NUMBER = 30  # pictures of each kind
 # Of NUMBER read rightly, all digits in order; on MNIST's digits, and on the embedded, drawn on

@@ -192,10 +192,11 @@ def test_a_damaged_record_is_refused_by_name(tmp_path):
         results.read(tmp_path / "x.json", {})
 
 
-NONE_YET = pytest.param("", marks=pytest.mark.skip("no pretrained network in the package yet"))
+def test_the_package_has_the_networks_that_reproduce_saves():
+    assert pretrained.names() == sorted(f"lenet5-{name}" for name in reproduce.PRETRAINED)
 
 
-@pytest.mark.parametrize("name", pretrained.names() or [NONE_YET])
+@pytest.mark.parametrize("name", pretrained.names())
 def test_pretrained_networks_miss_what_their_cards_say(name, prepared_mnist):
     card = pretrained.card(name)
     data = dataset.load(prepared_mnist, fallback="none", say=lambda _: None)

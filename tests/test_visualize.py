@@ -14,7 +14,7 @@ from conftest import ROOT, apply
 from flax import linen as nn
 from PIL import Image, ImageSequence
 
-from lenet_jax import pretrained, visualize
+from lenet_jax import visualize
 from lenet_jax.analysis import activations, drawings
 from lenet_jax.analysis.occlusion import covered
 from lenet_jax.analysis.saliency import gradient
@@ -386,12 +386,6 @@ def test_a_run_with_one_good_checkpoint_says_so(program, run, tmp_path):
         network.load(str(copy))
 
 
-needs_weights = pytest.mark.skipif(
-    pretrained.DEFAULT not in pretrained.names(), reason="no pretrained network in the package yet"
-)
-
-
-@needs_weights
 def test_a_users_own_picture(program, images, tmp_path):
     page = np.full((300, 600), 255, np.uint8)
     for at, image in enumerate(images[[3, 4]]):

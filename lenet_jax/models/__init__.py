@@ -18,5 +18,5 @@ def make(name: str, fields: dict[str, Any]) -> "Network":
         importlib.import_module(f"{__name__}.{file.name}")
     from lenet_jax.models.layers import Network
 
-    networks = {network.__name__: network for network in Network.__subclasses__()}
+    networks: dict[str, Any] = {network.__name__: network for network in Network.__subclasses__()}
     return networks[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
