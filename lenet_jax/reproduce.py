@@ -3,7 +3,7 @@
     python -m lenet_jax.reproduce                   everything that results/ does not hold yet
     python -m lenet_jax.reproduce --set family      the LeNets, their rivals and descendants
     python -m lenet_jax.reproduce --only distorted  one experiment of the set
-    python -m lenet_jax.reproduce --quick           two minutes, a few, on the embedded digits
+    python -m lenet_jax.reproduce --quick           a minute or two, a few on the embedded digits
 
 Stop it at any moment and give the same command again: it goes on from there.
 """
@@ -12,7 +12,7 @@ import argparse
 import dataclasses
 import importlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,6 @@ def main(arguments: Sequence[str]) -> int:
     commandline.set_up_jax()
 
     from lenet_jax.analysis import results
-    from lenet_jax.data import dataset
     from lenet_jax.training import loop
 
     def record_of(key: str):
@@ -127,7 +126,7 @@ def main(arguments: Sequence[str]) -> int:
     wanted = given.only or (chosen.quick if given.quick else seeds)
     missing = [key for key in wanted if record_of(key) is None]
     if missing:
-        data = dataset.load(**vars(experiments[missing[0]].data), say=commandline.say)
+        data = data_of(experiments[missing[0]], given.quick, commandline.say)
         commandline.say(f"to do: {', '.join(missing)}; {data.name}, {data.source}")
     for key in missing:
         try:
@@ -178,7 +177,6 @@ def prepared(key: str, seeds: int, given: argparse.Namespace) -> config.Experime
     if given.quick:  # the embedded set is a fortieth of MNIST
         data = dataclasses.replace(
             data,
-            fallback="uci-digits",
             limit=data.limit and data.limit // 40,
             validation=data.validation // 40,
         )
@@ -194,13 +192,20 @@ def prepared(key: str, seeds: int, given: argparse.Namespace) -> config.Experime
     )
 
 
+def data_of(page: config.Experiment | config.Rival, quick: bool, say: Callable[[str], None]) -> Any:
+    """The data of an experiment, MNIST; the embedded digits for --quick, MNIST at hand or not."""
+    from lenet_jax.data import dataset
+
+    if quick:
+        return dataset.embedded(page.data.limit, page.data.validation)
+    return dataset.load(**vars(page.data), say=say)
+
+
 def measure(
     key: str, page: config.Experiment | config.Rival, given: argparse.Namespace, changed: bool
 ) -> dict[str, Any]:
     """The record of an experiment: of all its seeds, trained or gone on with, or of a rival."""
-    from lenet_jax.data import dataset
-
-    data = dataset.load(**vars(page.data), say=lambda _: None)
+    data = data_of(page, given.quick, lambda _: None)
     if isinstance(page, config.Rival):
         return measure_rival(key, page, data)
     if key == "boosted":

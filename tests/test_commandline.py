@@ -1,8 +1,11 @@
 """The programs as a user meets them: real processes, really killed."""
 
 import json
+import os
 import signal
 import statistics
+import subprocess
+import sys
 import time
 
 import pytest
@@ -222,3 +225,20 @@ def test_one_pass_over_mnist(program, tmp_path, prepared_mnist):
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["dataset"] == "mnist" and result["test_size"] == 10_000
     assert result["test_misses"] < 300
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="no system that ties a program to cores (Linux)"
+)
+def test_jax_gets_the_cores_that_the_program_may_use():
+    one = next(iter(os.sched_getaffinity(0)))
+    program = (
+        f"import os; os.sched_setaffinity(0, {{{one}}})\n"
+        "from lenet_jax import commandline; commandline.set_up_jax()\n"
+        "import jax; from lenet_jax.analysis import results\n"
+        "print(jax.device_count(), results.hardware().split(', ')[-1])"
+    )
+    clean = {k: v for k, v in os.environ.items() if k not in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=clean, capture_output=True, text=True)
+    assert done.stdout == "1 1 core\n", done.stderr

@@ -78,6 +78,14 @@ def test_changes_go_the_way_their_names_say(digits):
         assert found == pytest.approx([min(28, rows * height), columns * width], abs=2.5)
 
 
+def test_quick_takes_the_embedded_digits_with_mnist_at_hand_too(prepared_mnist, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared_mnist))
+    for flags, name, size in (["--quick"], "uci-digits", 1497), ([], "mnist", 60_000):
+        given = reproduce.parse(flags)
+        data = reproduce.data_of(reproduce.prepared("classic", 1, given), given.quick, print)
+        assert (data.name, len(data.train)) == (name, size)
+
+
 once = pytest.mark.xdist_group("quick")  # one process runs the set for all of these
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from lenet_jax.data import digits, mnist
 from lenet_jax.errors import UserError
 
+EMBEDDED = "uci-digits", "scikit-learn's load_digits"  # name and source
+
 
 @dataclass(frozen=True)
 class Images:
@@ -57,7 +59,17 @@ def load(
     Raises UserError for files that are not MNIST's, for no MNIST and no fallback, and for
     splits larger than the set.
     """
-    name, source, arrays = _find(data_dir, manual_dir, fallback, say)
+    return _split(*_find(data_dir, manual_dir, fallback, say), limit, validation)
+
+
+def embedded(limit: int | None = None, validation: int = 0) -> Dataset:
+    """The embedded set, whatever else there is; the rest as `load`."""
+    return _split(*EMBEDDED, digits.load(), limit, validation)
+
+
+def _split(
+    name: str, source: str, arrays: mnist.Arrays, limit: int | None, validation: int
+) -> Dataset:
     train = _images(arrays, "train")
     kept = len(train) - validation
     if kept < 1 or (limit or 0) > kept:
@@ -104,7 +116,7 @@ def _find(
         "scikit-learn. Its results are not MNIST's.\n"
         "For MNIST: LENET_JAX_MNIST=<folder of the four original files>, or a network."
     )
-    return "uci-digits", "scikit-learn's load_digits", digits.load()
+    return *EMBEDDED, digits.load()
 
 
 def _images(arrays: mnist.Arrays, split: str) -> Images:
