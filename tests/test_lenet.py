@@ -119,6 +119,25 @@ def test_every_formulation_of_the_convolution(monkeypatch, backend, images):
         close(gradients[1], for_states)
 
 
+@pytest.mark.parametrize("images", [1, 10, 40])
+def test_a_window_of_all_the_states_is_a_product_of_matrices(images):
+    rng = np.random.default_rng(images)
+    kernel, states = rng.normal(size=(7, 75)), rng.normal(size=(3, 5, 5, images))
+    weights = rng.normal(size=(7, images))  # the objective: sum(weights * sums)
+    columns = states.reshape(75, images)
+
+    def objective(kernel, states):
+        sums = layers.correlate(kernel, states, 5)
+        return jnp.sum(sums[:, 0, 0] * weights), sums
+
+    gradients, sums = jax.grad(objective, argnums=(0, 1), has_aux=True)(
+        jnp.float32(kernel), jnp.float32(states)
+    )
+    close(sums[:, 0, 0], kernel @ columns)
+    close(gradients[0], weights @ columns.T)
+    close(gradients[1].reshape(75, images), kernel.T @ weights)
+
+
 def test_a_window_as_high_as_the_states_slides_along_them():
     rng = np.random.default_rng(0)
     kernel, states = rng.normal(size=(2, 75)), rng.normal(size=(3, 5, 9, 2))
