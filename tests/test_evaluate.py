@@ -55,14 +55,13 @@ def test_pictures_without_a_single_digit_are_misses(tmp_path, digits):
     assert record["wrong"] == [[0, 3, 7]] and record["confusion"][3][7] == 1
 
 
-def test_the_program_counts_what_scores_say(program, tmp_path, monkeypatch):
-    monkeypatch.delenv("LENET_JAX_MNIST", raising=False)  # the program is not told of it either
+def test_the_program_counts_what_scores_say(program, tmp_path):
     done = program("evaluate", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     from lenet_jax.recognition.predictor import predictor
 
-    test = dataset.load(say=lambda _: None).test
+    test = dataset.embedded().test
     answers = predictor(*pretrained.load(record["network"]))(test.images).argmax(1)
     assert record["misses"] == int((answers != test.labels).sum())
     assert f"{record['misses']} of 300 missed" in done.stdout and "uci-digits" in done.stdout
