@@ -157,8 +157,8 @@ def by_reference(module, params, image):
             x = f(conv(f(conv(x, "h1", 28)), "h2", 1))
             return f(conv(x, "output", 1))
         case "Nielsen":
-            x = pooled(f(conv(x, "c1", 5)), "max")
-            return conv(f(conv(x, "h1", 12)), "output", 1)
+            x, kept = pooled(f(conv(x, "c1", 5)), "max"), 1 - module.dropout
+            return conv(kept * f(conv(kept * x, "h1", 12)), "output", 1)
     raise AssertionError(module)
 
 
@@ -339,25 +339,19 @@ def test_squared_error_by_hand_and_its_curvature(digits):
     close(h["output"]["bias"], (2 * slopes**2).mean(0))
 
 
-def test_dropout_leaves_out_half_in_training_alone(digits):
-    model = architecture.Nielsen(maps=(), hidden=(400,), squashing="none", dropout=0.5)
-    module = model.module()
-    params = of_size(module)
-    images = normalize(jnp.asarray(digits[0][:40]), module.frame)
-    plain, states = apply(module, params, images)
-    np.testing.assert_array_equal(plain, apply(module, params, images)[0])
-    kernel = np.asarray(params["output"]["kernel"], np.float64)
-    hidden = np.asarray(states["h1"])[:, :, 0, 0]
-    close(plain, hidden @ kernel.T + np.asarray(params["output"]["bias"]), 1e-4)
-
-    def chance(key):
-        return module.apply({"params": params}, images, rngs={"dropout": key})[0]  # type: ignore[index]
-
-    many = jax.lax.map(chance, jax.random.split(jax.random.key(0), 2000))
-    # The network is linear, so what is dropped cancels in the mean.
-    error = np.asarray(many.std(axis=0)) / 2000**0.5
-    assert (np.abs(np.asarray(many.mean(axis=0) - plain)) < 5 * error).all()
-    assert float(many.std(axis=0).min()) > 0.1
+def test_dropout_leaves_out_half_in_training_and_halves_all_afterwards():
+    module = architecture.Nielsen(maps=(), hidden=(), dropout=0.5).module()
+    images = jnp.ones((300, 28, 28))
+    params = module.init(jax.random.key(0), images[:1])["params"]
+    kernel = np.zeros((10, 784), np.float32)
+    kernel[np.arange(10), 7 * np.arange(10) + 300] = 1  # each output shows one input
+    params["output"]["kernel"] = jnp.asarray(kernel.reshape(params["output"]["kernel"].shape))
+    np.testing.assert_array_equal(apply(module, params, images)[0], 0.5)
+    chance = {"dropout": jax.random.key(1)}
+    shown = np.asarray(module.apply({"params": params}, images, rngs=chance)[0])  # type: ignore[index]
+    assert set(shown.flat) == {0, 1}
+    assert abs(shown.mean() - 0.5) < 5 * 0.5 / shown.size**0.5
+    assert (np.abs(np.corrcoef(shown.T) - np.eye(10)) < 5 / 300**0.5).all()
 
 
 def test_training_draws_other_masks_each_time_and_counts_without(digits):

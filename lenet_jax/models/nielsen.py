@@ -13,8 +13,8 @@ class Nielsen(Network):
     ten weighted sums for a softmax.
 
     With `dropout` each input of a fully connected layer, the outputs' too, is left out with that
-    probability wherever an rng "dropout" is given, and the rest made as much larger. Weights begin
-    normal with variance 1/n_out and those of the outputs at zero.
+    probability wherever an rng "dropout" is given; without one all are as much smaller. Weights
+    begin normal with variance 1/n_out and those of the outputs at zero.
     """
 
     frame: ClassVar[str] = "unit"
@@ -39,8 +39,11 @@ class Nielsen(Network):
         return self.answer(output(self.drop(x)), states)
 
     def drop(self, states: jax.Array) -> jax.Array:
-        if not self.dropout or not self.has_rng("dropout"):
+        if not self.dropout:
             return states
+        # What is kept is not made larger while training, as it is where dropout is "inverted": from
+        # the same weights and with the same rate that would start twice as far out and go faster.
         kept = 1 - self.dropout
-        mask = jax.random.bernoulli(self.make_rng("dropout"), kept, states.shape)
-        return states * mask / kept
+        if not self.has_rng("dropout"):
+            return states * kept
+        return states * jax.random.bernoulli(self.make_rng("dropout"), kept, states.shape)
