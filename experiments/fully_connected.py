@@ -9,6 +9,7 @@
     1000            4.5     3.42 +- 0.08         3.8     3.11 +- 0.10
     300-100         3.05    2.53 +- 0.07         2.5     2.05 +- 0.11
     500-150         2.95    2.47 +- 0.07         2.45    2.00 +- 0.07
+    1000-150        2.95    2.50 +- 0.10         2.45    2.05 +- 0.08
 
 Test error in percent (MNIST, the last pass; results/fully_connected*.json).
 Variants: 1000, 300-100, 500-150 (so Fig. 9) and 1000-150 (so the text), and each with distorted
