@@ -10,9 +10,9 @@
 Test accuracy in percent (MNIST; results/nielsen*.json); the other rungs are not measured yet.
 
 50,000 patterns to learn from in one order, 10,000 held out, ten share an update; the test error
-reported is that of the pass with the least error on the held-out ones, as in the book. From
-`expanded` on a pattern comes in five versions, as it is and moved by one pixel each way, and five
-passes here are one of the book's.
+reported is that of the pass with the least error on the held-out ones, the last of equal ones, as
+in network3.py. From `expanded` on a pattern comes in five versions, as it is and moved by one pixel
+each way, and five passes here are one of the book's.
 """
 
 from typing import Any

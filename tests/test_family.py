@@ -390,7 +390,7 @@ def test_nielsens_error_is_that_of_his_best_pass(tmp_path):
     rows = run.rows
     for seed in range(2):
         held_out = [row["validation_misses"][seed] for row in rows]
-        best = held_out.index(min(held_out))
+        best = max(at for at in range(6) if held_out[at] == min(held_out))
         assert record["reported_passes"][seed] == best + 1
         assert record["misses"][seed] == rows[best]["test_misses"][seed]
         params = jax.tree.map(lambda a, seed=seed: a[seed], run.params)
@@ -512,14 +512,14 @@ def test_the_ladder_is_compared_at_equal_passes():
     long = {
         "experiment": "nielsen", "passes": 3, "test_size": 1000,
         "curve": {
-            "validation_misses": [[9, 5], [7, 6], [1, 1]],
+            "validation_misses": [[9, 5], [7, 5], [1, 1]],
             "test_misses": [[90, 50], [70, 20], [10, 10]],
         },
     }  # fmt: skip
     short = long | {"passes": 2, "curve": {name: rows[:2] for name, rows in long["curve"].items()}}
-    # Within two passes the first network is best after the second, the other after the first.
-    assert family.best_within(long, 2) == family.best_within(short, 2) == 6.0
+    # Within two passes both are best after the second, the other network as after the first.
+    assert family.best_within(long, 2) == family.best_within(short, 2) == 4.5
     assert family.best_within(long, 3) == 1.0
     (words,) = family.notes({"nielsen": long, "nielsen-relu": short, "lenet1": {"experiment": ""}})
-    assert "nielsen 6.00, nielsen-relu 6.00." in words
+    assert "nielsen 4.50, nielsen-relu 4.50." in words
     assert family.notes({"nielsen": long}) == []

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lenet_jax.analysis import counting, figures
-from lenet_jax.analysis.results import interval, read_any
+from lenet_jax.analysis.results import best_passes, interval, read_any
 from lenet_jax.training import config
 
 Records = dict[str, dict[str, Any]]
@@ -203,5 +203,5 @@ def best_within(record: dict[str, Any], passes: int) -> float:
     held_out, test = (
         np.array(record["curve"][name][:passes]) for name in ("validation_misses", "test_misses")
     )
-    chosen = np.take_along_axis(test, held_out.argmin(0)[None], axis=0)
+    chosen = np.take_along_axis(test, best_passes(held_out)[None], axis=0)
     return 100 * float(chosen.mean()) / record["test_size"]
