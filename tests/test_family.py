@@ -345,7 +345,7 @@ def test_dropout_leaves_out_half_in_training_and_halves_all_afterwards():
     params = module.init(jax.random.key(0), images[:1])["params"]
     kernel = np.zeros((10, 784), np.float32)
     kernel[np.arange(10), 7 * np.arange(10) + 300] = 1  # each output shows one input
-    params["output"]["kernel"] = jnp.asarray(kernel.reshape(params["output"]["kernel"].shape))
+    params["output"]["kernel"] = jnp.asarray(kernel)
     np.testing.assert_array_equal(apply(module, params, images)[0], 0.5)
     chance = {"dropout": jax.random.key(1)}
     shown = np.asarray(module.apply({"params": params}, images, rngs=chance)[0])  # type: ignore[index]
