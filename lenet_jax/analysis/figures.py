@@ -251,12 +251,15 @@ def _name_points(axes: Any, points: list[tuple[str, float, float, str]]) -> None
             name, (x, y), (0, 0), textcoords="offset points", fontsize=7, va="center", color=colour
         )
         box = text.get_window_extent()
-        for down, side in itertools.product((0, 6, -6, 12, -12, 18, -18), (1, -1)):
-            text.set(position=(5 * side, down), ha="left" if side > 0 else "right")
+        for up, side in itertools.product(sorted(range(-48, 49, 6), key=abs), (1, -1)):
+            text.set(position=(5 * side, up), ha="left" if side > 0 else "right")
             box = text.get_window_extent()
             if not any(box.overlaps(other) for other in taken):
                 break
         taken.append(box)
+        if up:
+            line = {"arrowstyle": "-", "color": colour, "lw": 0.5, "shrinkA": 0, "shrinkB": 0}
+            axes.annotate("", (x, y), (5 * side, up), textcoords="offset points", arrowprops=line)
 
 
 # Accuracy on the training set in percent that the tutorial prints after some passes.
