@@ -257,9 +257,10 @@ def _name_points(axes: Any, points: list[tuple[str, float, float, str]]) -> None
             if not any(box.overlaps(other) for other in taken):
                 break
         taken.append(box)
-        if up:
+        beside = text.get_position()
+        if beside[1]:
             line = {"arrowstyle": "-", "color": colour, "lw": 0.5, "shrinkA": 0, "shrinkB": 0}
-            axes.annotate("", (x, y), (5 * side, up), textcoords="offset points", arrowprops=line)
+            axes.annotate("", (x, y), beside, textcoords="offset points", arrowprops=line)
 
 
 # Accuracy on the training set in percent that the tutorial prints after some passes.
