@@ -40,7 +40,7 @@ from lenet_jax.training.config import (
 
 PATTERNS = 50_000
 PASSES = 60
-EXPANDED_PASSES = 120  # 24 of the book's 60, which would take ten hours of a core
+EXPANDED_PASSES = 120  # 24 of the book's 60: those of the three rungs would take a core ten hours
 DROPOUT_PASSES = 60  # 12 of the book's 40, which would take eleven
 
 
