@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,37 +10,67 @@ from conftest import apply
 from flax import linen as nn
 from jax.flatten_util import ravel_pytree
 
+from lenet_jax.data.normalize import normalize
+from lenet_jax.errors import UserError
 from lenet_jax.models import layers
-from lenet_jax.models.lenet import TABLE_I
-from lenet_jax.training import config, curvature, losses, optimizers, step
+from lenet_jax.models.lenet import TABLE_I, LeNet5
+from lenet_jax.models.nielsen import Nielsen
+from lenet_jax.training import architecture, config, curvature, losses, optimizers, step
 
 TABLE = ((0,), (0, 1), (1, 2))
 CODES = ((1.0, -1.0, 1.0, 1.0), (-1.0, -1.0, 1.0, -1.0), (1.0, 1.0, -1.0, 1.0))
 
 
 class Small(nn.Module):
-    """Every layer of the paper once: 8x8 -> 3@6x6 -> 3@3x3 -> 3@2x2 -> 4@1x1 -> 3 classes."""
+    """Every layer once: 8x8 -> 3@6x6 -> 3@3x3 -> 3@2x2 -> 4@1x1 -> 3 classes."""
 
+    pooling: str = "subsampling"
+    head: str = "rbf"
     adaptive: bool = False
 
     @nn.compact
     def __call__(self, images):
         x = jnp.moveaxis(images, 0, -1)[None]
         x = self.squash(layers.Convolution(3, size=3, name="c1")(x))
-        x = self.squash(layers.Subsampling(name="s2")(x))
+        if self.pooling == "subsampling":
+            x = self.squash(layers.Subsampling(name="s2")(x))
+        else:
+            pool = {"average": layers.AveragePooling, "max": layers.MaxPooling}[self.pooling]
+            x = pool(name="s2")(x)
         x = self.squash(layers.Convolution(3, size=2, table=TABLE, name="c3")(x))
         x = self.squash(layers.Convolution(4, size=2, name="f4")(x))
-        x = layers.RBF(self.adaptive, CODES, name="output")(x)
+        if self.head == "rbf":
+            x = layers.RBF(self.adaptive, CODES, name="output")(x)
+        else:
+            x = layers.Convolution(3, size=1, name="output")(x)
+            x = self.squash(x) if self.head == "states" else x
         return x[:, 0, 0].T
 
     def squash(self, sums):
         return layers.scaled_tanh(sums)
 
 
-def by_connection(params, image):
-    """The same network as a graph of single connections."""
+def graph_of(params, image):
     flat = {f"{layer}.{name}": v for layer, p in params.items() for name, v in p.items()}
-    graph = reference.Graph(image, flat)
+    return reference.Graph(image, flat)
+
+
+def dense(before, name, units):
+    """The connections of a fully connected layer."""
+    return [
+        [(None, f"{name}.bias", o), *((n, f"{name}.kernel", (o, i)) for i, n in enumerate(before))]
+        for o in range(units)
+    ]
+
+
+def softmax_curvature(sums):
+    shares = np.exp(sums) / np.exp(sums).sum()
+    return shares * (1 - shares)
+
+
+def by_connection(model, params, image):
+    """The same network as a graph of single connections."""
+    graph = graph_of(params, image)
     before = np.arange(64).reshape(1, 8, 8)
 
     def windows(before, name, size, table):
@@ -59,41 +91,95 @@ def by_connection(params, image):
 
     c1 = windows(before, "c1", 3, [[0]] * 3)
     places = [(m, r, c) for m in range(3) for r in range(3) for c in range(3)]
-    four = graph.layer(
-        [
-            [(c1[m, 2 * r + y, 2 * c + x], "one", 0) for y in (0, 1) for x in (0, 1)]
-            for m, r, c in places
-        ],
-        squashed=False,
-    )
-    weighed = zip(places, four, strict=True)
-    s2 = graph.layer(
-        [[(None, "s2.bias", m), (n, "s2.coefficient", m)] for (m, _, _), n in weighed]
-    ).reshape(3, 3, 3)
-    c3 = windows(s2, "c3", 2, TABLE)
-    f4 = windows(c3, "f4", 2, [[0, 1, 2]] * 4)
-    return graph.curvature(f4.ravel())
-
-
-def test_equals_brute_force_connection_by_connection():
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(5, 8, 8)).astype(np.float32)
-    labels = jnp.array([0, 2, 1, 1, 0])
-    params = Small().init(jax.random.key(0), images)["params"]
-    params = jax.tree.map(lambda p: jnp.asarray(rng.normal(0, 0.4, p.shape), jnp.float32), params)
-    ours = jax.jit(
-        lambda params: curvature.diagonal(
-            lambda p: apply(Small(), p, images),
-            params,
-            lambda scores: losses.curvature_at_scores(config.ML(), scores, labels),
+    blocks = [[c1[m, 2 * r + y, 2 * c + x] for y in (0, 1) for x in (0, 1)] for m, r, c in places]
+    if model.pooling == "max":  # the largest passes on as it is
+        blocks = [[max(block, key=lambda n: graph.x[n])] for block in blocks]
+    weight = "quarter" if model.pooling == "average" else "one"
+    graph.params["quarter"] = np.array([0.25])
+    s2 = graph.layer([[(n, weight, 0) for n in block] for block in blocks], squashed=False)
+    if model.pooling == "subsampling":
+        weighed = zip(places, s2, strict=True)
+        s2 = graph.layer(
+            [[(None, "s2.bias", m), (n, "s2.coefficient", m)] for (m, _, _), n in weighed]
         )
-    )(params)
+    c3 = windows(s2.reshape(3, 3, 3), "c3", 2, TABLE)
+    f4 = windows(c3, "f4", 2, [[0, 1, 2]] * 4).ravel()
+    if model.head == "rbf":
+        return graph.curvature(f4)
+    output = graph.layer(dense(f4, "output", 3), squashed=model.head == "states")
+    if model.head == "states":
+        return graph.curvature(output)
+    return graph.curvature(output, softmax_curvature(np.array([graph.x[n] for n in output])))
+
+
+def equals_brute_force(scores, params, images, loss, by_connection):
+    """`scores` maps the parameters to scores; `by_connection` an image to the curvature for it."""
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda p: jnp.asarray(rng.normal(0, 0.4, p.shape), jnp.float32), params)
+    labels = jnp.arange(len(images)) % 3
+    at_scores = partial(losses.curvature_at_scores, loss, labels=labels)
+    ours = jax.jit(lambda params: curvature.diagonal(scores, params, at_scores))(params)
     theirs = [by_connection(params, image) for image in images]
     for layer, leaves in ours.items():
         for name, h in leaves.items():
             expected = np.mean([each[f"{layer}.{name}"] for each in theirs], axis=0)
             assert (expected > 0).any()
             np.testing.assert_allclose(h, expected, rtol=1e-5, err_msg=f"{layer}.{name}")
+
+
+@pytest.mark.parametrize(
+    "model, loss",
+    [
+        (Small(), config.ML()),
+        (Small("average"), config.ML()),
+        (Small("max"), config.ML()),
+        (Small(head="linear"), config.CrossEntropy()),
+        (Small("average", "states"), config.SquaredError()),
+    ],
+    ids=["the paper's", "averages", "maxima", "softmax", "squashed sums"],
+)
+def test_equals_brute_force_connection_by_connection(model, loss):
+    images = np.random.default_rng(1).normal(size=(5, 8, 8)).astype(np.float32)
+    params = model.init(jax.random.key(0), images)["params"]
+    equals_brute_force(
+        lambda p: apply(model, p, images), params, images, loss, partial(by_connection, model)
+    )
+
+
+def test_equals_brute_force_where_dropout_makes_all_inputs_smaller():
+    """Of Nielsen's network as it is measured, without chance."""
+    model = Nielsen("scaled-tanh", hidden=(4,), dropout=0.75)
+    images = np.random.default_rng(1).normal(size=(5, 3, 3)).astype(np.float32)
+
+    def by_connection(params, image):
+        graph = graph_of(params, image)
+        graph.params["kept"] = np.array([0.25])
+
+        def kept(units):
+            return graph.layer([[(n, "kept", 0)] for n in units], squashed=False)
+
+        hidden = graph.layer(dense(kept(range(9)), "h1", 4))
+        output = graph.layer(dense(kept(hidden), "output", 10), squashed=False)
+        return graph.curvature(output, softmax_curvature(np.array([graph.x[n] for n in output])))
+
+    params = model.init(jax.random.key(0), images)["params"]
+    equals_brute_force(
+        lambda p: apply(model, p, images)[0], params, images, config.CrossEntropy(), by_connection
+    )
+
+
+def test_gaussian_heads_are_refused(digits):
+    images = normalize(jnp.asarray(digits[0][:2]))
+    for head in ("gaussian", "log-gaussian"):
+        model = LeNet5(head=head)
+        shapes = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+        params = jax.tree.map(lambda a: jnp.zeros(a.shape), shapes)
+        with pytest.raises(ValueError, match="no curvature for Gaussian heads"):
+            curvature.diagonal(lambda p, m=model: apply(m, p, images)[0], params, jnp.ones_like)
+        with pytest.raises(UserError, match=f"SDLM does not go with --model.head {head}"):
+            config.Experiment(
+                name="x", model=architecture.LeNet5(head=head), loss=config.CrossEntropy()
+            )
 
 
 def test_is_the_true_hessian_diagonal_for_one_linear_layer():
@@ -166,7 +252,7 @@ def test_step_sizes_of_the_first_pass_span_what_section_iii_b_reports(digits, se
 
 def test_sdlm_steps_by_eta_over_mu_plus_h():
     sdlm = config.SDLM(mu=0.5, learning_rates=(0.1, 0.01))
-    optimizer = optimizers.of(sdlm, passes=3, steps_per_pass=2)
+    optimizer = optimizers.of(sdlm, 3, 2, layers.Network())
     params = {"w": jnp.array([1.0, 1.0])}
     state = optimizer.init(params)
     gradients, h = {"w": jnp.array([2.0, -3.0])}, {"w": jnp.array([0.0, 1.5])}

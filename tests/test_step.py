@@ -10,6 +10,8 @@ from conftest import apply
 
 from lenet_jax.data.normalize import normalize
 from lenet_jax.errors import UserError
+from lenet_jax.models import layers
+from lenet_jax.models.lenet import TABLE_I
 from lenet_jax.training import config, curvature, loop, losses, optimizers, step
 from lenet_jax.training.checkpoint import Checkpoints, digest
 
@@ -36,7 +38,7 @@ def first(tree):
 def plain_loop(recipe, state, images, labels, order):
     """The same pass without a device's loop, shard_map or a mask: in Python, update by update."""
     state, order = first((state, order))
-    optimizer = optimizers.of(recipe.sdlm, 20, len(order))
+    optimizer = recipe.optimizer
     params, opt_state = state.params, optimizer.init(state.params)
     total, missed = 0.0, 0
 
@@ -231,6 +233,11 @@ def test_muons_first_steps_are_orthogonal(digits):
             s = 3.4445 * s - 4.775 * s**3 + 2.0315 * s**5
         rows, columns = vt.shape
         expected = -0.01 * np.sqrt(columns / rows) * (u * s) @ vt
+        if layer == "c3":  # an orthogonal matrix has no zeros, and Table I has
+            outside = layers.Convolution(16, table=TABLE_I).mask(6) == 0
+            assert (expected[outside] != 0).all()
+            expected[outside] = 0
+            assert (np.asarray(after["c3"]["kernel"])[outside] == 0).all()
         moved = np.asarray(after[layer]["kernel"]) - before[layer]["kernel"]
         np.testing.assert_allclose(moved, expected, atol=2e-3 * np.abs(expected).max())
         moved = np.abs(np.asarray(after[layer]["bias"]) - before[layer]["bias"])
@@ -289,16 +296,20 @@ def test_a_replica_is_the_run_of_its_seed(digits):
 
 @pytest.mark.parametrize("seeds, batch_size", [((), 8), ((4,), 1), ((5,), 1)])
 def test_a_second_call_is_not_compiled_again(digits, seeds, batch_size):
+    given: dict[str, Any] = {"name": "test", "seeds": seeds, "batch_size": batch_size}
     recipe, state, images, labels, order = start(digits, 4, seeds=seeds, batch_size=batch_size)
     compiled: Any = step.run_steps
-    before = compiled._cache_size()
     like = step.initial_state(recipe, np.asarray([0] * len(state.step), np.uint32))
     assert jax.tree.map(lambda a: a.sharding, like) == jax.tree.map(lambda a: a.sharding, state)
-    for at in range(2):
-        state = step.run_steps(recipe, state, images, labels, order, at, at + 1)
+    state = step.run_steps(recipe, state, images, labels, order, 0, 1)
+    before = compiled._cache_size()
+    state = step.run_steps(recipe, state, images, labels, order, 1, 2)
     state = step.begin_pass(recipe, state, 2, images, labels)
-    step.run_steps(recipe, state, images, labels, order, 0, 1)
-    assert compiled._cache_size() == before + 1
+    state = step.run_steps(recipe, state, images, labels, order, 0, 1)
+    again = step.recipe(config.Experiment(**given), len(images), recipe.mesh)  # of another run
+    assert again == recipe and again is not recipe
+    step.run_steps(again, state, images, labels, order, 0, 1)
+    assert compiled._cache_size() == before
 
 
 def test_replicas_under_vmap_equal_those_in_a_row(digits, monkeypatch):

@@ -4,9 +4,9 @@ States run through the layers as float32 [maps, height, width, images]: with the
 every weighted sum is one matrix product, weights x states, over contiguous memory.
 
 Each layer forms its weighted sums in a method `weigh(weights, states)`, linear in both arguments,
-and each network squashes in a method `squash(sums)`. `training/curvature.py` puts appendix C's
-second backward pass in the place of these two (and of `RBF.distances`), so a layer written this
-way has its curvature for nothing.
+takes a fixed share of states in a method `scale(factor, states)`, and each network squashes in a
+method `squash(sums)`. `training/curvature.py` puts appendix C's second backward pass in the place
+of these three (and of `RBF.distances`), so a layer written this way has its curvature for nothing.
 """
 
 import math
@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax import traverse_util
 from jax import lax
 
 from lenet_jax.models.codes import codes
@@ -70,6 +71,24 @@ class Network(nn.Module):
         if scores.shape[1:3] == (1, 1):
             scores = scores[:, 0, 0]
         return scores, {name: jnp.moveaxis(state, -1, 0) for name, state in maps.items()}
+
+
+def masks(network: Network, params: Any, images: jax.Array) -> Any:
+    """For each parameter 1, or where a table says what is connected float32 of 1 and 0.
+
+    `images` are as the network takes them; only their shape matters.
+    """
+    found: dict[Any, np.ndarray] = {}
+
+    def note(method, args, kwargs, context):
+        if context.method_name == "weigh" and isinstance(layer := context.module, Convolution):
+            if layer.table is not None:
+                found[(*layer.path, "kernel")] = layer.mask(args[1].shape[0])
+        return method(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        jax.eval_shape(network.apply, {"params": params}, images)
+    return traverse_util.path_aware_map(lambda path, _: found.get(path, 1.0), params)
 
 
 def images_last(images: jax.Array) -> jax.Array:
@@ -196,7 +215,10 @@ class AveragePooling(nn.Module):
     @nn.compact
     def __call__(self, states: jax.Array) -> jax.Array:
         folded = states if states.ndim == 5 else fold(states)
-        return add_four(folded) / 4
+        return self.scale(1 / 4, add_four(folded))
+
+    def scale(self, factor: float, states: jax.Array) -> jax.Array:
+        return factor * states
 
 
 class MaxPooling(nn.Module):

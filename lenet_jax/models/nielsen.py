@@ -1,8 +1,10 @@
 """The networks of M. Nielsen, "Neural Networks and Deep Learning" (2015), chapter 6."""
 
+from functools import partial
 from typing import ClassVar
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from lenet_jax.models.layers import Convolution, MaxPooling, Network, Squashing, images_last, unfold
@@ -13,8 +15,9 @@ class Nielsen(Network):
     ten weighted sums for a softmax.
 
     With `dropout` each input of a fully connected layer, the outputs' too, is left out with that
-    probability wherever an rng "dropout" is given; without one all are as much smaller. Weights
-    begin normal with variance 1/n_out and those of the outputs at zero.
+    probability wherever an rng "dropout" is given; without one all are as much smaller. Images that
+    are a part of a batch have their places in it in the variable "places" of "batch", int32
+    [images]. Weights begin normal with variance 1/n_out and those of the outputs at zero.
     """
 
     frame: ClassVar[str] = "unit"
@@ -45,5 +48,14 @@ class Nielsen(Network):
         # the same weights and with the same rate that would start twice as far out and go faster.
         kept = 1 - self.dropout
         if not self.has_rng("dropout"):
-            return states * kept
-        return states * jax.random.bernoulli(self.make_rng("dropout"), kept, states.shape)
+            return self.scale(kept, states)
+        # A key for each image, by its place in the batch, so that it does not matter how a batch is
+        # cut up and which devices share it.
+        images = states.shape[-1]
+        places = self.get_variable("batch", "places", jnp.arange(images))
+        keys = jax.vmap(partial(jax.random.fold_in, self.make_rng("dropout")))(places)
+        draw = partial(jax.random.bernoulli, p=kept, shape=states.shape[:-1])
+        return states * jax.vmap(draw, out_axes=-1)(keys)
+
+    def scale(self, factor: float, states: jax.Array) -> jax.Array:
+        return factor * states

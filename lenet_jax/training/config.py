@@ -271,6 +271,12 @@ class Experiment:
                 f"loss {type(self.loss).__name__} does not go with this {type(self.model).__name__}"
                 f", whose scores are {self.model.outputs}: give one of {fitting}"
             )
+        head = getattr(self.model, "head", "")
+        if isinstance(self.optimizer, SDLM) and "gaussian" in head:
+            raise UserError(
+                f"optimizer SDLM does not go with --model.head {head}: appendix C has no curvature "
+                "for it. Give another optimizer in the experiment's file, or --model.head rbf"
+            )
         if self.reported == "best-validation" and not self.data.validation:
             raise UserError(
                 "--reported best-validation needs patterns held out: --data.validation 10000, or "

@@ -3,8 +3,9 @@
 An ordinary backward pass carries dE/da through the transposed weights. Here it carries d2E/da2,
 through the squared weights and the squared slopes (eq. 27); a weight collects it times its squared
 input (eq. 25), over all the connections that share it (eq. 23). So it is the same automatic
-differentiation with other rules for three methods of a network, and works on any network whose
-layers form their sums in `weigh` and squash in `squash` (`models/layers.py`).
+differentiation with other rules for four methods of a network, and works on any network whose
+layers form their sums in `weigh`, take shares in `scale` and squash in `squash`
+(`models/layers.py`).
 """
 
 from collections.abc import Callable
@@ -29,6 +30,8 @@ def diagonal(
     those to the second derivatives of the loss there, [images, classes]
     (`losses.curvature_at_scores`). Every h is non-negative; a parameter without connections
     has 0. `adaptive` RBF codes get theirs by the same rule.
+    Raises ValueError for Gaussian heads: `_distances` knows distances that are a loss themselves,
+    not those that a softmax is taken of.
     """
     with nn.intercept_methods(_second_order):
         values, backward = jax.vjp(scores, params)
@@ -38,6 +41,8 @@ def diagonal(
 
 def _second_order(next_method: Function, args: tuple, kwargs: dict, context) -> Any:
     rule = RULES.get(context.method_name)
+    if rule is _distances and context.module.drawn:
+        raise ValueError("no curvature for Gaussian heads: take another head or optimizer")
     return next_method(*args, **kwargs) if rule is None else rule(next_method)(*args)
 
 
@@ -99,4 +104,5 @@ def _distances(function: Function) -> Function:
     return distances
 
 
-RULES = {"weigh": _weigh, "squash": _squash, "distances": _distances}
+# A share is a weight that is not trained.
+RULES = {"weigh": _weigh, "scale": _weigh, "squash": _squash, "distances": _distances}

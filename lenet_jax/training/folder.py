@@ -68,7 +68,8 @@ class RunFolder:
         try:
             there = json.loads(file.read_text())
         except FileNotFoundError:
-            if strangers := sorted(p.name for p in self.path.iterdir() if p.name != "lock"):
+            ours = ("lock", _partial(file).name)  # a program that was killed left its part
+            if strangers := sorted(p.name for p in self.path.iterdir() if p.name not in ours):
                 raise UserError(
                     f"--workdir {self.path}: holds {', '.join(strangers[:5])} but no config.json, "
                     "so it is not a run's. Give a new folder"
@@ -95,12 +96,16 @@ def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
 
 def write_whole(path: Path, text: str) -> None:
     """Replaces a file at once: after a crash it is the old one or the new one."""
-    partial = path.with_name(path.name + ".tmp")
+    partial = _partial(path)
     with open(partial, "w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(path.name + ".tmp")
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

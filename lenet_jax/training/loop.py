@@ -25,6 +25,8 @@ from lenet_jax.training.progress import Bar
 LEAST_SHARE = 16  # images for a core; at batch 64 two were near twice as fast, less was not tried
 CHUNK_SECONDS = 0.5  # between two looks at signals, finite losses and the progress bar
 
+Blocks = tuple[jax.Array, jax.Array]
+
 
 class Interrupted(Exception):
     """A signal came; everything up to here is saved."""
@@ -49,7 +51,8 @@ def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -
 
     All seeds go through the passes together.
 
-    On SIGTERM or SIGINT it finishes the chunk of updates it is at, saves and raises Interrupted.
+    On SIGTERM or SIGINT it finishes the chunk of updates it is at, and the pass if that was its
+    last, saves and raises Interrupted.
     Raises UserError for a folder of another run, without a valid checkpoint or without room, for
     devices that cannot share the batch, for more seeds than memory, and for a loss that is not
     finite.
@@ -72,6 +75,9 @@ def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -
             state = restored
             say(f"resuming from step {int(state.step[0])} in {folder.path}")
         images, labels = step.replicated(mesh, (dataset.train.images, dataset.train.labels))
+        # Sent to the devices once, and counted on after each pass.
+        counted = {"validation": dataset.validation, "test": dataset.test}
+        blocks = {name: step.blocks(s.images, s.labels, mesh) for name, s in counted.items()}
         steps = -(-patterns // batch_size)
         done, at = divmod(int(state.step[0]), steps)
         metrics = Metrics(folder.path, done)
@@ -96,12 +102,15 @@ def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -
                         checkpoints.save(int(state.step[0]), state, {"pass": number - 1} | resolved)
                         raise Interrupted
                 speed = len(seeds) * trained / (time.monotonic() - began)
-                row = row_of_pass(experiment, recipe, dataset, state, number)
+                row = row_of_pass(experiment, recipe, dataset, blocks, state, number)
                 bar.say(_line(row, dataset, experiment.passes, speed))
                 if number == experiment.passes:
-                    row["train_misses"] = misses(recipe, state, dataset.train)
+                    of_train = step.blocks(dataset.train.images, dataset.train.labels, mesh)
+                    row["train_misses"] = misses(recipe, state, dataset.train, of_train)
                 metrics.record(row, speed)
                 checkpoints.save(int(state.step[0]), state, {"pass": number} | resolved)
+                if signals.came and number < experiment.passes:
+                    raise Interrupted
                 at = 0
         record = result(experiment, dataset, recipe, metrics.rows[-1])
         write_whole(folder.path / "result.json", json.dumps(record, indent=2) + "\n")
@@ -110,15 +119,10 @@ def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -
 
 def check_finite(state: step.TrainState, seeds: Sequence[int], number: int, folder: Path) -> None:
     """Raises UserError, with seed, pass and step, once a loss or a parameter is not finite."""
-    fine = np.all(
-        [
-            np.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim)))
-            for leaf in jax.tree.leaves(state.params)
-        ],
-        axis=0,
-    )
-    broken = np.where(np.asarray(state.broken) >= 0, state.broken, np.asarray(state.step) - 1)
-    for seed, step_, good in zip(seeds, broken, fine & (np.asarray(state.broken) < 0), strict=True):
+    lost = np.asarray(state.broken)
+    broken = np.where(lost >= 0, lost, np.asarray(state.step) - 1)
+    fine = np.asarray(step.finite(state.params)) & (lost < 0)
+    for seed, step_, good in zip(seeds, broken, fine, strict=True):
         if not good:
             raise UserError(
                 f"the loss is not finite at pass {number}, step {step_ + 1} of the run, seed "
@@ -173,11 +177,13 @@ def row_of_pass(
     experiment: config.Experiment,
     recipe: step.Recipe,
     dataset: Dataset,
+    blocks: dict[str, Blocks],
     state: step.TrainState,
     number: int,
 ) -> dict[str, Any]:
     """The line of a pass in metrics.jsonl; misses are counted over all images.
 
+    `blocks` are those of the validation and the test images.
     Numbers that differ between seeds are lists when there are several.
     """
     row = {
@@ -188,14 +194,14 @@ def row_of_pass(
         "train_misses_on_the_fly": each(state.misses),
     }
     if len(dataset.validation):
-        row["validation_misses"] = misses(recipe, state, dataset.validation)
-    row["test_misses"] = misses(recipe, state, dataset.test)
+        held_out = dataset.validation
+        row["validation_misses"] = misses(recipe, state, held_out, blocks["validation"])
+    row["test_misses"] = misses(recipe, state, dataset.test, blocks["test"])
     return row
 
 
-def misses(recipe: step.Recipe, state: step.TrainState, images: Images) -> Any:
-    """How many images each network takes for another class."""
-    blocks = step.blocks(images.images, images.labels, recipe.mesh)
+def misses(recipe: step.Recipe, state: step.TrainState, images: Images, blocks: Blocks) -> Any:
+    """How many images, on the devices as `blocks`, each network takes for another class."""
     return each(len(images) - np.asarray(step.count_right(recipe, state.params, *blocks)))
 
 

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lenet_jax.training.folder import write_whole
+
 
 class Metrics:
     """Appends to the records of a run folder, after dropping what came after `passes_done`.
@@ -29,9 +31,7 @@ class Metrics:
 
         self._file = folder / "metrics.jsonl"
         self.rows = [row for row in read(self._file) if row["pass"] <= passes_done]
-        with open(self._file, "w") as file:
-            file.writelines(json.dumps(row) + "\n" for row in self.rows)
-            _sync(file)
+        write_whole(self._file, "".join(json.dumps(row) + "\n" for row in self.rows))
         self._times = folder / "times.jsonl"
         self._events = SummaryWriter(str(folder), purge_step=passes_done + 1)
 

@@ -35,14 +35,24 @@ STACKED, WHOLE = P("seeds"), P()  # how arrays lie on the mesh
 
 @dataclass(frozen=True)
 class Recipe:
-    """What stays the same during a run; hashable, so that jit takes it as static."""
+    """What stays the same during a run, as values: equal ones share what jit has compiled."""
 
     model: Network
     loss: config.Loss
-    sdlm: config.SDLM | None  # None: no curvature is measured
-    optimizer: optax.GradientTransformationExtraArgs
+    method: config.Optimizer
+    passes: int
+    steps_per_pass: int
     distortion: config.Distortion
     mesh: Mesh
+
+    @property
+    def sdlm(self) -> config.SDLM | None:
+        """Where it is None no curvature is measured."""
+        return self.method if isinstance(self.method, config.SDLM) else None
+
+    @property
+    def optimizer(self) -> optax.GradientTransformationExtraArgs:
+        return optimizers.of(self.method, self.passes, self.steps_per_pass, self.model)
 
 
 class TrainState(NamedTuple):
@@ -53,7 +63,7 @@ class TrainState(NamedTuple):
 
     params: Params
     opt_state: optax.OptState
-    curvature: Params  # h of this pass; zero before the first
+    curvature: Params  # h of this pass, zero before the first; {} where none is measured
     key: jax.Array  # shape=(), a network's only source of chance, never changed
     step: jax.Array  # shape=(), int32, updates so far
     loss: jax.Array  # shape=(), float32, summed over the patterns of this pass
@@ -63,12 +73,12 @@ class TrainState(NamedTuple):
 
 def recipe(experiment: config.Experiment, patterns: int, on: Mesh) -> Recipe:
     """The network, loss and optimizer of an experiment on so many training patterns."""
-    steps_per_pass = -(-patterns // experiment.batch_size)
     return Recipe(
         experiment.model.module(),
         experiment.loss,
-        experiment.optimizer if isinstance(experiment.optimizer, config.SDLM) else None,
-        optimizers.of(experiment.optimizer, experiment.passes, steps_per_pass),
+        experiment.optimizer,
+        experiment.passes,
+        -(-patterns // experiment.batch_size),
         experiment.distortion,
         on,
     )
@@ -137,7 +147,7 @@ def initial_state(recipe: Recipe, seeds: jax.Array) -> TrainState:
         return TrainState(
             params=params,
             opt_state=recipe.optimizer.init(params),
-            curvature=jax.tree.map(jnp.zeros_like, params),
+            curvature=jax.tree.map(jnp.zeros_like, params) if recipe.sdlm else {},
             key=key,
             step=zero,
             loss=jnp.zeros(()),
@@ -187,8 +197,7 @@ def update(
         present: jax.Array,
         places: jax.Array,
     ):
-        key = jax.random.fold_in(draw, places[0])  # another for each part of the batch
-        scores = predict(recipe, params, images, key)
+        scores = predict(recipe, params, images, draw, places)
         each = losses.per_example(recipe.loss)(scores, labels)
         missed = jnp.argmax(scores, axis=1) != labels
         return jnp.sum(each * present), jnp.sum(missed & present, dtype=jnp.int32)
@@ -258,12 +267,23 @@ def distorted(
 
 
 def predict(
-    recipe: Recipe, params: Params, images: jax.Array, dropout: jax.Array | None = None
+    recipe: Recipe,
+    params: Params,
+    images: jax.Array,
+    dropout: jax.Array | None = None,
+    places: jax.Array | None = None,
 ) -> jax.Array:
-    """Scores [n, classes] of images [n, 28, 28] of 0 to 255; with dropout where a key is given."""
-    shown = normalize(images, recipe.model.frame)
+    """Scores [n, classes] of images [n, 28, 28] of 0 to 255.
+
+    With dropout where a key is given; an image's mask comes from the key and its place in the
+    batch, int32 [n].
+    """
+    variables: dict[str, Any] = {"params": params}
+    if dropout is not None:
+        variables["batch"] = {"places": places}
     chance = None if dropout is None else {"dropout": dropout}
-    scores, _ = recipe.model.apply({"params": params}, shown, rngs=chance)  # type: ignore[misc]
+    shown = normalize(images, recipe.model.frame)
+    scores, _ = recipe.model.apply(variables, shown, rngs=chance)  # type: ignore[misc]
     return scores
 
 
@@ -341,7 +361,7 @@ def begin_pass(
 
 @partial(jax.jit, static_argnums=0)
 def count_right(recipe: Recipe, params: Params, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """How many predictions are right, int32 [seeds]; images [blocks, shares, n, 28, 28]."""
+    """How many predictions are right, int32 [seeds], of `blocks`' images and labels."""
 
     def one(params: Params, shared) -> jax.Array:
         def block(pair):
@@ -365,10 +385,25 @@ def scores_of(recipe: Recipe, params: Params, images: jax.Array) -> jax.Array:
     return scores.reshape(len(scores), -1, scores.shape[-1])
 
 
-def blocks(images: np.ndarray, labels: np.ndarray, on: Mesh, size: int = CACHED):
-    """Images and labels cut up for `count_right`; the last block is filled with the label -1."""
+@jax.jit
+def finite(params: Params) -> jax.Array:
+    """Which networks have nothing but finite parameters, bool [seeds]."""
+    leaves = jax.tree.leaves(params)
+    each = [jnp.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim))) for leaf in leaves]
+    return jnp.stack(each).all(axis=0)
+
+
+def blocks(
+    images: np.ndarray, labels: np.ndarray, on: Mesh, size: int = CACHED
+) -> tuple[jax.Array, jax.Array]:
+    """Images and labels cut up for `count_right`, on the devices that share each network's.
+
+    uint8 [blocks, shares, size, 28, 28] and int32 [blocks, shares, size]; the last block is filled
+    with the label -1.
+    """
     shares = on.shape["data"]
     missing = -len(labels) % (shares * size)
     images = np.pad(images, ((0, missing), (0, 0), (0, 0)))
     labels = np.pad(labels, (0, missing), constant_values=-1)
-    return images.reshape(-1, shares, size, 28, 28), labels.reshape(-1, shares, size)
+    cut = images.reshape(-1, shares, size, 28, 28), labels.reshape(-1, shares, size)
+    return jax.device_put(cut, NamedSharding(on, P(None, "data")))
