@@ -1,5 +1,8 @@
 import errno
 import json
+import signal
+import subprocess
+import sys
 from typing import NamedTuple
 
 import jax
@@ -108,6 +111,39 @@ def test_metrics_after_a_crash_have_no_line_twice_and_none_missing(tmp_path):
     metrics.close()
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert rows == [{"pass": 1, "loss": 1.0}, {"pass": 2, "loss": 0.5}, {"pass": 3, "loss": 0.25}]
+
+
+def test_rows_outlive_a_resume_that_finds_no_room(tmp_path):
+    metrics = Metrics(tmp_path, 0)
+    for number in (1, 2, 3):
+        metrics.record({"pass": number, "loss": 1 / number}, 1000.0)
+    metrics.close()
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    resume = (
+        "import resource, sys; from pathlib import Path\n"
+        "from lenet_jax.training.metrics import Metrics\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "Metrics(Path(sys.argv[1]), 2)"
+    )
+    done = subprocess.run([sys.executable, "-c", resume, tmp_path], capture_output=True, text=True)
+    assert "File too large" in done.stderr
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_first_start_that_was_killed_is_begun_again(tmp_path):
+    """Killed when the configuration is written and does not have its name yet."""
+    start = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from lenet_jax.training.folder import RunFolder\n"
+        "def kill(event, _): event == 'os.rename' and os.kill(os.getpid(), signal.SIGKILL)\n"
+        "sys.addaudithook(kill)\n"
+        "RunFolder(Path(sys.argv[1]), {'seed': 1})"
+    )
+    killed = subprocess.run([sys.executable, "-c", start, tmp_path / "run"])
+    assert killed.returncode == -signal.SIGKILL
+    assert "config.json.tmp" in {file.name for file in (tmp_path / "run").iterdir()}
+    with RunFolder(tmp_path / "run", {"seed": 2}):
+        assert json.loads((tmp_path / "run" / "config.json").read_text()) == {"seed": 2}
 
 
 def test_a_folder_belongs_to_one_run_and_one_program(tmp_path):

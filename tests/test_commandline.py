@@ -133,6 +133,21 @@ def test_killed_and_stopped_it_ends_like_the_run_that_never_was(program, tmp_pat
     refused(program("train", *command), "no checkpoint", "can be used", "--workdir")
 
 
+def test_a_signal_stops_a_run_whose_passes_are_short(program, tmp_path):
+    flags = (*CLASSIC, "--data.limit", 20, "--passes", 300, "--workdir", tmp_path / "run")
+    with program("train", *flags, start=True) as process:
+        while "pass  1" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 42 and "give the same command" in told, told
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(row)["step"] for row in rows]
+    assert steps == [20 * n for n in range(1, len(rows) + 1)] and len(rows) < 300
+    kept = {int(checkpoint.name) for checkpoint in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert max(kept) == steps[-1]
+
+
 def test_seeds_in_one_run_stop_and_go_on_and_equal_single_runs(program, tmp_path):
     flags = (*SHORT, "--seeds", 4, 2, 9, "--workdir")
     whole = program("train", *flags, tmp_path / "whole")

@@ -350,8 +350,8 @@ def test_a_second_call_is_not_compiled_again(digits, seeds, batch_size):
 
     events = []
 
-    def note(name: str, *_: Any, **__: Any) -> None:
-        events.append(name)
+    def note(event: str, duration_secs: float, **_: Any) -> None:
+        events.append(event)
 
     another = step.recipe(config.Experiment(**given), len(images), recipe.mesh)
     jax.monitoring.register_event_duration_secs_listener(note)
