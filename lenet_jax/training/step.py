@@ -107,8 +107,8 @@ def for_each_seed(
 ) -> Any:
     """function(own, shared) for every network, inside the mesh; trees stacked as `own` is.
 
-    On a CPU core one after the other, where each is then bit for bit what it is alone. Measured
-    at batch 1, a vmap of five on one core was no faster. On a GPU or TPU under one vmap.
+    On a CPU core one after the other, so that each is what it is alone (at batch 1 to the last
+    bit), and a vmap was no faster there. On a GPU or TPU under one vmap.
     """
     seeds = len(jax.tree.leaves(own)[0])
     missing = -seeds % recipe.mesh.shape["seeds"]
