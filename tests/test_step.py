@@ -206,7 +206,7 @@ def dropout_masks(devices, updates=1, seed=0):
     for _ in range(updates):
         state = state._replace(params=jax.tree.map(jnp.zeros_like, state.params))
         state = step.run_steps(recipe, state, images, labels, order, 0, 1)
-    moved = np.float64(state.params["output"]["kernel"][0]) * 255 * 64
+    moved = np.asarray(state.params["output"]["kernel"][0], np.float64) * 255 * 64
     left = np.rint(moved[:8] - moved[9]).astype(np.uint8)
     np.testing.assert_allclose(moved[:8] - moved[9], left, atol=0.01)
     return np.unpackbits(left[:, None], axis=1, bitorder="little").reshape(64, 784)
