@@ -11,7 +11,8 @@ from conftest import apply
 
 from lenet_jax.data.normalize import normalize
 from lenet_jax.errors import UserError
-from lenet_jax.training import architecture, config, curvature, loop, losses, optimizers, step
+from lenet_jax.training import config, curvature, loop, losses, optimizers, step
+from lenet_jax.training.architecture import Nielsen
 from lenet_jax.training.checkpoint import Checkpoints, digest
 
 
@@ -166,13 +167,21 @@ def test_passes_go_through_a_fixed_set_of_versions():
 )
 def test_a_short_last_batch_is_a_step_of_the_schedule(optimizer, sizes):
     """Twelve patterns by eights are two steps; what a steady gradient moves is the rate alone."""
-    experiment = config.Experiment(name="test", batch_size=8, passes=2, optimizer=optimizer)
+    experiment = config.Experiment(
+        name="test",
+        model=Nielsen(hidden=()),
+        loss=config.CrossEntropy(),
+        optimizer=optimizer,
+        passes=2,
+        batch_size=8,
+    )
     recipe = step.recipe(experiment, 12, step.mesh(jax.devices()[:1]))
-    params = {"kernel": jnp.eye(2)}
-    state, moved = recipe.optimizer.init(params), []
+    ones = {"output": {"kernel": jnp.eye(10, 784), "bias": jnp.ones(10)}}
+    state, moved = recipe.optimizer.init(ones), []
     for _ in range(4):
-        updates, state = recipe.optimizer.update(params, state, params, curvature=params)
-        moved.append(jax.tree.leaves(updates)[0][0, 0])
+        updates: Any
+        updates, state = recipe.optimizer.update(ones, state, ones, curvature=ones)
+        moved.append(float(updates["output"]["kernel"][0, 0]))
     np.testing.assert_allclose(np.array(moved) / moved[0], sizes, rtol=1e-5)
 
 
@@ -198,7 +207,7 @@ def dropout_masks(devices, updates=1, seed=0):
         devices,
         batch_size=64,
         patterns=64,
-        model=architecture.Nielsen(hidden=(), dropout=0.5),
+        model=Nielsen(hidden=(), dropout=0.5),
         loss=config.CrossEntropy(),
         optimizer=config.SGD(learning_rate=1.0),
         seed=seed,
@@ -239,7 +248,7 @@ def measured(number, seed=0, versions=None):
     patterns[np.arange(63), 3 * row + 4, 3 * column + 1] = 255
     experiment = config.Experiment(
         name="test",
-        model=architecture.Nielsen(hidden=()),
+        model=Nielsen(hidden=()),
         loss=config.CrossEntropy(),
         optimizer=config.SDLM(samples=40),
         distortion=config.Distortion(shifted=versions is not None, versions=versions),
@@ -274,7 +283,7 @@ def test_curvature_is_measured_on_the_version_that_the_pass_shows():
 def test_whatever_a_network_answers_filled_up_images_are_not_counted():
     """Ten networks, each of which answers with one class only."""
     experiment = config.Experiment(
-        name="test", model=architecture.Nielsen(hidden=()), loss=config.CrossEntropy(), seeds=(10,)
+        name="test", model=Nielsen(hidden=()), loss=config.CrossEntropy(), seeds=(10,)
     )
     recipe = step.recipe(experiment, 12, step.mesh(jax.devices()[:1], 10))
     params = {"output": {"kernel": np.zeros((10, 10, 784), np.float32), "bias": np.eye(10)}}
