@@ -1,5 +1,6 @@
 """A whole run on patterns so few that float64 NumPy follows it, and crashes at every moment."""
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -132,7 +133,8 @@ class Crashes:
 
     def _copy(self, emptied: str = "") -> None:
         here = self.into / str(len(self.copies))
-        shutil.copytree(self.folder, here)
+        with contextlib.suppress(shutil.Error):  # a thread of Orbax may be removing a leftover
+            shutil.copytree(self.folder, here)
         if emptied:
             (here / emptied).write_text("")
         files = (file for file in here.rglob("*") if file.is_file())
