@@ -5,6 +5,7 @@ import dataclasses
 import json
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,8 @@ class Crashes:
         self.folder, self.into = folder, into
         self.copies: list[Path] = []
         self._seen: set[frozenset] = set()
-        self._on = False
+        self._on, self._turn = False, threading.Lock()
+        self._copying: int | None = None  # the thread that copies, and opens files as well
         sys.addaudithook(self._before)  # stays until the process ends
 
     def __enter__(self) -> "Crashes":
@@ -121,15 +123,19 @@ class Crashes:
         self._on = False
 
     def _before(self, event: str, arguments: tuple) -> None:
-        if not self._on or event not in ("open", "os.mkdir", "os.rename", "os.remove"):
+        here = threading.get_ident()
+        if not self._on or here == self._copying:
+            return
+        if event not in ("open", "os.mkdir", "os.rename", "os.remove"):
             return
         path = Path(str(arguments[0]))
-        if path.parent in (self.folder, self.folder / "checkpoints") and self.folder.is_dir():
-            self._on = False  # copying opens files as well
-            self._copy()
-            if event == "open" and arguments[1] == "w":
-                self._copy(emptied=path.name)
-            self._on = True
+        if path.parent in (self.folder, self.folder / "checkpoints"):
+            with self._turn:  # the others wait before their operation
+                self._copying = here
+                self._copy()
+                if event == "open" and arguments[1] == "w":
+                    self._copy(emptied=path.name)
+                self._copying = None
 
     def _copy(self, emptied: str = "") -> None:
         here = self.into / str(len(self.copies))
