@@ -11,8 +11,7 @@ from conftest import apply
 
 from lenet_jax.data.normalize import normalize
 from lenet_jax.errors import UserError
-from lenet_jax.training import config, curvature, loop, losses, optimizers, step
-from lenet_jax.training.architecture import Nielsen
+from lenet_jax.training import architecture, config, curvature, loop, losses, optimizers, step
 from lenet_jax.training.checkpoint import Checkpoints, digest
 
 
@@ -169,7 +168,7 @@ def test_a_short_last_batch_is_a_step_of_the_schedule(optimizer, sizes):
     """Twelve patterns by eights are two steps; what a steady gradient moves is the rate alone."""
     experiment = config.Experiment(
         name="test",
-        model=Nielsen(hidden=()),
+        model=architecture.Nielsen(hidden=()),
         loss=config.CrossEntropy(),
         optimizer=optimizer,
         passes=2,
@@ -207,7 +206,7 @@ def dropout_masks(devices, updates=1, seed=0):
         devices,
         batch_size=64,
         patterns=64,
-        model=Nielsen(hidden=(), dropout=0.5),
+        model=architecture.Nielsen(hidden=(), dropout=0.5),
         loss=config.CrossEntropy(),
         optimizer=config.SGD(learning_rate=1.0),
         seed=seed,
@@ -248,7 +247,7 @@ def measured(number, seed=0, versions=None):
     patterns[np.arange(63), 3 * row + 4, 3 * column + 1] = 255
     experiment = config.Experiment(
         name="test",
-        model=Nielsen(hidden=()),
+        model=architecture.Nielsen(hidden=()),
         loss=config.CrossEntropy(),
         optimizer=config.SDLM(samples=40),
         distortion=config.Distortion(shifted=versions is not None, versions=versions),
@@ -283,7 +282,7 @@ def test_curvature_is_measured_on_the_version_that_the_pass_shows():
 def test_whatever_a_network_answers_filled_up_images_are_not_counted():
     """Ten networks, each of which answers with one class only."""
     experiment = config.Experiment(
-        name="test", model=Nielsen(hidden=()), loss=config.CrossEntropy(), seeds=(10,)
+        name="test", model=architecture.Nielsen(hidden=()), loss=config.CrossEntropy(), seeds=(10,)
     )
     recipe = step.recipe(experiment, 12, step.mesh(jax.devices()[:1], 10))
     params = {"output": {"kernel": np.zeros((10, 10, 784), np.float32), "bias": np.eye(10)}}
