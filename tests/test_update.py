@@ -24,7 +24,7 @@ from lenet_jax.training.architecture import Nielsen
         (config.Adam(warmup=0.0), [1, 0.75, 0.5, 0.25]),
         (config.Muon(warmup=0.0), [1, 0.75, 0.5, 0.25]),
     ],
-    ids=lambda value: type(value).__name__,
+    ids=["SDLM", "Adam", "Muon"],
 )
 def test_a_short_last_batch_is_a_step_of_the_schedule(optimizer, sizes):
     """Twelve patterns by eights are two steps; what a steady gradient moves is the rate alone."""
