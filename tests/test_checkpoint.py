@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lenet_jax.errors import UserError
+from lenet_jax.training import architecture, config
 from lenet_jax.training.checkpoint import Checkpoints, digest
 from lenet_jax.training.folder import RunFolder
 from lenet_jax.training.metrics import Metrics, read
@@ -47,6 +48,21 @@ def test_keeps_the_newest_and_gives_back_the_same_bits(tmp_path):
     np.testing.assert_array_equal(
         jax.random.key_data(back.key), jax.random.key_data(jax.random.key(9))
     )
+
+
+def test_the_sum_is_over_names_dtypes_shapes_and_bytes():
+    """Trees of the same bytes, or all but the same."""
+    zeros = jnp.zeros((2, 3), jnp.float32)
+    trees = (
+        {"a": zeros, "b": zeros},
+        {"a": zeros, "c": zeros},
+        {"a": {"b": zeros}, "b": zeros},
+        {"a": zeros, "b": zeros.astype(jnp.int32)},
+        {"a": zeros, "b": zeros.reshape(3, 2)},
+        {"a": zeros, "b": zeros.at[1, 2].set(-0.0)},
+    )
+    assert len({digest(tree) for tree in trees}) == len(trees)
+    assert digest(trees[0]) == digest({"b": np.zeros((2, 3), np.float32), "a": zeros})
 
 
 def flip_a_bit(folder):
@@ -163,3 +179,47 @@ def test_a_folder_belongs_to_one_run_and_one_program(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="Not a directory"):
         RunFolder(tmp_path / "file" / "run", config)
+
+
+# What a run may be resumed with: where and on what it works, not what it computes.
+FREE = {"workdir", "devices", "keep", "data.data_dir", "data.manual_dir", "data.fallback"}
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"paper": config.Paper(0.95, None, "Fig. 5"), "loss": config.MAP(j=10.0)},
+        {"optimizer": config.Adam()},
+        {"optimizer": config.Muon(), "model": architecture.LeNet5(adaptive=True)},
+        {
+            "optimizer": config.SGD(),
+            "model": architecture.Nielsen(),
+            "loss": config.CrossEntropy(),
+        },
+    ],
+    ids=["SDLM", "Adam", "Muon", "SGD"],
+)
+def test_each_field_of_a_configuration_makes_another_run_but_the_free_ones(tmp_path, parts):
+    """Whatever is changed, a folder is either refused with the field's name or it is resumed."""
+    resolved = config.as_json(config.Experiment(name="x", **parts)) | {"dataset": "mnist"}
+    with RunFolder(tmp_path, resolved):
+        pass
+    seen = set()
+
+    def change_each(tree, prefix=""):
+        for name, value in tree.items():
+            if isinstance(value, dict):
+                change_each(value, f"{prefix}{name}.")
+                continue
+            tree[name] = "another"
+            if prefix + name in FREE:
+                with RunFolder(tmp_path, resolved):
+                    pass
+            else:
+                with pytest.raises(UserError, match=f"another run:\n  {prefix}{name}: .*'another'"):
+                    RunFolder(tmp_path, resolved)
+            tree[name] = value
+            seen.add(prefix + name)
+
+    change_each(resolved)
+    assert FREE | {"name", "passes", "batch_size", "order", "seed", "seeds", "dataset"} <= seen

@@ -113,6 +113,20 @@ def test_elastic_fields_have_the_size_and_smoothness_they_should():
         assert product.mean() / 1.5**2 == pytest.approx(np.exp(-(apart**2) / 64), abs=0.03)
 
 
+def test_images_move_by_the_field_and_by_the_map():
+    """A slope of 5 grey levels a pixel tells how far from where its middle comes.
+
+    Variances add up: 1.5^2 of the field, and 2^2/3 of a shift of up to 2 pixels.
+    """
+    slopes = jnp.asarray(5.0 * np.indices((28, 28)) + 30).repeat(1000, axis=0)  # down, right
+    ranges = Distortion(translation=2.0, elastic=1.5)
+    changed = distort.distort(ranges, keys(2000), slopes)
+    moved = np.asarray(changed - slopes, np.float64)[:, 13, 13].reshape(2, 1000) / 5
+    np.testing.assert_allclose(moved.mean(axis=1), 0, atol=5 * 1.9 / np.sqrt(1000))
+    variance = 1.5**2 + 2**2 / 3
+    np.testing.assert_allclose(moved.var(axis=1), variance, rtol=5 * np.sqrt(2 / 1000))
+
+
 def test_noise_inverts_a_tenth_of_the_pixels(digits):
     images = digits[0][:50]
     noisy = np.asarray(distort.distort(Distortion(inverted=0.1), keys(50), images))

@@ -1,0 +1,181 @@
+"""A whole run on patterns so few that float64 NumPy follows it, and crashes at every moment."""
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lenet_jax.data.dataset import Dataset, Images
+from lenet_jax.training import config, loop
+from lenet_jax.training.architecture import Nielsen
+
+
+def patterns(number, seed):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (number, 28, 28), np.uint8)
+    images[:, 0] = 0  # without ink in any pattern there is no curvature
+    return Images(images, rng.integers(0, 10, number).astype(np.int32))
+
+
+DATASET = Dataset("noise", "drawn here", "0" * 64, patterns(30, 1), patterns(7, 2), patterns(11, 3))
+SDLM = config.SDLM(mu=0.05, learning_rates=(0.02, 0.005))
+LINEAR = config.Experiment(
+    name="linear",
+    model=Nielsen(hidden=()),
+    loss=config.CrossEntropy(),
+    optimizer=SDLM,
+    passes=3,
+    batch_size=30,
+)
+
+
+def by_numpy(passes):
+    """The rows of the linear softmax, weights [10, 785], which takes all patterns in one update."""
+
+    def seen(images):
+        pixels = images.images.reshape(len(images), 784) / 255
+        return np.hstack([pixels, np.ones((len(images), 1))])
+
+    def misses(images):
+        return int((np.argmax(seen(images) @ weights.T, axis=1) != images.labels).sum())
+
+    x, targets = seen(DATASET.train), np.eye(10)[DATASET.train.labels]
+    weights, h = np.zeros((10, 785)), np.zeros((10, 785))
+    for number in range(1, passes + 1):
+        shares = np.exp(x @ weights.T)
+        shares /= shares.sum(axis=1, keepdims=True)
+        h = np.maximum(h, (shares * (1 - shares)).T @ x**2 / len(x))
+        rate = (0.02, 0.005, 0.005)[number - 1]
+        row = {
+            "pass": number,
+            "step": number,
+            "learning_rate": rate,
+            "smallest_step_size": rate / (SDLM.mu + h.max()),
+            "largest_step_size": rate / (SDLM.mu + h[h > 0].min()),
+            "loss": -np.log((shares * targets).sum(axis=1)).mean(),
+            "train_misses_on_the_fly": misses(DATASET.train),
+        }
+        weights -= rate / (SDLM.mu + h) * ((shares - targets).T @ x / len(x))
+        yield row | {
+            "validation_misses": misses(DATASET.validation),
+            "test_misses": misses(DATASET.test),
+            "train_misses": misses(DATASET.train),
+        }
+
+
+def test_rows_and_result_are_what_numpy_finds(tmp_path):
+    found = loop.train(LINEAR, DATASET, tmp_path / "run", print)
+    expected = list(by_numpy(3))
+    last = expected[-1]
+    assert len({last[f"{split}_misses"] for split in ("validation", "test", "train")}) == 3
+    for row in expected[:-1]:
+        del row["train_misses"]  # counted after the last pass
+    for ours, theirs in zip(found.rows, expected, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    record = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert record["test_error_percent"] == pytest.approx(100 * last["test_misses"] / 11)
+    assert record["train_error_percent"] == pytest.approx(100 * last["train_misses"] / 30)
+
+
+@pytest.mark.parametrize(
+    "optimizer, rates",
+    [
+        # Four updates a pass, of which the fourth, eighth and twelfth are the last: the rate rises
+        # for three and falls for nine.
+        (config.Adam(learning_rate=0.9, warmup=0.25), [0.9, 0.5, 0.1]),
+        (config.SGD(learning_rate=0.3), [0.3, 0.3, 0.3]),
+    ],
+    ids=["Adam", "SGD"],
+)
+def test_a_rows_learning_rate_is_that_of_the_passs_last_update(tmp_path, optimizer, rates):
+    experiment = dataclasses.replace(LINEAR, optimizer=optimizer, batch_size=8)
+    rows = loop.train(experiment, DATASET, tmp_path, print).rows
+    assert [row["learning_rate"] for row in rows] == pytest.approx(rates)
+    assert [row["step"] for row in rows] == [4, 8, 12]
+
+
+class Crashes:
+    """What a kill at any moment of a run leaves of its folder: different copies, in order of time.
+
+    One is made before each operation on a file, and one more for a file that is opened to be
+    written anew: there it is empty. Of a checkpoint's own files only before Orbax publishes them.
+    """
+
+    def __init__(self, folder: Path, into: Path) -> None:
+        self.folder, self.into = folder, into
+        self.copies: list[Path] = []
+        self._seen: set[frozenset] = set()
+        self._on, self._turn = False, threading.Lock()
+        self._copying: int | None = None  # the thread that copies, and opens files as well
+        sys.addaudithook(self._before)  # stays until the process ends
+
+    def __enter__(self) -> "Crashes":
+        self._on = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._on = False
+
+    def _before(self, event: str, arguments: tuple) -> None:
+        here = threading.get_ident()
+        if not self._on or here == self._copying:
+            return
+        if event not in ("open", "os.mkdir", "os.rename", "os.remove"):
+            return
+        path = Path(str(arguments[0]))
+        if path.parent in (self.folder, self.folder / "checkpoints"):
+            with self._turn:  # the others wait before their operation
+                self._copying = here
+                self._copy()
+                if event == "open" and arguments[1] == "w":
+                    self._copy(emptied=path.name)
+                self._copying = None
+
+    def _copy(self, emptied: str = "") -> None:
+        here = self.into / str(len(self.copies))
+        with contextlib.suppress(shutil.Error):  # a thread of Orbax may be removing a leftover
+            shutil.copytree(self.folder, here)
+        if emptied:
+            (here / emptied).write_text("")
+        files = (file for file in here.rglob("*") if file.is_file())
+        state = frozenset(
+            (file.relative_to(here), file.read_text() if ".json" in file.name else "")
+            for file in files
+        )
+        if state in self._seen:
+            shutil.rmtree(here)
+        else:
+            self._seen.add(state)
+            self.copies.append(here)
+
+
+def test_wherever_a_run_is_killed_it_ends_as_if_it_had_not_been(tmp_path):
+    experiment = dataclasses.replace(LINEAR, passes=2)
+
+    def end(folder):
+        loop.train(experiment, DATASET, folder, print)
+        newest = json.loads((folder / "checkpoints" / "2" / "meta" / "metadata").read_text())
+        files = [(folder / name).read_text() for name in ("metrics.jsonl", "result.json")]
+        return *files, newest["sha256"]
+
+    whole = end(tmp_path / "whole")
+    assert [json.loads(row)["pass"] for row in whole[0].splitlines()] == [1, 2]
+    with Crashes(tmp_path / "run", tmp_path / "first") as first:
+        assert end(tmp_path / "run") == whole
+    # What was killed after its second row goes on, and is killed at any moment again.
+    second_row = [
+        copy
+        for copy in first.copies
+        if (copy / "checkpoints" / "1").exists() and not (copy / "checkpoints" / "2").exists()
+    ][-1]
+    with Crashes(second_row, tmp_path / "second") as second:
+        assert end(second_row) == whole
+    first.copies.remove(second_row)
+    for copy in first.copies + second.copies:
+        assert end(copy) == whole, sorted(str(p.relative_to(copy)) for p in copy.rglob("*"))

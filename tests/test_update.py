@@ -1,0 +1,154 @@
+"""What an update is made of: a seed, a step of the schedule, dropout's masks, curvature's samples.
+
+A linear softmax that begins at zero tells them: its gradient and its curvature show which patterns
+went in, and what was left of them.
+"""
+
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_step import start
+
+from lenet_jax.training import config, step
+from lenet_jax.training.architecture import Nielsen
+
+
+@pytest.mark.parametrize(
+    "optimizer, sizes",
+    [
+        (config.SDLM(learning_rates=(0.8, 0.2)), [1, 1, 0.25, 0.25]),
+        (config.Adam(warmup=0.0), [1, 0.75, 0.5, 0.25]),
+        (config.Muon(warmup=0.0), [1, 0.75, 0.5, 0.25]),
+    ],
+    ids=["SDLM", "Adam", "Muon"],
+)
+def test_a_short_last_batch_is_a_step_of_the_schedule(optimizer, sizes):
+    """Twelve patterns by eights are two steps; what a steady gradient moves is the rate alone."""
+    experiment = config.Experiment(
+        name="test",
+        model=Nielsen(hidden=()),
+        loss=config.CrossEntropy(),
+        optimizer=optimizer,
+        passes=2,
+        batch_size=8,
+    )
+    recipe = step.recipe(experiment, 12, step.mesh(jax.devices()[:1]))
+    ones = {"output": {"kernel": jnp.eye(10, 784), "bias": jnp.ones(10)}}
+    state, moved = recipe.optimizer.init(ones), []
+    for _ in range(4):
+        updates: Any
+        updates, state = recipe.optimizer.update(ones, state, ones, curvature=ones)
+        moved.append(float(updates["output"]["kernel"][0, 0]))
+    np.testing.assert_allclose(np.array(moved) / moved[0], sizes, rtol=1e-5)
+
+
+def test_every_seed_is_another_network():
+    recipe = step.recipe(config.Experiment(name="test"), 12, step.mesh(jax.devices()[:1]))
+    seeds = np.array([0, 1, 2, 3, 2**31, 2**32 - 2, 2**32 - 1], np.uint32)
+    state = step.initial_state(recipe, seeds)
+    for stack in (state.params["f6"]["kernel"], jax.random.key_data(state.key)):
+        assert len({row.tobytes() for row in np.asarray(stack)}) == len(seeds)
+
+
+def dropout_masks(devices, updates=1, seed=0):
+    """bool [64, 784]: the inputs that an update of 64 patterns kept of each.
+
+    They are read from the gradient of a linear softmax that begins at zero: for class c the mean of
+    (1/10 - [label = c]) times what is left of a pattern. Eight patterns have the label c and the
+    grey levels 1, 2, 4 to 128, so that their sum tells them apart; none has the label 9.
+    """
+    grey = np.resize(2 ** np.arange(8), 64).astype(np.uint8)
+    patterns = np.ones((64, 28, 28), np.uint8) * grey[:, None, None], np.arange(64) // 8
+    recipe, state, images, labels, order = start(
+        patterns,
+        devices,
+        batch_size=64,
+        patterns=64,
+        model=Nielsen(hidden=(), dropout=0.5),
+        loss=config.CrossEntropy(),
+        optimizer=config.SGD(learning_rate=1.0),
+        seed=seed,
+    )
+    for _ in range(updates):
+        state = state._replace(params=jax.tree.map(jnp.zeros_like, state.params))
+        state = step.run_steps(recipe, state, images, labels, order, 0, 1)
+    moved = np.asarray(state.params["output"]["kernel"][0], np.float64) * 255 * 64
+    left = np.rint(moved[:8] - moved[9]).astype(np.uint8)
+    np.testing.assert_allclose(moved[:8] - moved[9], left, atol=0.01)
+    return np.unpackbits(left[:, None], axis=1, bitorder="little").reshape(64, 784)
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_dropout_leaves_out_other_inputs_of_each_pattern(devices):
+    """In a part of a batch, in another, on another device, in another update and seed.
+
+    Two masks of 784 fair coins agree in half of the places, and each keeps half.
+    """
+    assert step.CACHED < 64
+    ways = {}, {"updates": 2}, {"seed": 1}
+    kept = np.concatenate([dropout_masks(devices, **way) for way in ways])
+    signs = np.where(kept, 1, -1)
+    apart = (signs @ signs.T)[~np.eye(len(signs), dtype=bool)]
+    bound = 5.5 * np.sqrt(784)  # standard deviations, of 18,336 pairs
+    assert np.abs(apart).max() < bound and np.abs(signs.sum(axis=1)).max() < bound
+
+
+def measured(number, seed=0, versions=None):
+    """The samples on which `begin_pass` measures the curvature of pass `number`, a set.
+
+    Each of 63 patterns is a pixel, three rows or columns from the next, so that a version, which
+    moves it by one, leaves it in its place of three by three. For a linear softmax that begins at
+    zero the curvature at a pixel is 1/10 (1 - 1/10) of the share of the samples that light it.
+    """
+    patterns = np.zeros((63, 28, 28), np.uint8)
+    row, column = np.divmod(np.arange(63), 9)
+    patterns[np.arange(63), 3 * row + 4, 3 * column + 1] = 255
+    experiment = config.Experiment(
+        name="test",
+        model=Nielsen(hidden=()),
+        loss=config.CrossEntropy(),
+        optimizer=config.SDLM(samples=40),
+        distortion=config.Distortion(shifted=versions is not None, versions=versions),
+    )
+    recipe = step.recipe(experiment, 63, step.mesh(jax.devices()[:1]))
+    state = step.initial_state(recipe, np.array([seed], np.uint32))
+    state = step.begin_pass(recipe, state, number, patterns, np.zeros(63, np.int32))
+    h = np.asarray(state.curvature["output"]["kernel"]).reshape(10, 28, 28)
+    lit = np.argwhere(h[0])
+    np.testing.assert_allclose(h[:, *lit.T], 0.09 / 40, rtol=1e-5)
+    moves = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]  # of the versions, down and right
+    return {
+        moves.index((row % 3 - 1, column % 3 - 1)) * 63 + (row // 3 - 1) * 9 + column // 3
+        for row, column in lit.tolist()
+    }
+
+
+def test_curvature_is_measured_on_other_samples_for_each_pass_and_seed():
+    found = [measured(1), measured(2), measured(3), measured(1, seed=1)]
+    for samples in found:
+        assert len(samples) == 40 and samples <= set(range(63))
+    # Two draws of 40 from 63 share 25.4 on average, with a standard deviation of 1.9.
+    assert max(len(a & b) for a, b in itertools.combinations(found, 2)) < 35
+    assert measured(2) == found[1]
+
+
+def test_curvature_is_measured_on_the_version_that_the_pass_shows():
+    versions = [{sample // 63 for sample in measured(n, versions=5)} for n in range(1, 7)]
+    assert versions == [{0}, {1}, {2}, {3}, {4}, {0}]
+
+
+def test_whatever_a_network_answers_filled_up_images_are_not_counted():
+    """Ten networks, each of which answers with one class only."""
+    experiment = config.Experiment(
+        name="test", model=Nielsen(hidden=()), loss=config.CrossEntropy(), seeds=(10,)
+    )
+    recipe = step.recipe(experiment, 12, step.mesh(jax.devices()[:1], 10))
+    params = {"output": {"kernel": np.zeros((10, 10, 784), np.float32), "bias": np.eye(10)}}
+    labels = np.array([0, 3, 3, 9, 8, 3, 1], np.int32)
+    images = np.zeros((7, 28, 28), np.uint8)
+    right = step.count_right(recipe, params, *step.blocks(images, labels, recipe.mesh))
+    np.testing.assert_array_equal(right, [1, 1, 0, 3, 0, 0, 0, 0, 1, 1])
