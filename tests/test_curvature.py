@@ -252,7 +252,7 @@ def test_step_sizes_of_the_first_pass_span_what_section_iii_b_reports(digits, se
 
 def test_sdlm_steps_by_eta_over_mu_plus_h():
     sdlm = config.SDLM(mu=0.5, learning_rates=(0.1, 0.01))
-    optimizer = optimizers.of(sdlm, 3, 2, layers.Network())
+    optimizer = optimizers.of(sdlm, passes=3, steps_per_pass=2)
     params = {"w": jnp.array([1.0, 1.0])}
     state = optimizer.init(params)
     gradients, h = {"w": jnp.array([2.0, -3.0])}, {"w": jnp.array([0.0, 1.5])}

@@ -304,7 +304,7 @@ def test_five_passes_show_each_pattern_in_its_five_versions(digits):
 def test_gradient_descent_with_momentum_and_decay_by_hand():
     params = {"h1": {"kernel": jnp.array([[2.0]]), "bias": jnp.array([1.0])}}
     gradient = {"h1": {"kernel": jnp.array([[0.5]]), "bias": jnp.array([-1.0])}}
-    optimizer = optimizers.of(config.SGD(0.1, momentum=0.5, decay=0.25), 1, 1, layers.Network())
+    optimizer = optimizers.of(config.SGD(0.1, momentum=0.5, decay=0.25), 1, 1)
     state = optimizer.init(params)
     kernel, bias, speeds = 2.0, 1.0, [0.0, 0.0]
     for _ in range(3):

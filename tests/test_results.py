@@ -16,7 +16,9 @@ from lenet_jax.data import dataset
 from lenet_jax.data import digits as embedded
 from lenet_jax.data.normalize import normalize
 from lenet_jax.errors import UserError
-from lenet_jax.models.lenet import LeNet5
+from lenet_jax.models import layers
+from lenet_jax.models.lenet import TABLE_I, LeNet5
+from lenet_jax.recognition import network
 from lenet_jax.recognition.predictor import predictor
 from lenet_jax.training import config, loop
 
@@ -227,3 +229,25 @@ def test_a_saved_network_loads_as_it_was(tmp_path, digits):
     jax.tree.map(np.testing.assert_array_equal, back, params)
     with pytest.raises(UserError, match="no pretrained network 'y'. There are: x"):
         pretrained.load("y", tmp_path)
+
+
+def test_what_is_saved_and_loaded_is_zero_outside_the_table(tmp_path, digits):
+    """Muon moves weights that are no connections; in training they weigh nothing."""
+    outside = layers.Convolution(16, table=TABLE_I).mask(6) == 0
+    experiment = config.Experiment(
+        name="muon", loss=config.MAP(), optimizer=config.Muon(), passes=1, batch_size=50
+    )
+    data = dataset.embedded(limit=100)
+    run = loop.train(experiment, data, tmp_path / "run", lambda _: None)
+    trained = jax.tree.map(lambda a: np.asarray(a[0]), run.params)
+    assert (trained["c3"]["kernel"][outside] != 0).all()
+    card = {"experiment": "muon", "config": config.as_json(experiment)}
+    pretrained.save("muon", trained, card, tmp_path / "saved")
+    of_run = network.load(str(tmp_path / "run"))
+    saved = pretrained.load("muon", tmp_path / "saved")
+    for module, params in (saved, (of_run.module, of_run.params)):
+        assert (params["c3"]["kernel"][outside] == 0).all()
+        images = digits[0][:100]
+        np.testing.assert_array_equal(
+            predictor(module, params)(images), predictor(module, trained)(images)
+        )

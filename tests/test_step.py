@@ -10,8 +10,6 @@ from conftest import apply
 
 from lenet_jax.data.normalize import normalize
 from lenet_jax.errors import UserError
-from lenet_jax.models import layers
-from lenet_jax.models.lenet import TABLE_I
 from lenet_jax.training import architecture, config, curvature, loop, losses, optimizers, step
 from lenet_jax.training.checkpoint import Checkpoints, digest
 
@@ -233,11 +231,6 @@ def test_muons_first_steps_are_orthogonal(digits):
             s = 3.4445 * s - 4.775 * s**3 + 2.0315 * s**5
         rows, columns = vt.shape
         expected = -0.01 * np.sqrt(columns / rows) * (u * s) @ vt
-        if layer == "c3":  # an orthogonal matrix has no zeros, and Table I has
-            outside = layers.Convolution(16, table=TABLE_I).mask(6) == 0
-            assert (expected[outside] != 0).all()
-            expected[outside] = 0
-            assert (np.asarray(after["c3"]["kernel"])[outside] == 0).all()
         moved = np.asarray(after[layer]["kernel"]) - before[layer]["kernel"]
         np.testing.assert_allclose(moved, expected, atol=2e-3 * np.abs(expected).max())
         moved = np.abs(np.asarray(after[layer]["bias"]) - before[layer]["bias"])

@@ -73,10 +73,11 @@ class Network(nn.Module):
         return scores, {name: jnp.moveaxis(state, -1, 0) for name, state in maps.items()}
 
 
-def masks(network: Network, params: Any, images: jax.Array) -> Any:
-    """For each parameter 1, or where a table says what is connected float32 of 1 and 0.
+def connected(network: Network, params: Any, images: jax.Array) -> Any:
+    """The parameters, with zeros where a table has no connection.
 
-    `images` are as the network takes them; only their shape matters.
+    They weigh nothing, but an optimizer may have moved them: the orthogonal steps of Muon have no
+    zeros. `images` are as the network takes them; only their shape matters.
     """
     found: dict[Any, np.ndarray] = {}
 
@@ -88,7 +89,9 @@ def masks(network: Network, params: Any, images: jax.Array) -> Any:
 
     with nn.intercept_methods(note):
         jax.eval_shape(network.apply, {"params": params}, images)
-    return traverse_util.path_aware_map(lambda path, _: found.get(path, 1.0), params)
+    return traverse_util.path_aware_map(
+        lambda path, leaf: leaf * found[path] if path in found else leaf, params
+    )
 
 
 def images_last(images: jax.Array) -> jax.Array:

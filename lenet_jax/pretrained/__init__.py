@@ -52,13 +52,18 @@ def module(card: dict[str, Any]) -> "Network":
 
 def save(name: str, params: Any, card: dict[str, Any], folder: Path = FOLDER) -> None:
     """Writes parameters, and their card, so that `load` finds them by name."""
-    import jax
+    import jax.numpy as jnp
     import numpy as np
     from flax import traverse_util
     from safetensors.numpy import save_file
 
+    from lenet_jax.data.normalize import normalize
+    from lenet_jax.models.layers import connected
+
+    network = module(card)
+    image = normalize(jnp.zeros((1, 28, 28)), network.frame)
     folder.mkdir(parents=True, exist_ok=True)
-    flat = traverse_util.flatten_dict(jax.tree.map(np.asarray, params), sep=".")
+    flat = traverse_util.flatten_dict(connected(network, params, image), sep=".")
     arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
     save_file(arrays, folder / f"{name}.safetensors", {"experiment": card["experiment"]})
     (folder / f"{name}.json").write_text(json.dumps(card, indent=2) + "\n")

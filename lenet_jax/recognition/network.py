@@ -47,8 +47,11 @@ def history(source: str, say: Callable[[str], None] = print) -> list[Network]:
     experiment: config.Experiment = config.from_json(written)
 
     import jax
+    import jax.numpy as jnp
     import numpy as np
 
+    from lenet_jax.data.normalize import normalize
+    from lenet_jax.models.layers import connected
     from lenet_jax.training import step
     from lenet_jax.training.checkpoint import Checkpoints
 
@@ -64,10 +67,12 @@ def history(source: str, say: Callable[[str], None] = print) -> list[Network]:
     seed = f" of seed {seeds[0]}" if len(seeds) > 1 else ""
     passes = {row["step"]: f"pass {row['pass']}" for row in metrics.read(run / "metrics.jsonl")}
     card = {"experiment": experiment.name, **data, "seed": int(seeds[0]), "config": written}
+    module = experiment.model.module()
+    image = normalize(jnp.zeros((1, 28, 28)), module.frame)
     found = [
         Network(
-            experiment.model.module(),
-            jax.tree.map(lambda a: np.asarray(a[0]), state.params),
+            module,
+            connected(module, jax.tree.map(lambda a: np.asarray(a[0]), state.params), image),
             card | {"updates": at},
             passes.get(at, f"update {at:,}") + seed,
         )

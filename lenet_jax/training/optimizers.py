@@ -9,9 +9,6 @@ import optax
 import optax.contrib
 from jax import lax
 
-from lenet_jax.data.normalize import normalize
-from lenet_jax.models import layers
-from lenet_jax.models.layers import Network
 from lenet_jax.training import config
 
 
@@ -41,17 +38,6 @@ def scale_by_sdlm(mu: float) -> optax.GradientTransformationExtraArgs:
         return jax.tree.map(lambda g, h: g * (1 / (mu + h)), updates, curvature), state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)  # type: ignore[arg-type]
-
-
-def _of_connections(model: Network) -> optax.GradientTransformation:
-    """Takes no steps where there is no connection and so no gradient: an orthogonal matrix has no
-    zeros."""
-
-    def update(updates, params):
-        image = normalize(jnp.zeros((1, 28, 28)), model.frame)
-        return jax.tree.map(jnp.multiply, updates, layers.masks(model, params, image))
-
-    return optax.stateless(update)
 
 
 def schedule(
@@ -88,12 +74,9 @@ def _once(rate: Callable[[Any], Any]) -> Callable[[Any], jax.Array]:
 
 
 def of(
-    optimizer: config.Optimizer, passes: int, steps_per_pass: int, model: Network
+    optimizer: config.Optimizer, passes: int, steps_per_pass: int
 ) -> optax.GradientTransformationExtraArgs:
-    """The optimizer of an experiment. SDLM is w <- w - eta/(mu + h) dE/dw (eq. 18 and 21).
-
-    What a connection table of the `model` leaves out stays where it was, at zero.
-    """
+    """The optimizer of an experiment. SDLM is w <- w - eta/(mu + h) dE/dw (eq. 18 and 21)."""
     rate = schedule(optimizer, passes, steps_per_pass)
     match optimizer:
         case config.SDLM(mu=mu):
@@ -109,6 +92,5 @@ def of(
             first_order = optax.chain(kernels, descent) if decay else descent
         case config.Muon(adam_learning_rate=peak, warmup=warmup):
             others = _up_and_down(peak, warmup, passes * steps_per_pass)
-            muon = optax.contrib.muon(rate, adam_learning_rate=others)
-            first_order = optax.chain(muon, _of_connections(model))
+            first_order = optax.contrib.muon(rate, adam_learning_rate=others)
     return optax.with_extra_args_support(first_order)  # takes no curvature

@@ -52,7 +52,7 @@ class Recipe:
 
     @property
     def optimizer(self) -> optax.GradientTransformationExtraArgs:
-        return optimizers.of(self.method, self.passes, self.steps_per_pass, self.model)
+        return optimizers.of(self.method, self.passes, self.steps_per_pass)
 
 
 class TrainState(NamedTuple):
