@@ -150,7 +150,18 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--set", choices=SETS, default="paper", help="(default: %(default)s)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these experiments of the set")
     parser.add_argument(
-        "--seeds", nargs="+", type=int, metavar="N", help="how many seeds, or a list of them"
+        "--seeds",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="how many seeds, counted from --seed, or a list of two or more",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="the first of them (default: %(default)s); --seed 7 --seeds 1 is seed 7 alone",
     )
     parser.add_argument(
         "--quick", action="store_true", help="two passes, two seeds, embedded digits"
@@ -186,6 +197,7 @@ def prepared(key: str, seeds: int, given: argparse.Namespace) -> config.Experime
     return dataclasses.replace(
         page,
         data=data,
+        seed=given.seed,
         seeds=tuple(given.seeds or (seeds,)),
         passes=2 if given.quick else page.passes,
         workdir=None,

@@ -9,6 +9,7 @@ def main(arguments: Sequence[str]) -> int:
     """The paper's table of maps, sizes, parameters and connections; returns the exit code."""
     experiment = commandline.experiment("python -m lenet_jax.summary", __doc__ or "", arguments)
 
+    commandline.set_up_jax()
     from rich.console import Console
     from rich.table import Table
 

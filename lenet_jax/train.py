@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     from lenet_jax.analysis import figures
     from lenet_jax.training import loop
 
-    several = f"{n} networks, " if (n := len(experiment.all_seeds)) > 1 else ""
+    several = f"{n:,} networks, " if (n := len(experiment.all_seeds)) > 1 else ""
     patterns = f"{len(data.train):,} training patterns"
     commandline.say(f"{experiment.name} on {data.name}: {several}{patterns}, {data.source}")
     try:

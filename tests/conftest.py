@@ -15,6 +15,9 @@ import pytest
 from lenet_jax.data import dataset
 from lenet_jax.data import digits as embedded
 
+# MNIST is never downloaded here, nor in the programs that tests start.
+os.environ["LENET_JAX_OFFLINE"] = "1"
+
 # Programs that several tests compile, in a folder that the workers of pytest-xdist share.
 COMPILED = os.environ.setdefault("LENET_JAX_TESTS", tempfile.mkdtemp(prefix="lenet_jax_tests_"))
 jax.config.update("jax_compilation_cache_dir", COMPILED)

@@ -1,10 +1,13 @@
 import ast
 import dataclasses
+import sys
+import types
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
+from lenet_jax import reproduce
 from lenet_jax.analysis import counting
 from lenet_jax.errors import UserError
 from lenet_jax.models import lenet
@@ -18,16 +21,50 @@ BELOW["analysis"] = BELOW["recognition"] | {"recognition"}
 BELOW["rivals"] = BELOW["analysis"] | {"analysis"}
 
 
+def imported(source, room):
+    """What a file in a room of the package imports of it: rooms, and modules of its root."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = ["lenet_jax", room][: 3 - node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            names = [f"{module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("lenet_jax.")}
+    return found
+
+
+@pytest.mark.parametrize(
+    "source, rooms",
+    [
+        ("from lenet_jax.training import loop", {"training"}),
+        ("from lenet_jax.training.loop import train", {"training"}),
+        ("from lenet_jax import errors, training", {"errors", "training"}),
+        ("import lenet_jax.training.loop", {"training"}),
+        ("import numpy, lenet_jax.training as t", {"training"}),
+        ("from ..training import loop", {"training"}),
+        ("from .. import training", {"training"}),
+        ("def later():\n    from lenet_jax import training", {"training"}),
+        ("class Lazy:\n    def f(self):\n        import lenet_jax.training", {"training"}),
+        ("from . import layers\nfrom .codes import codes", {"models"}),
+        ("import lenet_jax\nimport training, other.lenet_jax.training", set()),
+    ],
+)
+def test_every_form_of_import_is_seen(source, rooms):
+    assert imported(source, "models") == rooms
+
+
 def test_arrows_between_the_rooms_point_one_way():
     seen = 0
     for file in sorted((ROOT / "lenet_jax").glob("*/*.py")):
         room = file.parent.name
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lenet_jax."):
-                target = (node.module or "").split(".")[1]
-                assert target in BELOW[room] | {room, "errors"}, f"{file} imports {target}"
-                seen += 1
-    assert seen > 10
+        targets = imported(file.read_text(), room)
+        assert targets <= BELOW[room] | {room, "errors"}, file
+        seen += len(targets)
+    assert seen > 30
 
 
 def test_configuration_has_the_fields_of_the_network():
@@ -70,6 +107,69 @@ def test_a_bad_config_file_is_refused_with_its_reason(tmp_path, content, reason)
     with pytest.raises(UserError, match=reason) as error:
         config.load(str(file))
     assert str(file) in str(error.value)
+
+
+def test_a_page_imports_the_file_beside_it_and_leaves_nothing(tmp_path, monkeypatch):
+    """Whatever else goes by that name, and though two folders of pages have one each."""
+    other = types.ModuleType("base")
+    monkeypatch.setitem(sys.modules, "base", other)
+    before = sys.path.copy()
+    page = "import base, further\nget_config = further.get_config"
+    further = "def get_config():\n    import base\n    return base.EXPERIMENT"
+    base = "import sys\nsys.path.append('left behind')\n" + (
+        "from lenet_jax.training.config import Experiment\nEXPERIMENT = Experiment(name='{}')"
+    )
+    for name in ("mine", "yours", "mine"):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        for file, text in (("page", page), ("further", further), ("base", base)):
+            (folder / f"{file}.py").write_text(text.format(name))
+        assert config.load(str(folder / "page.py")).name == name
+        assert sys.modules["base"] is other and not {"page", "further"} & sys.modules.keys()
+        assert sys.path == before
+    (tmp_path / "mine" / "base.py").write_text("1 / 0")
+    with pytest.raises(UserError, match="ZeroDivisionError"):
+        config.load(str(tmp_path / "mine" / "page.py"))
+    assert sys.modules["base"] is other and sys.path == before
+
+
+def test_seeds_are_counted_from_the_first():
+    def seeds(**given):
+        return list(config.Experiment(name="x", **given).all_seeds)
+
+    assert seeds() == [0] and seeds(seed=7) == [7] == seeds(seed=7, seeds=(1,))
+    assert seeds(seed=4, seeds=(3,)) == [4, 5, 6]
+    assert seeds(seed=4, seeds=(3, 9)) == [3, 9]
+    assert seeds(seed=2**32 - 2, seeds=(2,)) == [2**32 - 2, 2**32 - 1]
+    assert len(seeds(seeds=(10**6,))) == 10**6
+
+
+@pytest.mark.parametrize("number", [0, -1, 10**6 + 1, 10**8, 10**10, 10**30])
+def test_seeds_that_no_machine_could_hold_are_refused_by_their_number(number):
+    with pytest.raises(UserError, match=f"--seeds is {number}, .* 1 to 1,000,000"):
+        config.Experiment(name="x", seeds=(number,))
+    for more in ({"seed": 2**32 - 1, "seeds": (2,)}, {"seeds": (-1, 0)}, {"seeds": (0, 2**32)}):
+        with pytest.raises(UserError, match="each from 0 to 4294967295"):
+            config.Experiment(name="x", **more)
+
+
+def test_reproduce_counts_seeds_as_train_does():
+    for flags, seeds in (
+        ([], range(10)),
+        (["--seed", "7", "--seeds", "1"], [7]),
+        (["--seed", "7", "--seeds", "2"], [7, 8]),
+        (["--seeds", "3", "5"], [3, 5]),
+    ):
+        made = reproduce.prepared("classic", 10, reproduce.parse(flags))
+        assert isinstance(made, config.Experiment)
+        assert list(made.all_seeds) == list(seeds)
+
+
+def test_what_nothing_else_says_is_our_choice_in_paper_md():
+    """Eq. 9 with j = 10."""
+    assert config.Experiment(name="x").loss == config.MAP() == config.MAP(10.0)
+    with pytest.raises(UserError, match="--loss.j is 0, .*example: 10"):
+        config.MAP(j=0)
 
 
 def test_values_out_of_range_are_refused():

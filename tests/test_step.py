@@ -16,7 +16,9 @@ from lenet_jax.training.checkpoint import Checkpoints, digest
 
 def start(digits, devices, batch_size=8, patterns=12, measured=True, **more):
     """The beginning of a run; unless `measured` the curvature stays zero (its program is large)."""
-    experiment = config.Experiment(name="test", batch_size=batch_size, **more)
+    experiment = config.Experiment(
+        name="test", batch_size=batch_size, **{"loss": config.ML(), **more}
+    )
     seeds = np.asarray(experiment.all_seeds, np.uint32)
     mesh = step.mesh(jax.devices()[:devices], len(seeds))
     recipe = step.recipe(experiment, patterns, mesh)

@@ -52,7 +52,7 @@ def load(
     1. a copy that TFDS has prepared in `data_dir` (default: TFDS's own folder);
     2. the four original files in `manual_dir` (default: the environment's LENET_JAX_MNIST),
        verified and prepared through TFDS;
-    3. TFDS's download, if its host answers within seconds;
+    3. TFDS's download, if its host answers within seconds (LENET_JAX_OFFLINE: it is not asked);
     4. unless `fallback` is "none", the 1,797 digits that scikit-learn carries ("uci-digits").
 
     The last `validation` training patterns are held out, then the first `limit` kept.
@@ -100,21 +100,19 @@ def _find(
         manual_dir = manual_dir.expanduser()
         mnist.check_originals(manual_dir)
     ready = mnist.prepared(data_dir)
-    if ready is None and (manual_dir is not None or mnist.host_answers()):
-        ready = mnist.prepare(data_dir, manual_dir, say)
-    if ready is not None:
+    reason = "" if ready or manual_dir else mnist.cannot_download()
+    if not reason:
+        ready = ready or mnist.prepare(data_dir, manual_dir, say)
         return "mnist", f"TFDS mnist/3.0.1 in {ready}", mnist.read(ready, say)
+    missing = f"no MNIST: none prepared in {data_dir}, no original files given, and {reason}"
     if fallback == "none":
         raise UserError(
-            f"no MNIST: none prepared in {data_dir}, no original files given, and {mnist.URL} "
-            "does not answer. Give the four original files with --data.manual-dir, or take the "
-            "embedded digits with --data.fallback uci-digits"
+            f"{missing}. Give {mnist.ways()}, or take the embedded digits with --data.fallback "
+            "uci-digits"
         )
     say(
-        f"no MNIST: none prepared in {data_dir}, no original files given, and its host does not "
-        "answer.\nTaking the embedded set instead: uci-digits, 1,797 small digits from "
-        "scikit-learn. Its results are not MNIST's.\n"
-        "For MNIST: LENET_JAX_MNIST=<folder of the four original files>, or a network."
+        f"{missing}.\nTaking the embedded set instead: uci-digits, 1,797 small digits from "
+        f"scikit-learn. Its results are not MNIST's.\nFor MNIST: {mnist.ways()}."
     )
     return *EMBEDDED, digits.load()
 

@@ -9,6 +9,7 @@ decoded arrays lie beside the prepared set in one file, with their SHA-256.
 import contextlib
 import gzip
 import hashlib
+import importlib.util
 import io
 import json
 import logging
@@ -49,6 +50,7 @@ FILES = {
     ),
 }
 Arrays = dict[str, np.ndarray]
+NO_FORMAT = "array_record, TFDS's file format, is not installed (there is none for Windows)"
 
 
 def digest(arrays: Arrays) -> str:
@@ -101,7 +103,8 @@ def prepare(data_dir: Path, originals: Path | None, say) -> Path:
     """Lets TFDS make `mnist/3.0.1` from the originals, or download them; returns its data_dir.
 
     A copy in another file format is left alone: ours then goes to a folder of its own beneath.
-    Raises UserError where the folder cannot be written or the download fails.
+    Raises UserError where the folder cannot be written, the download fails, or array_record is not
+    installed.
     """
     taken = _file_format(data_dir)
     if taken is not None:
@@ -114,6 +117,8 @@ def prepare(data_dir: Path, originals: Path | None, say) -> Path:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         _build(data_dir, originals)
+    except UserError:
+        raise
     except Exception as error:  # TFDS lets through whatever its libraries raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
@@ -124,7 +129,10 @@ def prepare(data_dir: Path, originals: Path | None, say) -> Path:
 
 
 def read(data_dir: Path, say) -> Arrays:
-    """The arrays of a prepared copy: uint8 images [n, 28, 28] and labels [n] of both splits."""
+    """The arrays of a prepared copy: uint8 images [n, 28, 28] and labels [n] of both splits.
+
+    Raises UserError where they must be decoded and array_record is not installed.
+    """
     decoded = data_dir / "mnist/3.0.1/decoded.npz"
     try:
         with np.load(decoded) as file:
@@ -148,8 +156,27 @@ def read(data_dir: Path, say) -> Arrays:
     return arrays
 
 
-def host_answers(seconds: float = 8) -> bool:
-    """Whether the download's host can be reached: TFDS itself would retry for minutes."""
+def can_prepare() -> bool:
+    """Whether TFDS can make, and decode, a copy that reads without TensorFlow."""
+    return importlib.util.find_spec("array_record") is not None
+
+
+def ways() -> str:
+    """How this machine may get MNIST, in words."""
+    if can_prepare():
+        return "the four original files (--data.manual-dir or LENET_JAX_MNIST), or a network"
+    return "a copy prepared on another system, decoded.npz in it (--data.data-dir)"
+
+
+def cannot_download(seconds: float = 8) -> str:
+    """Why MNIST cannot be had from its host now; empty where it can.
+
+    The host is asked, for TFDS itself would retry for minutes, unless LENET_JAX_OFFLINE is set.
+    """
+    if not can_prepare():
+        return NO_FORMAT
+    if os.environ.get("LENET_JAX_OFFLINE"):
+        return "LENET_JAX_OFFLINE is set"
     import requests
 
     answers = []
@@ -164,7 +191,7 @@ def host_answers(seconds: float = 8) -> bool:
     thread = threading.Thread(target=ask, daemon=True)  # a name server may hang, too
     thread.start()
     thread.join(seconds)
-    return bool(answers)
+    return "" if answers else f"{URL} does not answer"
 
 
 def _ours(data_dir: Path) -> Path:
@@ -180,6 +207,8 @@ def _file_format(data_dir: Path) -> str | None:
 
 
 def _tfds() -> Any:
+    if not can_prepare():
+        raise UserError(f"MNIST cannot be prepared or decoded: {NO_FORMAT}. Give {ways()}")
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()

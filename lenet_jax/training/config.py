@@ -4,10 +4,12 @@ Nothing here imports jax or flax (two seconds), so that `--help` and every compl
 argument are instant.
 """
 
+import contextlib
 import dataclasses
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -27,11 +29,12 @@ class ML:
 class MAP:
     """Maximum a posteriori, eq. 9: competition between the classes and a rubbish class."""
 
-    j: float = 30.0
-    """the rubbish class's penalty; it acts when it is of the size of the wrong classes' (tens)"""
+    j: float = 10.0
+    """the rubbish class's penalty: a large one makes wrong classes compete, a small one lets go of
+    patterns that are learned"""
 
     def __post_init__(self) -> None:
-        _require(self.j > 0, "loss.j", self.j, "a positive number", "30 is a good start")
+        _require(self.j > 0, "loss.j", self.j, "a positive number", "10")
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ Loss = ML | MAP | CrossEntropy | SquaredError
 Optimizer = SDLM | Adam | Muon | SGD
 # Which scores a loss is over (`Architecture.outputs`).
 SCORES = {ML: "penalties", MAP: "penalties", CrossEntropy: "logits", SquaredError: "states"}
+MOST_SEEDS = 1_000_000  # of one run; more is a slip, and would fill the memory with its seeds alone
 
 
 @dataclass(frozen=True)
@@ -227,7 +231,7 @@ class Experiment:
 
     name: Annotated[str, tyro.conf.Suppress]
     model: Architecture = field(default_factory=LeNet5)
-    loss: Loss = field(default_factory=ML)
+    loss: Loss = field(default_factory=MAP)
     optimizer: Optimizer = field(default_factory=SDLM)
     data: Data = field(default_factory=Data)
     distortion: Distortion = field(default_factory=Distortion)
@@ -243,7 +247,8 @@ class Experiment:
     seed: int = 0
     """of the weights, the order and the samples for the curvature"""
     seeds: tuple[int, ...] = ()
-    """several networks in one run: how many, counted from `seed`, or the list of their seeds"""
+    """several networks in one run: how many, counted from `seed`, or the list of their seeds, two
+    or more; the network of seed 7 alone is `--seed 7`"""
     devices: int | None = None
     """how many devices share a batch or the seeds (default: as many as can be used)"""
     workdir: Path | None = None
@@ -291,14 +296,18 @@ class Experiment:
         return range(self.seed, self.seed + (self.seeds[0] if self.seeds else 1))
 
     def _require_seeds(self) -> None:
-        seeds = self.all_seeds
-        doubles = sorted({s for s in self.seeds if self.seeds.count(s) > 1})
+        doubles = sorted(seed for seed, times in Counter(self.seeds).items() if times > 1)
+        if len(self.seeds) == 1:
+            (number,) = self.seeds
+            fine = 1 <= number <= MOST_SEEDS and self.seed + number <= 2**32
+        else:
+            fine = not doubles and all(0 <= seed < 2**32 for seed in self.seeds)
         _require(
-            not doubles and len(seeds) > 0 and min(seeds) >= 0 and max(seeds) < 2**32,
+            fine,
             "seeds",
             " ".join(map(str, self.seeds)),
-            "how many networks, 1 or more, or the list of their seeds, all different, each from 0 "
-            "to 4294967295",
+            f"how many networks, 1 to {MOST_SEEDS:,}, or the list of their seeds, all different, "
+            "each from 0 to 4294967295",
             f"{doubles[0]} once" if doubles else "10",
         )
 
@@ -377,24 +386,48 @@ def load_page(config: str) -> Experiment | Rival:
     if spec is None or spec.loader is None:
         raise UserError(f"--config {file}: not a Python file; give one that ends in .py")
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.resolve().parent))  # a variant imports the file it starts from
     try:
-        spec.loader.exec_module(module)
-        if not hasattr(module, "get_config"):
-            raise UserError(f"--config {file}: it has no get_config(); see experiments/classic.py")
-        experiment = module.get_config(variant) if variant else module.get_config()
+        with _beside(path.resolve().parent):
+            sys.modules[path.stem] = module
+            spec.loader.exec_module(module)
+            if not hasattr(module, "get_config"):
+                raise UserError(
+                    f"--config {file}: it has no get_config(); see experiments/classic.py"
+                )
+            experiment = module.get_config(variant) if variant else module.get_config()
     except UserError:
         raise
     except BaseException as error:  # whatever a user's file may raise, SystemExit too
         raise UserError(f"--config {config}: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.pop(0)
     if not isinstance(experiment, Experiment | Rival):
         raise UserError(
             f"--config {file}: get_config() returned {type(experiment).__name__}, expected a "
             "lenet_jax.training.config.Experiment"
         )
     return experiment
+
+
+@contextlib.contextmanager
+def _beside(folder: Path) -> Iterator[None]:
+    """Imports find the folder's files first, and nothing of them stays.
+
+    So a variant's `import classic` is the file beside it, whatever else is installed or was
+    imported under that name, from another folder of pages too.
+    """
+    names = {file.stem for file in folder.glob("*.py")}
+
+    def take_out() -> dict[str, Any]:
+        found = [name for name in sys.modules if name.partition(".")[0] in names]
+        return {name: sys.modules.pop(name) for name in found}
+
+    others, path = take_out(), list(sys.path)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        take_out()
+        sys.modules.update(others)
 
 
 def as_json(experiment: Experiment | Rival) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """A run is a folder: one run, one program at a time, nothing twice and nothing missing."""
 
 import errno
-import fcntl
 import json
 import os
 import socket
+import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lenet_jax.errors import UserError
 
@@ -32,7 +32,7 @@ class RunFolder:
                 f"--workdir {path}: {error.strerror}. Give a folder that can be written"
             ) from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _hold(self._lock)
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise
@@ -82,6 +82,20 @@ class RunFolder:
                 f"--workdir {self.path} holds another run:\n  " + "\n  ".join(differ) + "\n"
                 "Give the same values to resume it, or another --workdir for a new one"
             )
+
+
+def _hold(lock: IO[str]) -> None:
+    """Locks an open file for this process, until it ends; raises OSError if another holds it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        # Nobody may read what is locked there: so a byte beyond all that is written.
+        lock.seek(2**30)
+        msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import psutil
 
 import lenet_jax
 from lenet_jax.data.dataset import Dataset, Images
@@ -73,13 +74,16 @@ def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -
         restored = checkpoints.restore(state)
         if restored is not None:
             state = restored
-            say(f"resuming from step {int(state.step[0])} in {folder.path}")
         images, labels = step.replicated(mesh, (dataset.train.images, dataset.train.labels))
         # Sent to the devices once, and counted on after each pass.
         counted = {"validation": dataset.validation, "test": dataset.test}
         blocks = {name: step.blocks(s.images, s.labels, mesh) for name, s in counted.items()}
         steps = -(-patterns // batch_size)
         done, at = divmod(int(state.step[0]), steps)
+        if restored is not None:
+            over = done == experiment.passes
+            how = "finished already" if over else f"resuming from step {int(state.step[0])}"
+            say(f"{how} in {folder.path}")
         metrics = Metrics(folder.path, done)
         chunk = max(1, 64 // len(seeds))  # updates; the first look comes soon
         with Bar(dataset.name, experiment.passes, patterns, done, at * batch_size) as bar:
@@ -170,7 +174,7 @@ def _bytes_of(device: Any) -> float:
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"]
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return psutil.virtual_memory().total
 
 
 def row_of_pass(

@@ -1,35 +1,41 @@
 """What the user sees while a run goes on: a bar on a terminal, a line per pass elsewhere."""
 
+import math
 import sys
 import time
+from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+UNKNOWN = "-:--:--"
 
 
 class Bar:
     """Pass, loss, images per second and time left of a run on the data set `name`.
 
-    Begins with `done` of the `passes` and `seen` of the next pass's `patterns` behind it.
+    Begins with `done` of the `passes` and `seen` of the next pass's `patterns` behind it. Neither
+    speed nor time left counts what compiles: the first chunk, and the first count of misses.
     """
 
     def __init__(self, name: str, passes: int, patterns: int, done: int, seen: int) -> None:
         self._name, self._passes, self._patterns = name, passes, patterns
-        self._start = done * patterns + seen
-        self._began = time.monotonic()
-        self._said = False
+        self._first, self._shown = done + 1, 0  # passes
+        self._since = 0.0, 0  # time, and patterns then behind
         self._bar = Progress(
             TextColumn(f"{name}  {{task.description}}"),
             BarColumn(),
             TextColumn("{task.fields[status]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("left {task.fields[left]}"),
             transient=True,
             console=Console(stderr=True),
             disable=not sys.stderr.isatty(),
         )
-        self._task = self._bar.add_task("", total=passes * patterns, status="")
+        self._total, behind = passes * patterns, done * patterns + seen
+        self._task = self._bar.add_task(
+            "", total=self._total, completed=behind, status="", left=UNKNOWN
+        )
 
     def __enter__(self) -> "Bar":
         self._bar.start()
@@ -40,14 +46,21 @@ class Bar:
 
     def show(self, number: int, seen: int, loss: float) -> None:
         """So many patterns of this pass have been seen, at this mean loss."""
-        now = (number - 1) * self._patterns + seen
-        speed = (now - self._start) / max(time.monotonic() - self._began, 1e-9)
-        status = f"{speed:,.0f} images/s  loss {loss:.3f}"
-        description = f"pass {number}/{self._passes}"
-        self._bar.update(self._task, completed=now, description=description, status=status)
-        if self._bar.disable and not self._said:
+        now, behind = time.monotonic(), (number - 1) * self._patterns + seen
+        description, status, left = f"pass {number}/{self._passes}", f"loss {loss:.3f}", UNKNOWN
+        if self._bar.disable and not self._shown:
             self.say(f"{self._name}  {description} begun  {status}")
-        self._said = True
+        if number != self._shown and number <= self._first + 1:
+            self._since = now, behind
+        self._shown = number
+        began, before = self._since
+        if now > began:
+            speed = (behind - before) / (now - began)
+            status = f"{speed:,.0f} images/s  {status}"
+            left = str(timedelta(seconds=math.ceil((self._total - behind) / speed)))
+        self._bar.update(
+            self._task, completed=behind, description=description, status=status, left=left
+        )
 
     def say(self, line: str) -> None:
         """A line that stays."""
