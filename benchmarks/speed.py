@@ -297,13 +297,16 @@ def row(
 
 
 def conditions() -> dict[str, Any]:
-    """What the numbers were measured with."""
+    """What the numbers were measured with: machine, versions, commit, command and day."""
+    from lenet_jax.analysis import results
+
     versions = {"python": platform.python_version()}
     for name in ("jax", "torch", "onnxruntime"):
         with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)
     cores = len(os.sched_getaffinity(0))
-    return {"hardware": {"processor": processor(), "cores": cores}, "versions": versions}
+    hardware = {"processor": processor(), "cores": cores}
+    return {"hardware": hardware, "versions": versions, **results.origin()}
 
 
 def processor() -> str:
@@ -336,7 +339,8 @@ def table(found: dict[str, Any]) -> str:
         "lowest to highest in brackets; "
         f"{hardware['processor']}, {hardware['cores']} cores; "
         + ", ".join(f"{name} {number}" for name, number in versions.items())
-        + f". A 2048 x 2048 float32 product reached {found['matrix_product_flops'] / 1e9:,.0f} "
+        + f"; commit {found['commit'] or 'not recorded'}. "
+        f"A 2048 x 2048 float32 product reached {found['matrix_product_flops'] / 1e9:,.0f} "
         f"GFLOP/s in the same run; an image trained takes "
         f"{found['flops_per_image_trained'] / 1e6:.2f} MFLOP, so of that limit we reach "
         + ", ".join(f"{100 * s:.0f} % ({job})" for job, s in found["share_of_limit"].items())

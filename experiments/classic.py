@@ -17,7 +17,8 @@ eta = 0.0005, 0.0002, 0.0001, 0.00005 and 0.00001 over 20 passes.
 
 The mean and its 95 % interval after the last pass; 82 to 109 of 10,000 missed. Measured on MNIST
 (TFDS mnist/3.0.1), two cores of an Intel Xeon at 2.5 GHz, jax 0.10.2, Python 3.11, the ten in one
-run of 26 min 37 s: `python -m lenet_jax.reproduce --only classic`.
+run of 26 min 37 s of training: `python -m lenet_jax.reproduce --only classic`
+(results/classic.json, classic-15k, classic-30k).
 
 Variants, --config experiments/classic.py:<variant>, each with one thing changed: eq8 (the loss of
 eq. 8), j30 (eq. 9 with j = 30), printed (the initialisation as printed), full-table (every map of

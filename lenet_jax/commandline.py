@@ -66,8 +66,8 @@ def set_up_jax() -> None:
 
     Compiled programs are kept in the user's cache folder (JAX_ENABLE_COMPILATION_CACHE=false
     turns that off). jax sees each core of a CPU as a device of its own: the cores then share a
-    batch or the seeds as devices do, with a thread each. Left to share single operations, two
-    cores were slower than one at batch 1 (390 us an update, one thread 300).
+    batch or the seeds as devices do, with a thread each, and meet once for an update, where
+    threads would meet in each of its small operations.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lenet_jax"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))

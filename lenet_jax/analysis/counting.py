@@ -35,12 +35,13 @@ def count(module: Network) -> list[Layer]:
     Multiply-adds are the connections without the biases. Pooling without parameters has none.
     """
     image = normalize(jnp.zeros((1, 28, 28)), module.frame)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), image)
     names: list[str] = []
 
-    @jax.jit  # as one program: layer by layer two hundred would be compiled
-    def run(variables: Any) -> list[dict[str, Any]]:
+    @jax.jit  # one program: each sum compiled alone takes many times as long
+    def numbers(variables: Any) -> list[dict[str, Any]]:
         layers: list[dict[str, Any]] = []
-        weighed: list[tuple[jax.Array, Any, Any]] = []  # weights, those that count, connections
+        weighed: list[tuple[Any, Any, Any]] = []  # the weights, those that count, connections
 
         def observe(next_method, args, kwargs, context):
             if not context.module.path:  # the network itself, or a layer run by `_numbers`
@@ -64,16 +65,14 @@ def count(module: Network) -> list[Layer]:
             module.apply(variables, image)
         return layers
 
-    shapes = jax.eval_shape(module.init, jax.random.key(0), image)
-    layers = run(jax.tree.map(jnp.zeros_like, shapes))
+    found = numbers(jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes))
     return [
-        Layer(name, **{what: round(float(number)) for what, number in numbers.items()})
-        for name, numbers in zip(names, layers, strict=True)
+        Layer(name, **{what: round(float(n)) for what, n in layer.items()})
+        for name, layer in zip(names, found, strict=True)
     ]
 
 
 def _numbers(module, states, result, weights, used, connections) -> dict[str, Any]:
-    """The fields of a Layer but its name."""
     own = module.variables.get("params", {})
     biases = [leaf.size for leaf in own.values() if leaf is not weights]
     trained = len(biases) < len(own)

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from lenet_jax.analysis import results
+
 # Fig. 5 of the paper, read from its vector points (+-0.02): the error in percent on the training
 # set, on the fly, and on the test set after passes 1 to 20.
 FIG_5_TRAIN = (
@@ -91,7 +93,7 @@ def fig_6(records: list[dict[str, Any]], path: Path) -> None:
     ):
         found = sorted(found, key=lambda record: record["train_size"])
         sizes = [record["train_size"] for record in found]
-        errors = [record["error_percent"] for record in found]
+        errors = [results.interval(results.errors(record)) for record in found]
         axes.errorbar(
             sizes,
             [error["mean"] for error in errors],

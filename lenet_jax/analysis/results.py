@@ -1,10 +1,13 @@
 """results/<experiment>[-<variant>].json: what was measured, on what, with what and by whom."""
 
+import datetime
 import json
 import math
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,13 +28,30 @@ PACKAGES = ("jax", "flax", "optax", "numpy")
 REJECTED = tuple(range(0, 501, 10))  # of 10,000, where the rejection curve is written down
 
 
-def interval(values: list[float]) -> dict[str, float | None]:
-    """Mean, standard deviation of a sample, and half the mean's 95 % interval (Student's t)."""
+def interval(values: list[float]) -> dict[str, Any]:
+    """Mean, standard deviation of a sample, and half the mean's 95 % interval (Student's t).
+
+    Of fewer than three values the last two are None: of two, t is 12.7, and the interval says
+    nothing.
+    """
     mean, n = float(np.mean(values)), len(values)
-    if n < 2:
+    if n < 3:
         return {"mean": mean, "sd": None, "ci95": None}
     sd = float(np.std(values, ddof=1))
     return {"mean": mean, "sd": sd, "ci95": float(stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n)}
+
+
+def shown(values: list[float], digits: int = 2) -> str:
+    """Mean +- half its 95 % interval, or the values themselves where there is no interval."""
+    found = interval(values)
+    numbers = values if found["ci95"] is None else (found["mean"], found["ci95"])
+    between = ", " if found["ci95"] is None else " +- "
+    return between.join(f"{number:.{digits}f}" for number in numbers)
+
+
+def errors(record: dict[str, Any]) -> list[float]:
+    """The test error of each seed, in percent."""
+    return [100 * n / record["test_size"] for n in record["misses"]]
 
 
 def of(
@@ -47,7 +67,7 @@ def of(
     `config` is the resolved configuration with all the seeds. The test set is read here, after the
     last pass, and every number is of that pass but the curve's, and, where the experiment reports
     its best pass on the held-out patterns, the `misses`. With `changed` test digits are measured
-    too (`robustness`).
+    too (`robustness`). `wall_seconds` are those of training (`seconds`).
     """
     curve = {
         name: [
@@ -67,7 +87,7 @@ def of(
         seeds=[seed for run in runs for seed in _seeds(run)],
         passes=runs[0].record["passes"],
         train_misses=[n for run in runs for n in np.ravel(run.record["train_misses"]).tolist()],
-        wall_seconds=round(sum(_seconds(run) for run in runs)),
+        wall_seconds=round(sum(map(seconds, runs))),
         config=config,
     )
     if config["reported"] == "best-validation":
@@ -158,7 +178,7 @@ def of_scores(
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in PACKAGES},
         },
-        "commit": commit(),
+        **origin(),
         "config": config,
     }
 
@@ -192,8 +212,11 @@ def _scores(run: Result, shown: Images) -> np.ndarray:
     return np.asarray(step.scores_of(run.recipe, run.params, blocks))[:, : len(shown)]
 
 
-def _seconds(run: Result) -> float:
-    """In training, from the speeds of all passes, also those of programs that were killed."""
+def seconds(run: Result) -> float:
+    """In training, from the speeds of all passes, also those of programs that were killed.
+
+    What is counted on the test set, and saved, after a pass is not in it.
+    """
     patterns = len(_seeds(run)) * run.record["train_size"]
     times = {row["pass"]: row for row in metrics.read(run.folder / "times.jsonl")}
     return sum(patterns / row["images_per_second"] for row in times.values())
@@ -214,32 +237,42 @@ def hardware() -> str:
     return f"{model}, {used} core{'s' * (used > 1)}"
 
 
+def origin() -> dict[str, Any]:
+    """The source that measures, the command that was given, and the day."""
+    return {
+        "commit": commit(),
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
 def commit() -> str | None:
     """The commit of the source, with a + where files differ from it; None where it is no clone."""
-    here = Path(__file__).parent
+    root = Path(lenet_jax.__file__).parents[1]
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True)
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else ""
 
     if not git("ls-files", "--", __file__):  # installed somewhere in another project's clone
         return None
     found = git("rev-parse", "--short=12", "HEAD")
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", str(here))
+    sources = "lenet_jax", "experiments", "benchmarks"
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", *sources)
     return found + ("+" if changed else "")
 
 
-def read(path: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """The record in a file, for the resolved configuration that it should be of.
+def read(path: Path, config: dict[str, Any], dataset: str) -> dict[str, Any]:
+    """The record in a file, for the resolved configuration and the data that it should be of.
 
     A field that came later than the file had its default there. Raises UserError for a file that
-    is damaged or of another configuration.
+    is damaged or of another configuration or data set.
     """
     way_out = "Move it away to measure again"
     try:
         record = json.loads(path.read_text())
-        there = as_json(from_json(record["config"]))
-        differ = folder.differences(there, config)
+        there = as_json(from_json(record["config"])) | {"dataset": record["dataset"]}
+        differ = folder.differences(there, config | {"dataset": dataset})
     except (ValueError, KeyError, TypeError, UserError) as error:
         raise UserError(f"{path} is damaged ({error}). {way_out}") from error
     if differ:
@@ -247,19 +280,6 @@ def read(path: Path, config: dict[str, Any]) -> dict[str, Any]:
             f"{path} does not match its experiment:\n  " + "\n  ".join(differ) + f"\n{way_out}"
         )
     return record
-
-
-def read_any(path: Path) -> dict[str, Any] | None:
-    """The record in a file whatever its configuration, or None where there is none.
-
-    Raises UserError for a file that is damaged.
-    """
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}). Move it away") from error
 
 
 def write(path: Path, record: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ Their outputs are added. Of a pattern of which the first is sure the others are 
 """
 
 import dataclasses
-import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lenet_jax.analysis import rejection
+from lenet_jax.analysis import rejection, results
 from lenet_jax.data import distort
 from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.errors import UserError
 from lenet_jax.training import config, loop, step
+from lenet_jax.training.folder import RunFolder
 
 MOST_ROUNDS = 200  # through the training set, new distortions each time, in search of patterns
 
@@ -28,7 +28,8 @@ MOST_ROUNDS = 200  # through the training set, new distortions each time, in sea
 class Boosted:
     """Three networks' test scores [3, n, classes], what the sum misses of the training set, the
     margin of the first below which the others are asked, how many patterns were drawn in search
-    of those of the second and of the third, and the seconds of all.
+    of those of the second and of the third, and the seconds of training, those of the search not
+    counted (`results.seconds`).
     """
 
     scores: np.ndarray
@@ -55,13 +56,19 @@ class Boosted:
         return np.where(unsure[:, None], self.scores.sum(0), 3 * self.scores[0])
 
 
-def train(experiment: config.Experiment, data: Dataset, folder: Path, say) -> Boosted:
+def train(experiment: config.Experiment, data: Dataset, workdir: Path, say) -> Boosted:
     """Three networks of one seed, each a run of its own in the folder.
 
-    Raises as `loop.train` does.
+    Raises as `loop.train` does, for a folder of another experiment or other data too.
     """
-    file = folder / "scores.npz"
-    if file.exists():
+    resolved = config.as_json(experiment) | {"dataset": data.name, "dataset_sha256": data.sha256}
+    with RunFolder(workdir, resolved) as folder:
+        file = folder.path / "scores.npz"
+        if not file.exists():
+            found = train_three(experiment, data, folder.path, say)
+            partial_file = folder.path / "scores.tmp.npz"
+            np.savez(partial_file, **dataclasses.asdict(found))
+            partial_file.replace(file)
         with np.load(file) as found:
             return Boosted(
                 found["scores"],
@@ -70,7 +77,10 @@ def train(experiment: config.Experiment, data: Dataset, folder: Path, say) -> Bo
                 tuple(found["drawn"].tolist()),
                 float(found["seconds"]),
             )
-    began = time.monotonic()
+
+
+def train_three(experiment: config.Experiment, data: Dataset, folder: Path, say) -> Boosted:
+    """The same, without a look at what was found before."""
     stream = Stream(experiment, data)
     size = len(data.train)
     first = loop.train(experiment, data, folder / "1", say)
@@ -88,17 +98,13 @@ def train(experiment: config.Experiment, data: Dataset, folder: Path, say) -> Bo
     fresh = stream.batch(stream.rounds)
     added = np.stack([scores(run, fresh.images) for run in networks])
     trained = np.stack([scores(run, data.train.images) for run in networks]).sum(0)
-    found = Boosted(
+    return Boosted(
         scores=np.stack([scores(run, data.test.images) for run in networks]),
         train_misses=int((trained.argmax(1) != data.train.labels).sum()),
         unsure_below=early_stop(added, fresh.labels),
         drawn=(drawn_2, drawn_3),
-        seconds=time.monotonic() - began,
+        seconds=sum(map(results.seconds, networks)),
     )
-    partial_file = folder / "scores.tmp.npz"
-    np.savez(partial_file, **dataclasses.asdict(found))
-    partial_file.replace(file)
-    return found
 
 
 def early_stop(scores: np.ndarray, labels: np.ndarray) -> float:

@@ -23,7 +23,7 @@ from lenet_jax.training.folder import RunFolder, write_whole
 from lenet_jax.training.metrics import Metrics
 from lenet_jax.training.progress import Bar
 
-LEAST_SHARE = 16  # images for a core; at batch 64 two were near twice as fast, less was not tried
+LEAST_SHARE = 16  # images for a core; smaller shares were not tried
 CHUNK_SECONDS = 0.5  # between two looks at signals, finite losses and the progress bar
 
 Blocks = tuple[jax.Array, jax.Array]
