@@ -3,6 +3,7 @@
 Our side alone. Writes results/growth.json and benchmarks/growth.png.
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -88,6 +89,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser("python -m benchmarks.growth", description=__doc__).parse_args()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         training = [*TRAINING, "--passes", "1", "--workdir", folder]

@@ -5,6 +5,7 @@ operations that overlap count twice, and watching them costs time, so only the s
 Writes results/profile.json and the tables in benchmarks/README.md.
 """
 
+import argparse
 import collections
 import glob
 import gzip
@@ -68,6 +69,7 @@ def kind_of(name: str, program: str) -> str | None:
 
 
 def main() -> None:
+    argparse.ArgumentParser("python -m benchmarks.profile", description=__doc__).parse_args()
     found: dict[str, Any] = {f"batch {n}": profile(n) for n in BATCHES}
     (ROOT / "results" / "profile.json").write_text(
         json.dumps({"us_an_image": found, **conditions()}, indent=2) + "\n"

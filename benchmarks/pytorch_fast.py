@@ -3,9 +3,9 @@
 A process of its own, as a user would start it. Prints {"test_error_percent": ...}.
 """
 
+import argparse
 import json
 import math
-import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,7 +119,15 @@ def train(run: Run, path: str, device: str) -> float:
     return 100 * float((predictions != test_labels).float().mean())
 
 
+def recipe(text: str) -> Run:
+    return Run(**json.loads(text))
+
+
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser("python -m benchmarks.pytorch_fast", description=__doc__)
+    parser.add_argument("data", metavar="DATA.npz")
+    parser.add_argument("recipe", metavar="RECIPE", type=recipe)
+    given = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    error = train(Run(**json.loads(sys.argv[2])), sys.argv[1], device)
+    error = train(given.recipe, given.data, device)
     print(json.dumps({"test_error_percent": round(error, 2)}))

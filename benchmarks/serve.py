@@ -5,8 +5,10 @@ Starts a server on this machine and asks it to read a digit of 28x28 pixels, `ra
 request's time is counted from when it was due.
 """
 
+import argparse
 import asyncio
 import io
+import math
 import subprocess
 import sys
 import time
@@ -71,7 +73,13 @@ def digit() -> bytes:
 
 
 def main() -> None:
-    rate, seconds = (float(n) for n in (sys.argv[1:] + ["200", "20"][len(sys.argv) - 1 :])[:2])
+    parser = argparse.ArgumentParser("python -m benchmarks.serve", description=__doc__)
+    parser.add_argument("rate", nargs="?", type=float, default=200.0, help="requests a second")
+    parser.add_argument("seconds", nargs="?", type=float, default=20.0)
+    given = parser.parse_args()
+    rate, seconds = given.rate, given.seconds
+    if not (0 < rate < math.inf and 0 < seconds < math.inf):
+        parser.error(f"rate {rate:g}, seconds {seconds:g}: both must be positive")
     command = [sys.executable, "-m", "lenet_jax.serve", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout

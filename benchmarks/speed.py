@@ -5,6 +5,7 @@ printed and written into benchmarks/README.md, its numbers to results/speed.json
 `bench` (torch on its CPU build, onnxruntime, onnx).
 """
 
+import argparse
 import contextlib
 import json
 import multiprocessing
@@ -361,6 +362,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def main() -> None:
+    argparse.ArgumentParser("python -m benchmarks.speed", description=__doc__).parse_args()
     found = measure(ROUNDS)
     results = ROOT / "results"
     results.mkdir(exist_ok=True)

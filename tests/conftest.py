@@ -1,5 +1,6 @@
 """Four virtual CPU devices, and no shape that fits by accident."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -72,11 +73,52 @@ def prepared_mnist(real_mnist, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def program(tmp_path_factory):
-    """Runs a program of the package as a user would, far from any MNIST."""
+def environment(tmp_path_factory):
+    """That of a user far from any MNIST."""
     environment = {k: v for k, v in os.environ.items() if k not in ("LENET_JAX_MNIST", "XLA_FLAGS")}
     environment |= {"TFDS_DATA_DIR": str(tmp_path_factory.mktemp("none")), "COLUMNS": "200"}
-    environment |= {"JAX_COMPILATION_CACHE_DIR": COMPILED}
+    return environment | {"JAX_COMPILATION_CACHE_DIR": COMPILED}
+
+
+# For each line that asks for a program and its flags: its exit code and what it printed, and
+# whether jax has been imported.
+ANSWER = """
+import contextlib, importlib, io, json, sys
+from lenet_jax import commandline
+for line in sys.stdin:
+    verb, *sys.argv[1:] = json.loads(line)
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        with contextlib.redirect_stderr(io.StringIO()) as err:
+            try:
+                commandline.run(importlib.import_module(f"lenet_jax.{verb}").main)
+            except SystemExit as end:
+                code = end.code or 0
+    answer = code, out.getvalue(), err.getvalue(), "jax" in sys.modules
+    print(json.dumps(answer), file=sys.__stdout__, flush=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def before_jax(environment):
+    """Runs programs that end before they import jax, as `program` does, but all in one process."""
+    command = [sys.executable, "-c", ANSWER]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes) as process:
+
+        def run(verb: str, *flags: object):
+            assert process.stdin and process.stdout
+            print(json.dumps([verb, *map(str, flags)]), file=process.stdin, flush=True)
+            code, out, err, jax_imported = json.loads(process.stdout.readline())
+            assert not jax_imported
+            return subprocess.CompletedProcess(verb, code, out, err)
+
+        yield run
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def program(environment):
+    """Runs a program of the package as a user would, far from any MNIST."""
 
     def run(
         verb: str,

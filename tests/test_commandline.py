@@ -1,5 +1,6 @@
 """The programs as a user meets them: real processes, really killed."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -37,8 +38,21 @@ def test_help_shows_the_files_own_values(program):
     done = program("train", *CLASSIC, "--help")
     assert done.returncode == 0
     assert "--optimizer.mu" in done.stdout and "default: 0.02" in done.stdout
-    done = program("train", "--help")
-    assert done.returncode == 0 and "--config" in done.stdout
+
+
+VERBS = [
+    file.stem
+    for file in sorted((ROOT / "lenet_jax").glob("*.py"))
+    if "commandline.run(main)" in file.read_text()
+]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_and_complaints_come_before_jax(before_jax, verb):
+    done = before_jax(verb, "--help")
+    assert done.returncode == 0 and f"usage: python -m lenet_jax.{verb}" in done.stdout
+    refused(before_jax(verb, "--nonsense", "7"))
+    assert len(VERBS) == 8
 
 
 @pytest.mark.parametrize(
@@ -57,20 +71,77 @@ def test_help_shows_the_files_own_values(program):
         ),
         ((*CLASSIC, "--seeds", 1, 2, 2), ["--seeds is 1 2 2", "all different", "2 once"]),
         ((*CLASSIC, "--seeds", 0), ["--seeds is 0", "1 or more"]),
-        ((*CLASSIC, "--seeds", 10**8), ["100,000,000 seeds need", "MiB each", "at most"]),
+        ((*CLASSIC, "--seeds", 10**8), ["--seeds is 100000000", "at most 1,000,000"]),
+        ((*CLASSIC, "--data.limit", 5000), ["1497 training patterns", "--data.limit 5000"]),
         ((*CLASSIC, "--data.fallback", "none"), ["no MNIST", "--data.manual-dir"]),
         ((*CLASSIC, "--data.manual-dir", "nowhere"), ["nowhere: no such folder"]),
         ((*CLASSIC, "--data.validation", 1497), ["1497 training patterns"]),
     ],
 )
-def test_wrong_flags(program, flags, reasons):
-    refused(program("train", *flags), *reasons)
+def test_wrong_flags(before_jax, flags, reasons):
+    refused(before_jax("train", *flags), *reasons)
 
 
-def test_summary(program):
-    done = program("summary", *CLASSIC)
-    assert done.returncode == 0
+@pytest.mark.parametrize(
+    "verb, flags, reason",
+    [
+        ("evaluate", ["nowhere"], "nowhere: no such network"),
+        ("export", ["--network", "nowhere"], "nowhere: no such network"),
+        ("export", ["--format", "jpeg"], "jpeg"),
+        ("predict", [], "pictures"),
+        ("predict", ["a.png", "b.png", "--annotate", "c.png"], "takes one picture"),
+        ("reproduce", ["--only", "clasic"], "--only clasic: not in the set paper: classic,"),
+        ("reproduce", ["--quick", "--seeds", 10**8], "--seeds is 100000000"),
+        ("serve", ["--port", 99999], "allowed are 0 to 65535"),
+        ("summary", ["--config", "nowhere.py"], "nowhere.py: no such file"),
+        ("visualize", ["nothing"], "no topic 'nothing'"),
+    ],
+)
+def test_wrong_arguments_of_the_others(before_jax, verb, flags, reason):
+    refused(before_jax(verb, *flags), reason)
+
+
+def test_more_seeds_than_memory(program, tmp_path):
+    done = program("train", *CLASSIC, "--seeds", 10**6, "--workdir", tmp_path / "run")
+    refused(done, "1,000,000 seeds need", "MiB each", "at most")
+    assert not (tmp_path / "run").exists()
+
+
+def test_summary(environment, tmp_path):
+    """The paper's table; what is compiled is kept, so that the next one is quick."""
+    clean = {k: v for k, v in environment.items() if not k.startswith("JAX_")}
+    program = (
+        "import sys; from lenet_jax import summary\n"
+        "summary.main(sys.argv[1:])\n"
+        "import jax; print(jax.config.jax_compilation_cache_dir)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, CLASSIC)],
+        env=clean | {"XDG_CACHE_HOME": str(tmp_path)}, cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     assert "60,000" in done.stdout and "340,908" in done.stdout
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "lenet_jax")
+
+
+def test_a_benchmark_tells_what_it_is_and_does_nothing():
+    named = ["gpu", "growth", "profile", "serve", "speed"]
+    if importlib.util.find_spec("torch"):
+        named.append("pytorch_fast")
+    program = (
+        "import runpy, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    for flag in ('--help', '--nonsense'):\n"
+        "        sys.argv = [name, flag]\n"
+        "        try: runpy.run_module(f'benchmarks.{name}', run_name='__main__')\n"
+        "        except SystemExit as end: print(name, end.code, flush=True)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *named], cwd=ROOT, capture_output=True, text=True
+    )
+    ends = [line.split() for line in done.stdout.splitlines() if line.startswith(tuple(named))]
+    assert ends == [[name, code] for name in named for code in ("0", "2")], done.stderr
+    assert all(f"usage: python -m benchmarks.{name}" in done.stdout for name in named)
 
 
 def test_killed_and_stopped_it_ends_like_the_run_that_never_was(program, tmp_path):
@@ -116,6 +187,7 @@ def test_killed_and_stopped_it_ends_like_the_run_that_never_was(program, tmp_pat
     before = final_state(broken)
     again = program("train", *command)
     assert again.returncode == 0 and final_state(broken) == before
+    assert "finished already" in again.stderr and "resuming" not in again.stderr
 
     newest = max((broken / "checkpoints").iterdir(), key=lambda p: int(p.name))
     damaged = max((newest / "state").rglob("*"), key=lambda p: p.stat().st_size)

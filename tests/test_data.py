@@ -1,5 +1,8 @@
 import gzip
 import json
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,9 +17,42 @@ WAY = {"idx3": b"\x00\x00\x08\x03", "idx1": b"\x00\x00\x08\x01"}
 
 
 @pytest.fixture
-def offline(monkeypatch):
-    monkeypatch.setattr(mnist, "host_answers", lambda: False)
+def nowhere(monkeypatch):
+    """No MNIST is named, and conftest.py keeps the host unasked."""
     monkeypatch.delenv("LENET_JAX_MNIST", raising=False)
+
+
+@pytest.fixture
+def host(monkeypatch):
+    """A server that plays MNIST's host, or a proxy: its files by path, and what it was asked."""
+
+    class Host(BaseHTTPRequestHandler):
+        url = ""
+        files: dict[str, bytes] = {}
+        asked: list[str] = []
+
+        def answer(self):
+            self.asked.append(f"{self.command} {self.path}")
+            content = self.files.get(self.path)
+            self.send_response(404 if content is None else 200)
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content or b"")
+
+        do_GET = do_HEAD = do_CONNECT = answer
+
+        def log_message(self, format, *args):
+            pass
+
+    for name in ("HTTP_PROXY", "NO_PROXY", "ALL_PROXY", "HTTPS_PROXY"):
+        for spelling in (name, name.lower()):
+            monkeypatch.setenv(spelling, "")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
+        Host.url = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield Host
+        server.shutdown()
 
 
 def test_normalize_by_hand():
@@ -41,7 +77,7 @@ def test_embedded_digits_lie_in_mnists_frame():
         assert np.abs(np.array(centre) - 13.5).max() <= 0.51  # whole pixels
 
 
-def test_fallback_says_so_or_stops(offline, tmp_path):
+def test_fallback_says_so_or_stops(nowhere, tmp_path):
     said = []
     data = dataset.load(tmp_path, say=said.append)
     assert data.name == "uci-digits" and "not MNIST's" in said[0]
@@ -49,16 +85,113 @@ def test_fallback_says_so_or_stops(offline, tmp_path):
         dataset.load(tmp_path, fallback="none")
 
 
-def test_splits_are_by_position(offline, tmp_path):
-    whole = dataset.load(tmp_path, say=lambda _: None)
-    data = dataset.load(tmp_path, limit=50, validation=100, say=lambda _: None)
-    assert (len(data.train), len(data.validation), len(data.test)) == (50, 100, 300)
-    np.testing.assert_array_equal(data.train.images, whole.train.images[:50])
-    np.testing.assert_array_equal(data.validation.labels, whole.train.labels[-100:])
-    assert data.sha256 == whole.sha256
-    for limit, validation in ((None, 1497), (1498, 0), (1000, 498)):
-        with pytest.raises(UserError, match="1497 training patterns"):
-            dataset.load(tmp_path, limit=limit, validation=validation, say=lambda _: None)
+@pytest.mark.parametrize("limit", [None, 50])
+@pytest.mark.parametrize("validation", [0, 100])
+def test_held_out_patterns_are_in_no_other_part(nowhere, tmp_path, limit, validation):
+    """The last are held out, then the first kept; of none is a copy elsewhere."""
+    whole, data = digits.load(), dataset.embedded(limit, validation)
+    kept = 1497 - validation
+    parts = {
+        "train": (data.train, slice(0, limit or kept)),
+        "validation": (data.validation, slice(kept, None)),
+    }
+    for part, place in parts.values():
+        np.testing.assert_array_equal(part.images, whole["train_images"][place])
+        np.testing.assert_array_equal(part.labels, whole["train_labels"][place])
+    np.testing.assert_array_equal(data.test.images, whole["test_images"])
+    np.testing.assert_array_equal(data.test.labels, whole["test_labels"])
+    assert data.sha256 == mnist.digest(whole)
+    train, held_out, test = (
+        {image.tobytes() for image in part.images}
+        for part in (data.train, data.validation, data.test)
+    )
+    assert len(held_out) == validation and len(test) == 300
+    assert not train & held_out and not train & test and not held_out & test
+
+    loaded = dataset.load(tmp_path, limit=limit, validation=validation, say=lambda _: None)
+    for name in ("train", "validation", "test"):
+        ours, theirs = getattr(loaded, name), getattr(data, name)
+        np.testing.assert_array_equal(ours.images, theirs.images)
+        np.testing.assert_array_equal(ours.labels, theirs.labels)
+
+
+@pytest.mark.parametrize("limit, validation", [(None, 1497), (1498, 0), (1000, 498)])
+def test_more_than_there_is_is_refused(limit, validation):
+    with pytest.raises(UserError, match="1497 training patterns"):
+        dataset.embedded(limit, validation)
+
+
+def small_mnist():
+    """Twelve and three digits, as FILES and what a host sends for them, by path."""
+    arrays = {name: a[: 12 if "train" in name else 3] for name, a in digits.load().items()}
+    files, sent = {}, {}
+    for name, (file, _, (magic, *_)) in mnist.FILES.items():
+        shape = arrays[name].shape
+        head = b"".join(n.to_bytes(4, "big") for n in (magic, *shape))
+        sent[f"/{file}"] = gzip.compress(head + arrays[name].tobytes())
+        files[name] = file, "", (magic, *shape)
+    return arrays, files, sent
+
+
+def test_the_host_is_asked_and_used_unless_the_switch_is_set(nowhere, host, monkeypatch, tmp_path):
+    arrays, files, host.files = small_mnist()
+    monkeypatch.setattr(mnist, "FILES", files)
+    monkeypatch.setattr(mnist, "URL", f"{host.url}/")
+    said = []
+    assert dataset.load(tmp_path, say=said.append).name == "uci-digits"
+    assert "LENET_JAX_OFFLINE is set" in said[0]
+    with pytest.raises(UserError, match="LENET_JAX_OFFLINE is set"):
+        dataset.load(tmp_path, fallback="none")
+    assert host.asked == []
+
+    monkeypatch.delenv("LENET_JAX_OFFLINE")
+    data = dataset.load(tmp_path, fallback="none", say=said.append)
+    assert data.name == "mnist"
+    assert {f"GET {path}" for path in host.files} <= set(host.asked)
+    for part, name in ((data.train, "train"), (data.test, "test")):
+        ours = zip(part.images, part.labels, strict=True)
+        theirs = zip(arrays[f"{name}_images"], arrays[f"{name}_labels"], strict=True)
+        assert sorted((i.tobytes(), n) for i, n in ours) == sorted(
+            (i.tobytes(), n) for i, n in theirs
+        )
+    host.asked.clear()  # a prepared copy is read without a question
+    assert dataset.load(tmp_path, say=said.append).sha256 == data.sha256
+    assert host.asked == []
+
+
+def test_the_programs_that_tests_start_ask_nobody(program, host):
+    """They are told to go through a proxy, which hears of every question."""
+    flags = ("--config", "experiments/classic.py", "--data.fallback", "none")
+    done = program("train", *flags, HTTPS_PROXY=host.url)
+    assert done.returncode == 2 and "LENET_JAX_OFFLINE is set" in done.stderr
+    assert host.asked == []
+    done = program("train", *flags, HTTPS_PROXY=host.url, LENET_JAX_OFFLINE="")
+    assert done.returncode == 2 and f"{mnist.URL} does not answer" in done.stderr
+    assert len(host.asked) == 1 and mnist.URL.split("/")[2] in host.asked[0]
+
+
+def test_without_array_record_a_decoded_copy_is_read_and_nothing_else(
+    nowhere, host, monkeypatch, tmp_path
+):
+    """As on Windows, for which there is none."""
+    _, files, host.files = small_mnist()
+    monkeypatch.setattr(mnist, "FILES", files)
+    monkeypatch.setattr(mnist, "URL", f"{host.url}/")
+    monkeypatch.delenv("LENET_JAX_OFFLINE")
+    made = dataset.load(tmp_path / "there", say=lambda _: None)
+    monkeypatch.setitem(sys.modules, "array_record", None)
+    assert dataset.load(tmp_path / "there", say=lambda _: None).sha256 == made.sha256
+
+    host.asked.clear()
+    said = []
+    assert dataset.load(tmp_path / "here", say=said.append).name == "uci-digits"
+    assert "array_record" in said[0] and "copy prepared on another system" in said[0]
+    assert host.asked == []
+    with pytest.raises(UserError, match="array_record.*decoded.npz in it"):
+        mnist.prepare(tmp_path / "here", tmp_path, lambda _: None)
+    (tmp_path / "there" / "mnist" / "3.0.1" / "decoded.npz").unlink()
+    with pytest.raises(UserError, match="array_record.*decoded.npz in it"):
+        dataset.load(tmp_path / "there", say=lambda _: None)
 
 
 def originals(folder):
@@ -70,7 +203,7 @@ def originals(folder):
     return folder
 
 
-def test_files_that_are_not_mnists_are_named_and_left(offline, tmp_path):
+def test_files_that_are_not_mnists_are_named_and_left(nowhere, tmp_path):
     folder = originals(tmp_path / "files")
     first = folder / "train-images-idx3-ubyte.gz"
     expected = mnist.FILES["train_images"][1]

@@ -306,8 +306,8 @@ class Experiment:
             fine,
             "seeds",
             " ".join(map(str, self.seeds)),
-            f"how many networks, 1 to {MOST_SEEDS:,}, or the list of their seeds, all different, "
-            "each from 0 to 4294967295",
+            f"how many networks, 1 or more and at most {MOST_SEEDS:,}, or the list of their seeds, "
+            "all different, each from 0 to 4294967295",
             f"{doubles[0]} once" if doubles else "10",
         )
 
