@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import os
+import re
+import shlex
 import signal
 import statistics
 import subprocess
@@ -11,6 +13,9 @@ import time
 
 import pytest
 from conftest import ROOT
+
+from lenet_jax import commandline
+from lenet_jax.data import dataset
 
 CLASSIC = ("--config", ROOT / "experiments" / "classic.py")
 SHORT = (*CLASSIC, "--data.limit", 150, "--passes", 3)
@@ -99,6 +104,30 @@ def test_wrong_flags(before_jax, flags, reasons):
 )
 def test_wrong_arguments_of_the_others(before_jax, verb, flags, reason):
     refused(before_jax(verb, *flags), reason)
+
+
+def commands(file):
+    """The flags of each training that a page tells the reader to start."""
+    given = re.findall(r"python -m lenet_jax\.train (--config .*)", file.read_text())
+    return [shlex.split(line, comments=True) for line in given]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "experiments").glob("*.py")), ids=lambda f: f.stem)
+def test_what_a_page_tells_to_start_is_an_experiment(file, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for flags in commands(file):
+        assert commandline.experiment("", "", flags).name.startswith(file.stem)
+
+
+def test_what_readme_tells_to_start_runs_without_mnist(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    found = commands(ROOT / "README.md")
+    assert len(found) == 3
+    for flags in found:
+        if "--help" not in flags:
+            asked = commandline.experiment("", "", flags).data
+            data = dataset.embedded(asked.limit, asked.validation)
+            assert len(data.train) == (asked.limit or 1497)
 
 
 def test_more_seeds_than_memory(program, tmp_path):

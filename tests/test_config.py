@@ -67,6 +67,16 @@ def test_arrows_between_the_rooms_point_one_way():
     assert seen > 30
 
 
+def test_no_module_needs_unix_to_be_imported():
+    """What Windows does not have is imported where it is used, behind a question."""
+    unix = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
+    for file in (ROOT / "lenet_jax").rglob("*.py"):
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.Import):
+                assert not unix & {alias.name for alias in node.names}, file
+            assert not (isinstance(node, ast.ImportFrom) and node.module in unix), file
+
+
 def test_configuration_has_the_fields_of_the_network():
     ours = {f.name: f.default for f in dataclasses.fields(config.LeNet5)}
     theirs = {

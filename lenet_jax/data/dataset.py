@@ -76,7 +76,8 @@ def _split(
         raise UserError(
             f"--data.validation {validation} and --data.limit {limit} ask for more than the "
             f"{len(train)} training patterns of {name}: together they may have at most as many, "
-            "one of them to train on"
+            "one of them to train on. Give less"
+            + (f", or, for MNIST, {mnist.ways()}" if name == EMBEDDED[0] else "")
         )
     return Dataset(
         name=name,
