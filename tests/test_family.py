@@ -13,10 +13,11 @@ import pytest
 import reference
 from conftest import ROOT, apply
 from PIL import Image
+from scipy import stats
 from scipy.special import log_softmax
 from test_lenet import close
 
-from lenet_jax import reproduce
+from lenet_jax import commandline, reproduce
 from lenet_jax.analysis import counting, family, results
 from lenet_jax.data import dataset, distort
 from lenet_jax.data import digits as embedded
@@ -24,6 +25,7 @@ from lenet_jax.data.normalize import normalize
 from lenet_jax.errors import UserError
 from lenet_jax.models import layers, lenet
 from lenet_jax.recognition import network
+from lenet_jax.rivals import boosting
 from lenet_jax.training import architecture, config, curvature, loop, losses, optimizers, step
 
 # A row for each system: parameters and connections, published or added up by hand.
@@ -94,12 +96,16 @@ def test_tables_of_lenet_1_and_4():
     assert max(often) - min(often) <= 2 and len(set(hidden)) == 120
 
 
-def of_size(module, seed=0) -> Any:
-    """Parameters like those of a trained network, of the size that its frame asks for."""
+def begun(module, seed=0) -> Any:
+    """Parameters as training begins, of the size that the network's frame asks for."""
     image = normalize(jnp.zeros((1, 28, 28)), module.frame)
-    params = module.init(jax.random.key(seed), image)["params"]
-    keys = iter(jax.random.split(jax.random.key(seed + 1), 99))
-    return jax.tree.map(lambda p: p + 0.1 * jax.random.normal(next(keys), p.shape), params)
+    return jax.jit(module.init)(jax.random.key(seed), image)["params"]
+
+
+def of_size(module) -> Any:
+    """Parameters like those of a trained network."""
+    rng = np.random.default_rng(1)
+    return jax.tree.map(lambda p: p + 0.1 * rng.standard_normal(p.shape, np.float32), begun(module))
 
 
 SQUASHINGS = {
@@ -196,8 +202,7 @@ def test_forward_equals_reference(digits, model):
 
 def test_nielsens_weights_begin_as_wide_as_in_his_network3():
     module = page("nielsen:doubled").model.module()
-    image = normalize(jnp.zeros((1, 28, 28)), module.frame)
-    params: Any = module.init(jax.random.key(0), image)["params"]
+    params = begun(module)
     n_out = {"c1": 20 * 25 // 4, "c3": 40 * 25 // 4, "h1": 100, "h2": 100}
     assert set(params) == {*n_out, "output"}
     for name, units in n_out.items():
@@ -230,13 +235,13 @@ def test_gaussian_units_begin_where_nothing_can_be_learned(digits):
     """Why the tutorial's network d does not learn: in float32 its outputs and slopes are zero."""
     module = page("tutorial:gaussian").model.module()
     images = normalize(jnp.asarray(digits[0][:50]), module.frame)
-    params = module.init(jax.random.key(0), images)["params"]
+    params = begun(module)
 
     def loss(params):
         scores, _ = apply(module, params, images)
         return losses.cross_entropy(scores, jnp.asarray(digits[1][:50])).mean(), scores
 
-    (_, scores), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+    (_, scores), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
     assert float(scores.max()) < 1e-9
     assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradient)) < 1e-9
 
@@ -325,12 +330,14 @@ def test_squared_error_by_hand_and_its_curvature(digits):
     params = of_size(module)
     images = normalize(jnp.asarray(digits[0][:3]), module.frame)
     labels = jnp.asarray(digits[1][:3])
-    h = curvature.diagonal(
-        lambda params: apply(module, params, images)[0],
-        params,
-        partial(losses.curvature_at_scores, config.SquaredError(), labels=labels),
-    )
-    _, maps = apply(module, params, images)
+    scores_of = partial(apply, module)
+    at_scores = partial(losses.curvature_at_scores, config.SquaredError(), labels=labels)
+    h = jax.jit(
+        lambda params: curvature.diagonal(
+            lambda params: scores_of(params, images)[0], params, at_scores
+        )
+    )(params)
+    _, maps = jax.jit(scores_of)(params, images)
     hidden = np.asarray(maps["c5"], np.float64)[:, :, 0, 0]
     kernel, bias = (np.asarray(params["output"][n], np.float64) for n in ("kernel", "bias"))
     slopes = 1.7159 * 2 / 3 / np.cosh(2 / 3 * (hidden @ kernel.T + bias)) ** 2
@@ -433,54 +440,117 @@ def test_drawings_and_pages_are_for_lenet_5(tmp_path):
         network.check(str(tmp_path), only="LeNet5")
 
 
-@pytest.mark.parametrize("chosen", reproduce.SETS)
-def test_every_committed_result_is_of_its_experiment(chosen):
-    """Also those that were measured before the configuration got its newest fields."""
-    given = reproduce.parse(["--set", chosen])
-    found = 0
-    for key, seeds in reproduce.SETS[chosen].experiments.items():
-        made = reproduce.prepared(key, seeds, given)
-        file = ROOT / "results" / f"{made.name}.json"
-        if file.exists():
-            record = results.read(file, config.as_json(made))
-            assert record["dataset"] == "mnist" and record["test_size"] == 10_000
-            assert len(record["misses"]) == len(record["seeds"])
-            found += 1
-    assert found > 0
-
-
 once = pytest.mark.xdist_group("family")
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory, program):
-    """The set on the embedded digits."""
+def quick(tmp_path_factory):
+    """The set on the embedded digits, in this process, whose jax has been set up."""
     out = tmp_path_factory.mktemp("family")
-    done = program("reproduce", "--set", "family", "--quick", "--out", out)
-    assert done.returncode == 0, done.stderr
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(commandline, "set_up_jax", lambda: None)
+        assert reproduce.main(["--set", "family", "--quick", "--out", str(out)]) == 0
     return out
+
+
+def record(out, name):
+    return json.loads((out / "results" / f"{name}.json").read_text())
+
+
+def rows_of(text):
+    """The cells of a page's first table, by the names of the systems."""
+    table = text[text.index("| system |") :].partition("\n\n")[0].splitlines()
+    head, _, *lines = ([cell.strip() for cell in line[1:-1].split("|")] for line in table)
+    return {line[0]: dict(zip(head, line, strict=True)) for line in lines}
+
+
+def by_hand(record):
+    """Test errors in percent as a page shows them: mean and interval, or one or two values."""
+    each = [100 * n / record["test_size"] for n in record["misses"]]
+    if len(each) < 3:
+        return ", ".join(f"{error:.2f}" for error in each)
+    low, high = stats.ttest_1samp(each, 0).confidence_interval(0.95)
+    return f"{np.mean(each):.2f} +- {(high - low) / 2:.2f}"
+
+
+def check_rows(text, records):
+    """The counts of each row of FAMILY.md against its record's; the rows have no others."""
+    rows = rows_of(text)
+    assert len(rows) == len(records)
+    for name, found in records.items():
+        row = rows[name]
+        assert row["ours, mean and 95 % interval"] == by_hand(found)
+        seeds = len(found["seeds"])
+        averaged = f"{100 * found['ensemble_misses'] / found['test_size']:.2f}"
+        assert (row["seeds"], row["averaged"]) == (str(seeds), averaged if seeds > 1 else "")
+        assert row["passes"] == str(found["passes"])
+        assert row["misses"] == ", ".join(map(str, found["misses"]))
+    return rows
+
+
+# Parameters and multiply-adds: `COUNTS` less a connection for each bias, or the paper's arithmetic.
+COSTS = {
+    "lenet1": (2_578, 98_442 - 2_304 - 576 - 768 - 192 - 10),
+    "lenet4": (50_698, 262_306 - 6_834),
+    "lenet4-17k": (16_998, 258_306 - 6_834),
+    "nielsen": (79_510, 79_510 - 110),
+    "fully_connected": (238_510, 238_510 - 310),
+    "tutorial-linear": (61_610, 47_040 + 241_600 + 59_134 - 4_704 - 1_600 - 120 - 84 - 10),
+    "classic": (60_000, 340_908 - 8_084),
+    "linear": (7_850, 7_840),
+    "linear-deslanted": (4_010, 4_000),
+    "pairwise": (45 * 785, 45 * 784),
+    "neighbours": (60_000 * 784, 60_000 * 784),
+    "neighbours-deslanted": (60_000 * 400, 60_000 * 400),
+}
 
 
 @once
 def test_the_page_has_a_row_for_each_record(quick):
     text = (quick / "FAMILY.md").read_text()
-    records = [json.loads(file.read_text()) for file in (quick / "results").glob("*.json")]
-    assert len(records) == len(reproduce.SETS["family"].quick)
-    for record in records:
-        made = family.row(record)
-        assert f"| {made.name} | {made.parameters:,} | {made.multiply_adds:,} |  | " in text
-        seeds = len(record["seeds"])
-        averaged = f"{100 * record['ensemble_misses'] / record['test_size']:.2f}" * (seeds > 1)
-        misses = ", ".join(map(str, record["misses"]))
-        assert f" | {averaged} | {seeds} | {record['passes']} | {misses} | " in text
+    files = {"nielsen": "nielsen", "boosted": "boosted"}
+    files |= {"linear": "rivals", "virtual-svm": "rivals-virtual-svm"}
+    rows = check_rows(text, {name: record(quick, file) for name, file in files.items()})
+    for name in ("nielsen", "linear"):
+        cost = tuple(f"{n:,}" for n in COSTS[name])
+        assert (rows[name]["parameters"], rows[name]["multiply-adds"]) == cost
+    assert all(row["published"] == "" for row in rows.values())
     assert "uci-digits" in text and "mnist" not in text
     for name in ("family-parameters", "family-multiply-adds"):
         assert (quick / "results" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_the_committed_page_is_of_the_committed_records():
+    text = (ROOT / "FAMILY.md").read_text()
+    records, published = {}, {}
+    for key in (*reproduce.SETS["family"].experiments, "classic", "distorted", "best"):
+        name = key.replace(":", "-")
+        shown = "linear" if name == "rivals" else name.removeprefix("rivals-")
+        records[shown] = record(ROOT, name)
+        paper = records[shown]["config"]["paper"]
+        published[shown] = f"{paper['test_error']:g}" if paper else ""
+    rows = check_rows(text, records)
+    assert {name: row["published"] for name, row in rows.items()} == published
+    for name, cost in COSTS.items():
+        assert (rows[name]["parameters"], rows[name]["multiply-adds"]) == tuple(
+            f"{n:,}" for n in cost
+        )
+    boosted = records["boosted"]
+    calls = sum(boosted["calls"]) / 5
+    assert rows["boosted"]["parameters"] == f"{3 * 16_998:,}"
+    assert rows["boosted"]["multiply-adds"] == f"{round(251_472 * calls):,}"
+    assert f"calls {calls:.2f} networks for a digit on average (the paper 1.75)" in text
+    parts = text[text.index("| part |") :].splitlines()
+    assert parts[0] == "| part | without | | with | |" and len(parts) == 2 + len(PARTS)
+    by_file = records | {"classic-full-table": record(ROOT, "classic-full-table")}
+    for line, (what, without, made) in zip(parts[2:], PARTS, strict=True):
+        cells = what, without, by_hand(by_file[without]), made, by_hand(by_file[made])
+        assert line == f"| {' | '.join(cells)} |"
+
+
 @once
 def test_a_boosted_record_adds_up(quick):
-    found = json.loads((quick / "results" / "boosted.json").read_text())
+    found = record(quick, "boosted")
     made = family.row(found)
     assert made.parameters == 3 * 16_998
     calls = sum(found["calls"]) / 2
@@ -490,21 +560,84 @@ def test_a_boosted_record_adds_up(quick):
     for wrong, misses in zip(found["wrong"], found["misses"], strict=True):
         assert len(wrong) == misses
         assert all(labels[at] == truth != answer for at, truth, answer in wrong)
-    assert all(seen % 1497 == 0 and seen > 0 for pair in found["drawn"] for seen in pair)
+    assert all(seen % 1000 == 0 and seen > 0 for pair in found["drawn"] for seen in pair)
+
+
+@once
+def test_boosted_seeds_are_three_networks_each_of_their_own(quick):
+    found, seconds, sums = record(quick, "boosted"), 0.0, []
+    labels = embedded.load()["test_labels"]
+    for at, seed in enumerate((0, 1)):
+        folder = quick / "runs" / "reproduce" / f"boosted-{seed}"
+        for number in (1, 2, 3):
+            run = json.loads((folder / str(number) / "result.json").read_text())
+            assert run["seed"] == seed
+            assert run["test_misses"] == found["misses_of_each"][at][number - 1]
+            times = (folder / str(number) / "times.jsonl").read_text().splitlines()
+            patterns = run["train_size"]
+            seconds += sum(patterns / json.loads(line)["images_per_second"] for line in times)
+        with np.load(folder / "scores.npz") as kept:
+            first, added = kept["scores"][0], kept["scores"].sum(0)
+        sums.append(added)
+        best = np.sort(first, axis=1)
+        sure = best[:, -1] - best[:, -2] >= found["unsure_below"][at]
+        assert found["calls"][at] == pytest.approx(3 - 2 * sure.mean(), abs=1e-4)
+        answers = np.where(sure, first.argmax(1), added.argmax(1))
+        assert found["misses"][at] == (answers != labels).sum()
+        assert found["misses_always_added"][at] == (added.argmax(1) != labels).sum()
+    assert (sums[0] != sums[1]).any()
+    assert found["wall_seconds"] == pytest.approx(seconds, abs=1)
+
+
+@once
+def test_a_boosted_run_is_read_again_for_its_own_configuration_and_data_alone(quick):
+    given = reproduce.parse(["--set", "family", "--quick"])
+    experiment = reproduce.prepared("boosted", 2, given)
+    assert isinstance(experiment, config.Experiment)
+    one = dataclasses.replace(experiment, seed=1, seeds=())
+    data = reproduce.data_of(experiment, True, print)
+    folder = quick / "runs" / "reproduce" / "boosted-1"
+
+    def never(line):
+        raise AssertionError(line)
+
+    found = boosting.train(one, data, folder, never)
+    assert found.misses(data.test.labels)[:3] == record(quick, "boosted")["misses_of_each"][1]
+    for other in (dict(passes=3), dict(seed=2), dict(distortion=config.Distortion(rotation=1.0))):
+        with pytest.raises(UserError, match=f"holds another run:\n  {next(iter(other))}"):
+            boosting.train(dataclasses.replace(one, **other), data, folder, never)
+    with pytest.raises(UserError, match="dataset_sha256"):
+        boosting.train(one, dataclasses.replace(data, sha256="other"), folder, never)
+
+
+# What is added, to which system, and which one that makes.
+PARTS = (
+    ("Table I, for every map of S2 to every map of C3", "classic-full-table", "classic"),
+    ("RBF units, eq. 9, appendix C, for sums, softmax, Muon", "tutorial-table", "classic"),
+    ("tanh, for nothing squashed", "tutorial-linear", "tutorial-linear-tanh"),
+    ("ReLU, for nothing squashed", "tutorial-linear", "tutorial-linear-relu"),
+    ("ReLU, for sigmoids", "nielsen-two-conv", "nielsen-relu"),
+    ("a convolution", "nielsen", "nielsen-conv"),
+    ("a second convolution", "nielsen-conv", "nielsen-two-conv"),
+    ("a second hidden layer of 100", "fully_connected", "fully_connected-300-100"),
+    ("distorted patterns", "fully_connected", "fully_connected-300-distorted"),
+    ("distorted patterns", "classic", "distorted"),
+    ("boosting, on distorted patterns", "lenet4-17k", "boosted"),
+)
 
 
 def test_what_a_part_buys():
-    measured = [
-        key.replace(":", "-") for made in reproduce.SETS.values() for key in made.experiments
-    ]
-    assert {name for part in family.PARTS for name in part[1:]} <= set(measured)
-    records = {
-        "classic": {"error_percent": {"mean": 0.94, "ci95": 0.051}},
-        "distorted": {"error_percent": {"mean": 0.701, "ci95": None}},
-        "nielsen": {"error_percent": {"mean": 2.2, "ci95": 0.1}},
+    assert family.PARTS == PARTS
+    assert family.COMPARED[0] == "| part | without | | with | |"
+    measured = {
+        "classic": {"misses": [9, 10, 11], "test_size": 1000},
+        "distorted": {"misses": [7], "test_size": 1000},
+        "nielsen": {"misses": [22, 24], "test_size": 1000},
+        "nielsen-conv": {"misses": [12, 13], "test_size": 1000},
     }
-    assert family.parts(records) == [
-        "| distorted patterns | classic | 0.94 +- 0.05 | distorted | 0.70 |"
+    assert family.parts(measured) == [
+        "| a convolution | nielsen | 2.20, 2.40 | nielsen-conv | 1.20, 1.30 |",
+        "| distorted patterns | classic | 1.00 +- 0.25 | distorted | 0.70 |",
     ]
 
 
@@ -518,8 +651,8 @@ def test_the_ladder_is_compared_at_equal_passes():
     }  # fmt: skip
     short = long | {"passes": 2, "curve": {name: rows[:2] for name, rows in long["curve"].items()}}
     # Within two passes both are best after the second, the other network as after the first.
-    assert family.best_within(long, 2) == family.best_within(short, 2) == 4.5
-    assert family.best_within(long, 3) == 1.0
+    assert family.best_within(long, 2) == family.best_within(short, 2) == [7.0, 2.0]
+    assert family.best_within(long, 3) == [1.0, 1.0]
     (words,) = family.notes({"nielsen": long, "nielsen-relu": short, "lenet1": {"experiment": ""}})
-    assert "nielsen 4.50, nielsen-relu 4.50." in words
+    assert "nielsen 7.00, 2.00; nielsen-relu 7.00, 2.00." in words
     assert family.notes({"nielsen": long}) == []

@@ -1,8 +1,14 @@
 """Statistics, rejection, robustness and the page, each against numbers worked out by hand."""
 
+import dataclasses
 import json
 import math
 import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,8 +16,9 @@ import pytest
 from conftest import ROOT
 from scipy import stats
 
-from lenet_jax import pretrained, reproduce
-from lenet_jax.analysis import rejection, results, robustness
+import lenet_jax
+from lenet_jax import commandline, pretrained, reproduce
+from lenet_jax.analysis import figures, rejection, report, results, robustness
 from lenet_jax.data import dataset
 from lenet_jax.data import digits as embedded
 from lenet_jax.data.normalize import normalize
@@ -20,7 +27,7 @@ from lenet_jax.models import layers
 from lenet_jax.models.lenet import TABLE_I, LeNet5
 from lenet_jax.recognition import network
 from lenet_jax.recognition.predictor import predictor
-from lenet_jax.training import config, loop
+from lenet_jax.training import architecture, config, loop
 
 
 def test_the_interval_is_that_of_a_t_test():
@@ -30,7 +37,97 @@ def test_the_interval_is_that_of_a_t_test():
     assert found["mean"] == pytest.approx(0.95)
     assert found["sd"] == pytest.approx(math.sqrt(0.05 / 3))
     assert found["ci95"] == pytest.approx((high - low) / 2)
+
+
+def test_fewer_than_three_values_stand_for_themselves():
     assert results.interval([1.0]) == {"mean": 1.0, "sd": None, "ci95": None}
+    assert results.interval([1.0, 2.0]) == {"mean": 1.5, "sd": None, "ci95": None}
+    assert results.interval([1.0, 2.0, 3.0])["ci95"] == pytest.approx(4.30265 / math.sqrt(3))
+    assert results.shown([0.81]) == "0.81"
+    assert results.shown([0.97, 0.81]) == "0.97, 0.81"
+    assert results.shown([1.0, 2.0, 3.0]) == "2.00 +- 2.48"
+    assert results.shown([1.0, 2.0, 3.0], 4) == "2.0000 +- 2.4841"
+    two = {"misses": [97, 81], "test_size": 10_000}
+    assert results.errors(two) == [0.97, 0.81]
+
+
+def test_three_networks_alone_averaged_and_voting():
+    labels = np.array([0, 1, 2, 0, 2], np.int32)
+    scores = np.array(
+        [
+            [[9, 0, 0], [1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 0]],  # misses 1, 3, 4
+            [[0, 1, 0], [0, 9, 0], [0, 0, 1], [2, 0, 0], [0, 0, 2]],  # 0
+            [[0, 1, 0], [1, 0, 0], [9, 0, 0], [2, 0, 0], [0, 0, 2]],  # 0, 1, 2
+        ],
+        np.float32,
+    )
+    images = np.zeros((5, 28, 28), np.uint8)
+    nothing = dataset.Images(images[:0], labels[:0])
+    data = dataset.Dataset("x", "", "sum", nothing, nothing, dataset.Images(images, labels))
+    found = results.of_scores(
+        scores,
+        data,
+        experiment="x",
+        variant="",
+        seeds=[4, 5, 6],
+        passes=1,
+        train_misses=[0, 0, 0],
+        wall_seconds=0,
+        config={},
+    )
+    assert found["misses"] == [3, 1, 3]
+    assert found["wrong"][0] == [[1, 1, 0], [3, 0, 1], [4, 2, 1]]
+    assert found["error_percent"]["mean"] == pytest.approx(100 * 7 / 15)
+    # The mean scores miss pattern 2 alone. Of three votes 0 and 1 lose two.
+    assert found["ensemble_misses"] == 1 and found["vote_misses"] == 2
+    # The first is right by 9 in one place, and four times decided by 1; the second misses one of
+    # two where it decides by 1; the third is wrong where it is surest.
+    assert found["rejected_percent_for_half_percent_error"] == [80, 40, 100]
+    assert found["data_sha256"] == "sum" and found["seeds"] == [4, 5, 6]
+
+
+def test_a_measurement_says_its_source_command_and_day(tmp_path, monkeypatch):
+    def git(*arguments):
+        name = ("-c", "user.name=x", "-c", "user.email=x@example.com")
+        command = ["git", "-C", tmp_path, *name, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    package = tmp_path / "lenet_jax"
+    files = {name: package / f"{name}.py" for name in ("__init__", "analysis/results", "train")}
+    for file in files.values():
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("")
+    monkeypatch.setattr(lenet_jax, "__file__", str(files["__init__"]))
+    monkeypatch.setattr(results, "__file__", str(files["analysis/results"]))
+    monkeypatch.setattr(sys, "orig_argv", ["/usr/bin/python3", "-m", "x", "one two"])
+    git("init")
+    (tmp_path / "other").write_text("")
+    git("add", "other")
+    git("commit", "-m", "x")
+    assert results.origin()["commit"] is None  # there is a repository, and it is another's
+    git("add", ".")
+    git("commit", "-m", "x")
+    found = results.origin()
+    assert found["commit"] == git("rev-parse", "--short=12", "HEAD")
+    assert found["command"] == "python -m x 'one two'"
+    assert found["date"] in {str(datetime.now(UTC).date() - timedelta(days=n)) for n in (0, 1)}
+    (tmp_path / "other").write_text("no source")
+    assert results.origin()["commit"] == found["commit"]
+    files["train"].write_text("pass")
+    assert results.origin()["commit"] == found["commit"] + "+"
+
+
+def test_seconds_are_those_of_all_passes_and_programs(tmp_path):
+    rows = [
+        '{"pass": 1, "images_per_second": 100}',
+        '{"pass": 2, "images_per_second": 9}',  # of a program that was killed then
+        '{"pass": 2, "images_per_second": 50}',
+        '{"pass": 3, "images_per_second": 200}',
+    ]
+    (tmp_path / "times.jsonl").write_text("\n".join(rows) + "\n")
+    record = {"seeds": [0, 1], "train_size": 500}
+    run = loop.Result(record, [], tmp_path, None, None)  # type: ignore[arg-type]
+    assert results.seconds(run) == 10 + 20 + 5
 
 
 def test_margins_are_between_the_two_best():
@@ -82,7 +179,7 @@ def test_changes_go_the_way_their_names_say(digits):
 
 def test_quick_takes_the_embedded_digits_with_mnist_at_hand_too(prepared_mnist, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(prepared_mnist))
-    for flags, name, size in (["--quick"], "uci-digits", 1497), ([], "mnist", 60_000):
+    for flags, name, size in (["--quick"], "uci-digits", 1000), ([], "mnist", 60_000):
         given = reproduce.parse(flags)
         data = reproduce.data_of(reproduce.prepared("classic", 1, given), given.quick, print)
         assert (data.name, len(data.train)) == (name, size)
@@ -112,6 +209,13 @@ def record(out, name="classic"):
     return json.loads((out / "results" / f"{name}.json").read_text())
 
 
+@pytest.fixture
+def here(monkeypatch):
+    """The command in this process, whose jax has been set up."""
+    monkeypatch.setattr(commandline, "set_up_jax", lambda: None)
+    return reproduce.main
+
+
 @once
 def test_a_record_holds_what_was_measured(quick):
     found = record(quick)
@@ -121,7 +225,8 @@ def test_a_record_holds_what_was_measured(quick):
     assert found["misses"] == rows[-1]["test_misses"] == found["curve"]["test_misses"][-1]
     assert found["train_misses"] == rows[-1]["train_misses"]
     size = found["test_size"]
-    assert found["error_percent"] == results.interval([100 * n / size for n in found["misses"]])
+    mean = sum(found["misses"]) / 6  # of two seeds and 300 digits, in percent
+    assert found["error_percent"] == {"mean": pytest.approx(mean), "sd": None, "ci95": None}
     assert [len(wrong) for wrong in found["wrong"]] == found["misses"]
     labels = embedded.load()["test_labels"]
     for at, truth, answer in found["wrong"][0]:
@@ -134,38 +239,108 @@ def test_a_record_holds_what_was_measured(quick):
         levels = found["robustness"][kind]
         assert levels["misses"][levels["levels"].index(level)] == found["misses"]
         assert max(map(max, levels["misses"])) > max(found["misses"])
-    assert found["wall_seconds"] >= 0 and found["hardware"] and found["versions"]["jax"]
+    times = [json.loads(line) for line in (run / "times.jsonl").read_text().splitlines()]
+    seconds = sum(2 * 1000 / row["images_per_second"] for row in times)
+    assert found["wall_seconds"] == round(seconds)
+    assert found["hardware"] and found["versions"]["jax"] == jax.__version__
+    assert found["command"] == f"python -m lenet_jax.reproduce --quick --out {quick}"
     assert found["config"]["batch_size"] == 1 and found["config"]["is"] == "Experiment"
-    assert record(quick, "classic-30k")["train_size"] == 750
-    assert record(quick, "distorted")["config"]["distortion"]["versions"] == 10
+    assert record(quick, "classic-30k")["train_size"] == 500
+
+
+def cells(page, heading):
+    """The rows of the table under a line that begins so, by their first cell."""
+    table = page[page.index(heading) :].partition("\n\n")[0].splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    return {first: rest for first, *rest in rows}
+
+
+def by_scipy(values):
+    """Mean and half its 95 % interval, and the deviation; of fewer than three the values."""
+    if len(values) < 3:
+        return ", ".join(f"{value:.2f}" for value in values), ""
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    return f"{np.mean(values):.2f} +- {(high - low) / 2:.2f}", f"{stats.tstd(values):.2f}"
+
+
+# Percent, of the paper: in the text, Fig. 6 and Fig. 10.
+PUBLISHED = {
+    "classic": "0.95 (section III-B)",
+    "15,000 patterns": "1.68 (Fig. 6)",
+    "30,000 patterns": "1.14 (Fig. 6)",
+    "distorted": "0.8 (section III-B)",
+    "distorted, rejected for 0.5 %, found on the test digits": "1.8 (Fig. 10, LeNet-4)",
+}
+
+
+def check_page(page, records, published):
+    """Every number of RESULTS.md, from the counts in the records."""
+    rows = cells(page, "| | the paper")
+    for name, file, what, *_ in report.ROWS:
+        if file not in records:
+            assert name not in rows
+            continue
+        paper, _, ours, sd, seeds, values = rows[name]
+        found = records[file]
+        assert paper == (PUBLISHED.get(name, "") if published else "")
+        if what == "ensemble":
+            one = 100 * found["ensemble_misses"] / found["test_size"]
+            assert (ours, sd, seeds) == (f"{one:.2f}", "", f"{len(found['seeds'])} together")
+            assert values == str(found["ensemble_misses"])
+            continue
+        if what == "rejected":
+            each = found["rejected_percent_for_half_percent_error"]
+            assert values == ", ".join(str(round(one, 2)) for one in each)
+        else:
+            each = [100 * n / found["test_size"] for n in found["misses"]]
+            assert values == ", ".join(map(str, found["misses"]))
+        assert ((ours, sd), seeds) == (by_scipy(each), str(len(found["seeds"])))
+    rows = cells(page, "| experiment | test error")
+    assert set(rows) == {n for n in records if n.partition("-")[0] in ("classic", "distorted")}
+    for name, (ours, sd, train, seeds, values) in rows.items():
+        found = records[name]
+        each = [100 * n / found["test_size"] for n in found["misses"]]
+        assert ((ours, sd), seeds) == (by_scipy(each), str(len(found["seeds"])))
+        wrong = sum(found["train_misses"]) / len(found["seeds"]) / found["train_size"]
+        assert train == f"{100 * wrong:.2f}"
+        assert values == ", ".join(map(str, found["misses"]))
 
 
 @once
 def test_the_page_shows_the_records_and_no_paper_beside_other_data(quick):
     page = (quick / "RESULTS.md").read_text()
-    found = record(quick)["error_percent"]
-    assert f"{found['mean']:.2f} +- {found['ci95']:.2f}" in page
+    names = "classic", "classic-30k"
+    check_page(page, {name: record(quick, name) for name in names}, published=False)
     assert "uci-digits" in page and "mnist" not in page and "0.95" not in page
     for name in ("fig5", "fig6", "fig10", "fig13"):
         assert f"results/{name}.png" in page
         assert (quick / "results" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_the_committed_page_is_of_the_committed_records():
+    names = [key.replace(":", "-") for key in reproduce.SETS["paper"].experiments]
+    page = (ROOT / "RESULTS.md").read_text()
+    check_page(page, {name: record(ROOT, name) for name in names}, published=True)
+
+
 @once
-def test_results_are_read_and_not_measured_again(quick, program):
+def test_results_are_read_and_not_measured_again(quick, here, capsys):
     file = quick / "results" / "classic.json"
     before = file.stat().st_mtime_ns
-    done = program("reproduce", "--quick", "--out", quick)
-    assert done.returncode == 0 and "to do" not in done.stderr
+    assert here(["--quick", "--out", str(quick)]) == 0
+    told = capsys.readouterr()
+    assert "to do" not in told.err and "2 of 13 experiments" in told.out
     assert file.stat().st_mtime_ns == before
 
 
 @once
-def test_a_record_of_another_configuration_is_refused(quick, program):
-    done = program("reproduce", "--quick", "--out", quick, "--seeds", 3)
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "classic.json does not match its experiment" in done.stderr
-    assert "seeds: [2] there, [3] here" in done.stderr
+def test_a_record_of_another_configuration_or_other_data_is_refused(quick, here):
+    with pytest.raises(UserError, match="classic.json does not match its experiment") as refused:
+        here(["--quick", "--out", str(quick), "--seeds", "3"])
+    assert "seeds: [2] there, [3] here" in str(refused.value)
+    config_there = record(quick)["config"]
+    with pytest.raises(UserError, match="dataset: 'uci-digits' there, 'mnist' here"):
+        results.read(quick / "results" / "classic.json", config_there, "mnist")
 
 
 @pytest.mark.parametrize(
@@ -199,7 +374,175 @@ def test_more_seeds_than_memory_go_in_groups(monkeypatch, capsys):
 def test_a_damaged_record_is_refused_by_name(tmp_path):
     (tmp_path / "x.json").write_text('{"config": ')
     with pytest.raises(UserError, match="x.json is damaged"):
-        results.read(tmp_path / "x.json", {})
+        results.read(tmp_path / "x.json", {}, "mnist")
+
+
+# What the paper's figures show, in percent.
+FIG_5 = """
+    4.89/2.65 3.05/2.24 1.77/1.48 1.48/1.43 1.22/1.43 0.91/1.09 0.78/1.04 0.70/1.06 0.57/0.99
+    0.49/0.96 0.47/0.96 0.44/0.99 0.41/0.96 0.39/0.96 0.39/0.96 0.39/0.96 0.39/0.96 0.36/0.96
+    0.36/0.96 0.36/0.96
+"""
+# Test errors in percent: sections III-B and III-C, Fig. 9, and Nielsen's book, 100 - accuracy.
+PUBLISHED_ERRORS = {
+    **{"classic": 0.95, "classic:15k": 1.68, "classic:30k": 1.14, "distorted": 0.8},
+    **{"lenet1": 1.7, "lenet4": 1.1, "lenet4:17k": 1.1, "boosted": 0.7},
+    **{"fully_connected": 4.7, "fully_connected:300-distorted": 3.6},
+    **{"fully_connected:1000": 4.5, "fully_connected:1000-distorted": 3.8},
+    **{"fully_connected:300-100": 3.05, "fully_connected:300-100-distorted": 2.5},
+    **{"fully_connected:500-150": 2.95, "fully_connected:500-150-distorted": 2.45},
+    **{"fully_connected:1000-150": 2.95, "fully_connected:1000-150-distorted": 2.45},
+    **{"rivals": 12.0, "rivals:linear-deslanted": 8.4, "rivals:pairwise": 7.6},
+    **{"rivals:neighbours": 5.0, "rivals:neighbours-deslanted": 2.4, "rivals:quadratic": 3.3},
+    **{"rivals:rbf": 3.6, "rivals:svm": 1.1, "rivals:virtual-svm": 0.8},
+    **{"nielsen": 2.20, "nielsen:conv": 1.22, "nielsen:two-conv": 0.94, "nielsen:relu": 0.77},
+    **{"nielsen:expanded": 0.63, "nielsen:wide": 0.57, "nielsen:doubled": 0.57},
+    **{"nielsen:dropout": 0.40},
+}
+SAYS_NOTHING = {"classic:eq8", "classic:j30", "classic:printed", "classic:full-table"}
+SAYS_NOTHING |= {"classic:reshuffled", "distorted:fresh"}  # one thing changed: its base's number
+
+
+def pages(chosen):
+    given = reproduce.parse(["--set", chosen])
+    for key, seeds in reproduce.SETS[chosen].experiments.items():
+        yield key, reproduce.prepared(key, seeds, given)
+
+
+def test_what_was_published_is_what_stands_beside_ours():
+    points = [point.split("/") for point in FIG_5.split()]
+    assert figures.FIG_5_TRAIN == tuple(float(train) for train, _ in points)
+    assert figures.FIG_5_TEST == tuple(float(test) for _, test in points)
+    assert figures.FIG_6 == {15_000: 1.68, 30_000: 1.14, 60_000: 0.94}
+    assert figures.FIG_6_DISTORTED == {60_000: 0.82}
+    assert figures.FIG_10 == {"LeNet-4": 1.8, "boosted LeNet-4": 0.5}
+    found = {
+        key: page.paper.test_error
+        for chosen in reproduce.SETS
+        for key, page in pages(chosen)
+        if page.paper and key not in SAYS_NOTHING
+    }
+    tutorials = {key for key in found if key.startswith("tutorial")}
+    assert {key: error for key, error in found.items() if key not in tutorials} == PUBLISHED_ERRORS
+    trained = {key: page.paper.train_error for key, page in pages("paper") if page.paper}
+    assert (trained["classic"], trained["classic:15k"], trained["classic:30k"]) == (
+        0.35,
+        0.05,
+        0.31,
+    )
+
+
+@pytest.mark.parametrize("chosen", reproduce.SETS)
+def test_pages_of_experiments_say_what_their_records_do(chosen):
+    """In the page's own words or, of one thing changed, in PAPER.md's table."""
+    beside = (ROOT / "PAPER.md").read_text()
+    for key, page in pages(chosen):
+        found = record(ROOT, page.name)
+        each = [100 * n / found["test_size"] for n in found["misses"]]
+        own = (ROOT / "experiments" / f"{key.partition(':')[0]}.py").read_text()
+        if key == "classic:printed":
+            *first, last = (f"{error:.0f}" for error in sorted(each))
+            said = f"{', '.join(first)} and {last} %"
+        elif found["experiment"] == "nielsen":
+            said, _ = by_scipy([100 - error for error in each])
+        else:
+            said, _ = by_scipy(each)
+        assert said in (own + beside if key in SAYS_NOTHING else own), key
+
+
+def test_the_first_page_says_what_the_records_do():
+    page = (ROOT / "README.md").read_text()
+    for name, row in (
+        ("classic", "this, mean of ten seeds"),
+        ("distorted", "this, mean of ten seeds"),
+        ("best", "the same network"),
+    ):
+        found = record(ROOT, name)
+        said, _ = by_scipy([100 * n / found["test_size"] for n in found["misses"]])
+        (line,) = [line for line in page.splitlines() if f"**{said} %**" in line and row in line]
+        assert f"({min(found['misses'])} to {max(found['misses'])}" in line
+        train = 100 * sum(found["train_misses"]) / len(found["seeds"]) / found["train_size"]
+        assert f"{train:.2f} %" in line.split("|")[3]
+        minutes, seconds = divmod(found["wall_seconds"], 60)
+        assert f"{minutes} min {seconds} s" in page
+    best = record(ROOT, "best")
+    assert f"**{best['ensemble_misses'] / 100:.2f} %** ({best['ensemble_misses']})" in page
+    shares = [f"{n / 100:.2f}" for n in record(ROOT, "fast")["misses"]]
+    assert f"{shares[0]}, {shares[1]} and {shares[2]} %" in page
+
+
+MEASURED_ALONE = {"speed", "growth", "profile", "reading"}  # by the programs of benchmarks/
+
+
+def test_every_experiment_has_its_record_and_no_other_lies_there():
+    """Also those that were measured before the configuration got its newest fields."""
+    expected = set()
+    for chosen in reproduce.SETS:
+        for _, page in pages(chosen):
+            file = ROOT / "results" / f"{page.name}.json"
+            found = results.read(file, config.as_json(page), "mnist")
+            assert found["test_size"] == 10_000 and found["commit"] and found["hardware"]
+            seeds = getattr(page, "all_seeds", [0])
+            assert found["seeds"] == list(seeds) and len(found["misses"]) == len(seeds)
+            if found["config"].get("reported") != "best-validation" and "wrong" in found:
+                assert found["misses"] == [len(wrong) for wrong in found["wrong"]]
+            expected.add(page.name)
+    there = {file.stem for file in (ROOT / "results").glob("*.json")}
+    assert len(expected) == 51 and expected <= there <= expected | MEASURED_ALONE
+    for name in there - expected:  # where no commit was recorded the file says so
+        found = json.loads((ROOT / "results" / f"{name}.json").read_text())
+        assert found["hardware"] and f"benchmarks.{name}" in found["command"]
+        assert found["commit"] or "recorded" in found["note"]
+
+
+def test_the_networks_that_reproduce_saves(tmp_path, monkeypatch):
+    """Trained, saved and their threshold found for real; on embedded digits, away from the package.
+
+    The threshold is asked for of digits held out, and of no others.
+    """
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(pretrained, "save", partial(pretrained.save, folder=tmp_path / "package"))
+    real = results.reject_below
+
+    def reject_below(run, held_out):
+        asked.update(run=run, images=held_out, below=real(run, held_out))
+        return asked["below"]
+
+    def load(validation, **_):
+        return dataset.embedded(200, 300 if validation else 0)
+
+    monkeypatch.setattr(results, "reject_below", reject_below)
+    monkeypatch.setattr(dataset, "load", load)
+    given = reproduce.parse(["--out", str(tmp_path), "--seeds", "2"])
+    experiment = reproduce.prepared("classic", 2, given)
+    assert isinstance(experiment, config.Experiment)
+    experiment = dataclasses.replace(  # a small one, soon compiled
+        experiment,
+        model=architecture.FullyConnected(hidden=(10,)),
+        loss=config.SquaredError(),
+        optimizer=config.SGD(0.02),
+        batch_size=10,
+        passes=1,
+    )
+    found = reproduce.measure("classic", experiment, given, False)
+
+    assert pretrained.names(tmp_path / "package") == ["lenet5-classic"]
+    card = pretrained.card("lenet5-classic", tmp_path / "package")
+    data = embedded.load()
+    scores = predictor(*pretrained.load("lenet5-classic", tmp_path / "package"))
+    misses = int((scores(data["test_images"]).argmax(1) != data["test_labels"]).sum())
+    assert found["misses"][0] != found["misses"][1]  # or another seed's could not be told
+    assert found["train_misses"][0] != found["train_misses"][1]
+    assert (card["misses"], card["seed"]) == (misses, 0) == (found["misses"][0], found["seeds"][0])
+    assert card["train_misses"] == found["train_misses"][0] and card["passes"] == 1
+
+    held_out = tmp_path / "runs" / "reproduce" / "classic-held-out"
+    written = json.loads((held_out / "config.json").read_text())
+    assert written["data"]["validation"] == 10_000 and written["seeds"] == []
+    assert asked["run"].folder == held_out.absolute()
+    np.testing.assert_array_equal(asked["images"].images, data["train_images"][-300:])
+    np.testing.assert_array_equal(asked["images"].labels, data["train_labels"][-300:])
+    assert card["reject_below"] == asked["below"]
 
 
 def test_the_package_has_the_networks_that_reproduce_saves():
@@ -220,7 +563,7 @@ def test_pretrained_networks_miss_what_their_cards_say(name, prepared_mnist):
 def test_a_saved_network_loads_as_it_was(tmp_path, digits):
     module = LeNet5(table="full")
     images = normalize(digits[0][:3])
-    params = module.init(jax.random.key(0), images)["params"]
+    params = jax.jit(module.init)(jax.random.key(0), images)["params"]
     card = {"experiment": "x", "config": {"model": {"is": "LeNet5", "table": "full"}}}
     pretrained.save("x", params, card, tmp_path)
     assert pretrained.names(tmp_path) == ["x"]

@@ -126,12 +126,15 @@ def missed(images: np.ndarray, wrong: list[list[int]], title: str, path: Path) -
     The first `MOST` of them, for a network that has learned nothing misses thousands.
     """
     columns, rows = 12, -(-max(min(len(wrong), MOST), 1) // 12)
-    figure, axes = _axes(rows, columns, figsize=(9, 0.6 + 0.9 * rows))
-    for ax in axes.flat:
-        ax.axis("off")
-    for ax, (at, truth, answer) in zip(axes.flat, wrong, strict=False):
-        ax.imshow(images[at], cmap="gray_r")
-        ax.set_title(f"{truth}->{answer}", fontsize=8)
+    high, wide = 40, 36  # of a digit's place, its words above it
+    sheet = np.zeros((rows * high, columns * wide), np.uint8)
+    figure, axes = _axes(figsize=(9, 0.6 + 0.9 * rows))
+    axes.axis("off")
+    for place, (at, truth, answer) in enumerate(wrong[:MOST]):
+        top, left = place // columns * high, place % columns * wide
+        sheet[top + 12 : top + 40, left + 4 : left + 32] = images[at]
+        axes.text(left + 18, top + 10, f"{truth}->{answer}", fontsize=8, ha="center")
+    axes.imshow(sheet, cmap="gray_r", vmin=0, vmax=255)
     figure.suptitle(f"{title}: {len(wrong)} missed")
     figure.savefig(path, dpi=120, metadata={"Software": None})
 
