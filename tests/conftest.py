@@ -15,7 +15,9 @@ import pytest
 from lenet_jax.data import dataset
 from lenet_jax.data import digits as embedded
 
-# Programs that several tests compile, in a folder that the workers of pytest-xdist share.
+# Programs that several tests compile, in a folder that the workers of pytest-xdist share. Who names
+# one before keeps it, and runs the tests again without compiling.
+OURS = "LENET_JAX_TESTS" not in os.environ
 COMPILED = os.environ.setdefault("LENET_JAX_TESTS", tempfile.mkdtemp(prefix="lenet_jax_tests_"))
 jax.config.update("jax_compilation_cache_dir", COMPILED)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -30,8 +32,8 @@ def apply(module, params: Any, *inputs: Any) -> Any:
     return module.apply({"params": params}, *inputs)
 
 
-def pytest_sessionfinish(session):
-    if not hasattr(session.config, "workerinput"):
+def pytest_sessionfinish():
+    if OURS:
         shutil.rmtree(COMPILED, ignore_errors=True)
 
 
