@@ -18,7 +18,9 @@ from lenet_jax.data import digits as embedded
 # Programs that several tests compile, in a folder that the workers of pytest-xdist share. Who names
 # one before keeps it, and runs the tests again without compiling.
 OURS = "LENET_JAX_TESTS" not in os.environ
-COMPILED = os.environ.setdefault("LENET_JAX_TESTS", tempfile.mkdtemp(prefix="lenet_jax_tests_"))
+if OURS:
+    os.environ["LENET_JAX_TESTS"] = tempfile.mkdtemp(prefix="lenet_jax_tests_")
+COMPILED = os.environ["LENET_JAX_TESTS"]
 jax.config.update("jax_compilation_cache_dir", COMPILED)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_num_cpu_devices", 4)
