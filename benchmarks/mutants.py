@@ -17,6 +17,7 @@ import io
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -32,12 +33,12 @@ from lenet_jax.analysis.results import commit, hardware
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "results" / "mutants.json"
 
-# The tests of a file's own room or, where it has an entry of its own, of the file.
+# The tests of a file's own room or, where it has an entry of its own, of the file; the quick first.
 NEAREST = {
-    "models": "lenet family curvature update",
+    "models": "lenet update curvature family",
     "models/codes.py": "lenet",
     "models/lenet.py": "lenet family",
-    "models/nielsen.py": "family update",
+    "models/nielsen.py": "update family",
     "data": "data",
     "data/deslant.py": "rivals",
     "data/distort.py": "distort step",
@@ -51,7 +52,7 @@ NEAREST = {
     "training/folder.py": "checkpoint loop",
     "training/losses.py": "losses curvature family",
     "training/metrics.py": "checkpoint loop",
-    "training/optimizers.py": "curvature update family step",
+    "training/optimizers.py": "update curvature step family",
     "recognition": "predict export visualize",
     "recognition/predictor.py": "lenet predict",
     "analysis": "results",
@@ -60,14 +61,14 @@ NEAREST = {
     "analysis/drawings.py": "visualize",
     "analysis/evaluation.py": "evaluate",
     "analysis/family.py": "family",
-    "analysis/figures.py": "results evaluate visualize",
+    "analysis/figures.py": "evaluate results visualize",
     "analysis/occlusion.py": "visualize",
     "analysis/saliency.py": "visualize",
     "rivals": "rivals",
     "rivals/boosting.py": "rivals family",
 }
 ROOMS = [name for name in NEAREST if "/" not in name]
-SECONDS = 600  # what takes longer is caught as well: it does not end
+SECONDS, OUT_OF_TIME = 600, "out of time"  # which is caught as well: it does not end
 
 OPERATORS: dict[type, type] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
@@ -175,10 +176,6 @@ def short(node: ast.AST) -> str:
     return text if len(text) < 90 else text[:87] + "..."
 
 
-def tests_of(file: str) -> str:
-    return NEAREST.get(file) or NEAREST[file.split("/")[0]]
-
-
 def source_of(mutant: Mutant, text: str) -> str:
     tree = ast.parse(text)
     put, node = list(places(tree))[mutant.place]
@@ -199,11 +196,11 @@ class Copy:
             "PYTHONDONTWRITEBYTECODE": "1",
             "LENET_JAX_TESTS": str(compiled),
         }
+        self._sound = {"", OUT_OF_TIME}
 
-    def test(self, names: str) -> str:
-        """The first test that fails in the files of these names, or "" if none does."""
-        files = [f"tests/test_{name}.py" for name in names.split()]
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "--tb=no", *files]
+    def test(self, *which: str) -> str:
+        """The first test that fails of some files or tests, or "" if none does."""
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "--tb=no", *which]
         process = subprocess.Popen(
             command,
             cwd=self.tree,
@@ -216,24 +213,33 @@ class Copy:
         try:
             said, _ = process.communicate(timeout=SECONDS)
         except subprocess.TimeoutExpired:
-            return f"more than {SECONDS} s"
+            return OUT_OF_TIME
         finally:
             with contextlib.suppress(ProcessLookupError):  # the programs that its tests started
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        if process.returncode == 0:
-            return ""
-        failed = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
-        return failed[0].split()[1] if failed else f"pytest ends with {process.returncode}"
+        failed = re.findall(r"^(?:FAILED|ERROR) (.*?)(?: - .*)?$", said, re.MULTILINE)
+        return "" if process.returncode == 0 else failed[0] if failed else said
 
-    def outcome(self, mutant: Mutant) -> str:
+    def caught_by(self, mutant: Mutant) -> str:
+        """The test that fails with the mutant and not without it, or "".
+
+        Raises RuntimeError where a test fails without it as well.
+        """
         path = self.tree / "lenet_jax" / mutant.file
         text = path.read_text()
+        names = NEAREST.get(mutant.file) or NEAREST[mutant.file.split("/")[0]]
         try:
             path.write_text(source_of(mutant, text))
-            return self.test(tests_of(mutant.file))
+            failed = self.test(*(f"tests/test_{name}.py" for name in names.split()))
         finally:
             path.write_text(text)
+        if failed not in self._sound:
+            # A file that cannot even be imported need not be run to its end.
+            if self.test(failed, *([] if "::" in failed else ["--collect-only"])):
+                raise RuntimeError(f"{failed} fails without a mutant")
+            self._sound.add(failed)
+        return failed
 
 
 def main(arguments: list[str]) -> int:
@@ -250,18 +256,13 @@ def main(arguments: list[str]) -> int:
     known = {tuple(row[field] for field in Mutant._fields): row for row in there}
     rows = [known[mutant] for mutant in drawn if mutant in known]
     with tempfile.TemporaryDirectory(prefix="mutants_") as folder:
-        here, green = Copy(Path(folder)), set()
+        here = Copy(Path(folder))
         for mutant in drawn:
             row = known.get(mutant)
             if row and (row["caught_by"] or row["commit"] == now):
                 continue
-            tests = tests_of(mutant.file)
-            if tests not in green and (failed := here.test(tests)):
-                print(f"error: without a mutant {failed} fails", file=sys.stderr)
-                return 2
-            green.add(tests)
             began = time.monotonic()
-            caught_by = here.outcome(mutant)
+            caught_by = here.caught_by(mutant)
             rows = [r for r in rows if r is not row]
             rows.append(mutant._asdict() | {"caught_by": caught_by, "commit": now})
             write(rows, given, len(everything))
