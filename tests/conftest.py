@@ -15,12 +15,8 @@ import pytest
 from lenet_jax.data import dataset
 from lenet_jax.data import digits as embedded
 
-# Programs that several tests compile, in a folder that the workers of pytest-xdist share. Who names
-# one before keeps it, and runs the tests again without compiling.
-OURS = "LENET_JAX_TESTS" not in os.environ
-if OURS:
-    os.environ["LENET_JAX_TESTS"] = tempfile.mkdtemp(prefix="lenet_jax_tests_")
-COMPILED = os.environ["LENET_JAX_TESTS"]
+# Programs that several tests compile, in a folder that the workers of pytest-xdist share.
+COMPILED = os.environ.setdefault("LENET_JAX_TESTS", tempfile.mkdtemp(prefix="lenet_jax_tests_"))
 jax.config.update("jax_compilation_cache_dir", COMPILED)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_num_cpu_devices", 4)
@@ -34,8 +30,9 @@ def apply(module, params: Any, *inputs: Any) -> Any:
     return module.apply({"params": params}, *inputs)
 
 
-def pytest_sessionfinish():
-    if OURS:
+def pytest_sessionfinish(session):
+    made_here = "lenet_jax_tests_" in COMPILED  # one that the environment named is kept
+    if made_here and not hasattr(session.config, "workerinput"):
         shutil.rmtree(COMPILED, ignore_errors=True)
 
 
