@@ -232,22 +232,13 @@ def test_ordinary_gradients_are_untouched_afterwards():
     assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), before, jax.grad(total)(params)))
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_step_sizes_of_the_first_pass_span_what_section_iii_b_reports(digits, seed):
-    images, labels = jnp.asarray(digits[0][:500]), jnp.asarray(digits[1][:500])
-    experiment = config.Experiment(name="test", data=config.Data())
-    recipe = step.recipe(experiment, 500, step.mesh(jax.devices()[:1]))
-    state = step.begin_pass(
-        recipe, step.initial_state(recipe, np.array([seed], np.uint32)), 1, images, labels
-    )
-    mask = layers.Convolution(16, table=TABLE_I).mask(6)
-    h = jax.tree.map(lambda h: np.array(h[0]), state.curvature)
-    assert (h["c3"]["kernel"][mask == 0] == 0).all()
-    assert all((leaf >= 0).all() for leaf in jax.tree.leaves(h))
-    h["c3"]["kernel"] = h["c3"]["kernel"][mask == 1]
-    steps = np.concatenate([np.ravel(0.0005 / (0.02 + leaf)) for leaf in jax.tree.leaves(h)])
-    assert 7e-5 / 1.5 < steps.min() < 7e-5 * 1.5
-    assert 0.016 / 1.5 < steps.max() < 0.016 * 1.5
+def test_where_no_connection_is_there_is_no_curvature(digits):
+    images, labels = jnp.asarray(digits[0][:20]), jnp.asarray(digits[1][:20])
+    recipe = step.recipe(config.Experiment(name="test"), 20, step.mesh(jax.devices()[:1]))
+    state = step.initial_state(recipe, np.zeros(1, np.uint32))
+    h = step.begin_pass(recipe, state, 1, images, labels).curvature["c3"]["kernel"][0]
+    inside = layers.Convolution(16, table=TABLE_I).mask(6) == 1
+    assert (np.asarray(h)[~inside] == 0).all() and (np.asarray(h)[inside] > 0).all()
 
 
 def test_sdlm_steps_by_eta_over_mu_plus_h():

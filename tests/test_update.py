@@ -4,6 +4,7 @@ A linear softmax that begins at zero tells them: its gradient and its curvature 
 went in, and what was left of them.
 """
 
+import gzip
 import itertools
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from test_step import start
 
+from lenet_jax.data import mnist
 from lenet_jax.training import config, step
 from lenet_jax.training.architecture import Nielsen
 
@@ -139,6 +141,28 @@ def test_curvature_is_measured_on_other_samples_for_each_pass_and_seed():
 def test_curvature_is_measured_on_the_version_that_the_pass_shows():
     versions = [{sample // 63 for sample in measured(n, versions=5)} for n in range(1, 7)]
     assert versions == [{0}, {1}, {2}, {3}, {4}, {0}]
+
+
+def test_step_sizes_of_the_first_pass_span_what_section_iii_b_reports(real_mnist):
+    """From 7e-5 to 0.016, of the paper's one run; ours over five seeds, on its images.
+
+    Of the embedded digits, which are other images, the paper says nothing.
+    """
+    images_file, labels_file = (
+        real_mnist / mnist.FILES[f"train_{what}"][0] for what in ("images", "labels")
+    )
+    with gzip.open(images_file) as images, gzip.open(labels_file) as labels:
+        pixels = np.frombuffer(images.read(16 + 500 * 784), np.uint8, offset=16)
+        classes = np.frombuffer(labels.read(8 + 500), np.uint8, offset=8)
+    experiment = config.Experiment(name="test", seeds=(5,))
+    recipe = step.recipe(experiment, 500, step.mesh(jax.devices()[:1], 5))
+    state = step.initial_state(recipe, np.arange(5, dtype=np.uint32))
+    state = step.begin_pass(recipe, state, 1, pixels.reshape(500, 28, 28), classes.astype(np.int32))
+    h = np.concatenate([a.reshape(5, -1) for a in jax.tree.leaves(state.curvature)], axis=1)
+    smallest = 0.0005 / (0.02 + h.max(axis=1))
+    largest = 0.0005 / (0.02 + np.where(h > 0, h, np.inf).min(axis=1))  # where connections are
+    np.testing.assert_allclose(np.log(smallest / 7e-5), 0, atol=np.log(1.6))
+    np.testing.assert_allclose(np.log(largest / 0.016), 0, atol=np.log(1.6))
 
 
 def test_whatever_a_network_answers_filled_up_images_are_not_counted():
