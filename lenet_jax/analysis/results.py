@@ -14,7 +14,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 import lenet_jax
 from lenet_jax.analysis import rejection, robustness
@@ -38,7 +38,7 @@ def interval(values: list[float]) -> dict[str, Any]:
     if n < 3:
         return {"mean": mean, "sd": None, "ci95": None}
     sd = float(np.std(values, ddof=1))
-    return {"mean": mean, "sd": sd, "ci95": float(stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n)}
+    return {"mean": mean, "sd": sd, "ci95": float(stdtrit(n - 1, 0.975)) * sd / math.sqrt(n)}
 
 
 def shown(values: list[float], digits: int = 2) -> str:
