@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lenet_jax import commandline
+from lenet_jax.errors import UserError
 from lenet_jax.training.config import Experiment
 
 
@@ -16,6 +17,11 @@ def main(arguments: Sequence[str]) -> int:
     from lenet_jax.data import dataset
 
     data = dataset.load(**vars(experiment.data), say=commandline.say)
+    if experiment.batch_size > len(data.train):
+        raise UserError(
+            f"--batch-size {experiment.batch_size} is more than the {len(data.train)} training "
+            f"patterns of {data.name}. Give at most as many"
+        )
     commandline.set_up_jax()
 
     # Nothing above this line imports jax: every complaint so far came at once.

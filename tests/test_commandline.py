@@ -77,6 +77,7 @@ def test_help_and_complaints_come_before_jax(before_jax, verb):
         ((*CLASSIC, "--seeds", 1, 2, 2), ["--seeds is 1 2 2", "all different", "2 once"]),
         ((*CLASSIC, "--seeds", 0), ["--seeds is 0", "1 or more"]),
         ((*CLASSIC, "--seeds", 10**8), ["--seeds is 100000000", "at most 1,000,000"]),
+        ((*CLASSIC, "--batch-size", 1498), ["--batch-size 1498", "1497 training patterns"]),
         ((*CLASSIC, "--data.limit", 5000), ["1497 training patterns", "--data.limit 5000"]),
         ((*CLASSIC, "--data.fallback", "none"), ["no MNIST", "--data.manual-dir"]),
         ((*CLASSIC, "--data.manual-dir", "nowhere"), ["nowhere: no such folder"]),

@@ -11,7 +11,7 @@ from lenet_jax import reproduce
 from lenet_jax.analysis import counting
 from lenet_jax.errors import UserError
 from lenet_jax.models import lenet
-from lenet_jax.training import config
+from lenet_jax.training import architecture, config
 
 BELOW = {"models": set(), "data": set(), "training": {"models", "data"}}
 BELOW["pretrained"] = {"models", "data"}
@@ -184,6 +184,12 @@ def test_what_nothing_else_says_is_our_choice_in_paper_md():
 
 def test_values_out_of_range_are_refused():
     for make in (
+        lambda: architecture.FullyConnected(hidden=(300, 0)),
+        lambda: architecture.FullyConnected(hidden=(10**9,)),
+        lambda: architecture.Nielsen(maps=(-20,)),
+        lambda: architecture.Nielsen(maps=(20, 40, 60)),
+        lambda: architecture.Nielsen(dropout=1.0),
+        lambda: architecture.Nielsen(dropout=-0.1),
         lambda: config.MAP(j=0),
         lambda: config.SDLM(mu=-0.02),
         lambda: config.SDLM(samples=0),

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lenet_jax import models
+from lenet_jax.errors import UserError
 
 Initialization = Literal["lush", "printed", "uniform", "nielsen", "zeros"]
 Squashing = Literal["scaled-tanh", "tanh", "sigmoid", "relu", "none"]
 Outputs = Literal["penalties", "logits", "states"]
+WIDEST = 100_000  # maps or units of a layer; more is a slip
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,9 @@ class FullyConnected(Architecture):
     squashing: Squashing = "scaled-tanh"
     initialization: Initialization = "lush"
 
+    def __post_init__(self) -> None:
+        _require_widths("hidden", self.hidden)
+
     @property
     def outputs(self) -> Outputs:
         return "states"
@@ -114,3 +119,26 @@ class Nielsen(Architecture):
     squashing: Squashing = "sigmoid"
     dropout: float = 0.0
     """probability with which an input of a fully connected layer is left out in training"""
+
+    def __post_init__(self) -> None:
+        _require_widths("maps", self.maps)
+        _require_widths("hidden", self.hidden)
+        if len(self.maps) > 2:
+            raise UserError(
+                f"--model.maps has {len(self.maps)} convolutions, allowed are 2 at most: they "
+                "leave 4x4 pixels, less than a third could read (for example: 20 40)"
+            )
+        if not 0 <= self.dropout < 1:
+            raise UserError(
+                f"--model.dropout is {self.dropout}, allowed is 0 or more, less than 1 (for "
+                "example: 0.5)"
+            )
+
+
+def _require_widths(field: str, widths: tuple[int, ...]) -> None:
+    for width in widths:
+        if not 1 <= width <= WIDEST:
+            raise UserError(
+                f"--model.{field} has a layer of {width}, allowed are 1 to {WIDEST:,} (for "
+                "example: 100)"
+            )
