@@ -41,9 +41,10 @@ class Size:
     patterns: int = 60_000
     rounds: int = 5
     seconds: float = 1.0
+    modes: tuple[str, ...] = ("eager", "compile", "CUDA graph")  # of PyTorch
 
 
-TINY = Size((8,), (2,), whole=(8,), passes=2, patterns=64, rounds=1, seconds=0.0)
+TINY = Size((8,), (2,), (8,), passes=2, patterns=64, rounds=1, seconds=0.0, modes=("eager",))
 
 
 def patterns(number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -96,7 +97,7 @@ class Ours:
 
         return work, batch_size * seeds
 
-    def whole_run(self, batch_size: int, passes: int) -> Callable[[], None]:
+    def whole_run(self, batch_size: int, passes: int) -> Callable[[], step.TrainState]:
         """All passes, curvature and order too, as one compiled program."""
         recipe, state, data = self.start(batch_size)
         run_steps: Any = step.run_steps
@@ -180,18 +181,18 @@ class Theirs:
         return partial(work, passes * (len(self.labels) // batch_size))
 
 
-def peers(images: np.ndarray, labels: np.ndarray) -> dict[str, Theirs]:
-    """PyTorch's ways that this machine has; none without torch."""
+def peers(images: np.ndarray, labels: np.ndarray, modes: Sequence[str]) -> dict[str, Theirs]:
+    """Those of PyTorch's modes that this machine has; none without torch."""
     try:
         import torch
     except ImportError:
         print("torch is not installed: only our side is measured", file=sys.stderr)
         return {}
-    modes = ["eager", "compile", *(["CUDA graph"] if torch.cuda.is_available() else [])]
-    return {f"PyTorch {mode}": Theirs(images, labels, mode) for mode in modes}
+    here = [mode for mode in modes if mode != "CUDA graph" or torch.cuda.is_available()]
+    return {f"PyTorch {mode}": Theirs(images, labels, mode) for mode in here}
 
 
-def seconds(run: Callable[[], None], rounds: int) -> list[float]:
+def seconds(run: Callable[[], Any], rounds: int) -> list[float]:
     """How long a run takes, a number for each round; the first, which compiles, is left out."""
     run()
     took = []
@@ -205,7 +206,7 @@ def seconds(run: Callable[[], None], rounds: int) -> list[float]:
 def measure(size: Size) -> dict[str, Any]:
     """Every row, and what they were measured with."""
     images, labels = patterns(size.patterns)
-    mine, others = Ours(images, labels), peers(images, labels)
+    mine, others = Ours(images, labels), peers(images, labels, size.modes)
     rows = []
 
     def add(job: str, unit: str, own: list[float], other: dict[str, list[float]], setting: Any):

@@ -1,26 +1,100 @@
-import json
-import os
-import subprocess
-import sys
+"""What the benchmarks work out, by hand, and that their sides do the work that is timed."""
 
+import json
+import time
+
+import jax
+import numpy as np
+import pytest
 from conftest import ROOT
 
+from benchmarks import gpu, speed
+from lenet_jax.training import step
 
-def test_the_gpu_benchmark_runs_on_a_cpu(tmp_path):
-    out = tmp_path / "gpu.json"
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.gpu", "--tiny", "--out", out],
-        cwd=ROOT,
-        env=os.environ | {"TFDS_DATA_DIR": str(tmp_path)},
-        text=True,
-        capture_output=True,
-    )
-    assert done.returncode == 0, done.stderr
-    rows = json.loads(out.read_text())["rows"]
+
+def test_a_row_has_medians_and_ratios_of_the_rounds():
+    rates = speed.row("x", 8, "images/s", [30.0, 10.0, 20.0], [10.0, 20.0, 5.0], "them", 2.0)
+    assert (rates["ours"], rates["peer"], rates["ratio"]) == (20, 10, 3)  # of 3, 0.5 and 4
+    assert rates["spread"] == {"ours": [10, 30], "peer": [5, 20]} and rates["rounds"] == 3
+    times = speed.row("x", 8, "us", [30.0, 10.0, 20.0], [15.0, 20.0, 20.0], "them", 2.0)
+    assert times["ratio"] == 1  # of 0.5, 2 and 1: above 1 ours takes less time
+    alone = speed.row("x", 8, "s", [30.0, 10.0])
+    assert (alone["ours"], alone["peer"], alone["ratio"]) == (20, None, None)
+
+
+def test_a_rate_is_of_steps_that_take_long_enough(monkeypatch):
+    clock, asked = [0.0], []
+
+    def work(steps):
+        asked.append(steps)
+        clock[0] += steps / 16  # seconds
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    assert speed.rate(work, 8, 1.0) == 8 * 16
+    assert asked[0] == 1 and asked[-1] >= 16
+
+
+def test_an_image_costs_what_its_connections_do():
+    # Forward, for the weights, and for all states but the input's: twice 3 x 340,908 - 122,304.
+    assert speed.flops_per_image() == 1_800_840
+
+
+def test_the_rival_gives_our_scores():
+    pytest.importorskip("torch", reason="no torch to be the rival: pip install torch")
+    speed.check_rival()
+
+
+def test_the_committed_table_is_of_the_committed_numbers():
+    found = json.loads((ROOT / "results" / "speed.json").read_text())
+    page = (ROOT / "benchmarks" / "README.md").read_text()
+    shown = page.partition("<!-- speed -->")[2].partition("<!-- /speed -->")[0]
+    lines = [line.split(" | ") for line in shown.splitlines() if line.startswith("| ")][1:]
+    assert len(lines) == len(found["rows"])
+    for line, row in zip(lines, found["rows"], strict=True):
+        ours, peer = (line[at].partition(" (")[0].replace(",", "") for at in (2, 3))
+        digits = 1 if row["unit"] == "s" else 0
+        assert (ours, peer) == (f"{row['ours']:.{digits}f}", f"{row['peer']:.{digits}f}")
+        assert (line[4], line[5]) == (row["peer_name"], f"{row['ratio']:.2f}")
+    assert speed.table(found).strip() == shown.strip()
+
+
+def test_every_part_of_the_gpu_benchmark_runs_on_a_cpu(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("LENET_JAX_MNIST", raising=False)
+    monkeypatch.setenv("LENET_JAX_OFFLINE", "1")
+    out = tmp_path / "new" / "gpu.json"
+    assert gpu.main(["--tiny", "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    rows = found["rows"]
+    settings = {row["job"]: row["setting"] for row in rows}
+    assert settings == {
+        "training": {"batch": 8},
+        "replicas, batch 1": {"replicas": 2},
+        "a whole run": {"batch": 8, "passes": 2, "patterns": 64},
+    }
     for row in rows:
-        low, high = row["spread"]["ours"]
-        assert 0 < low <= row["ours"] <= high
-        assert row["peer_name"] is not None or row["ratio"] is None
-    settings = {(row["job"], *row["setting"].items()) for row in rows}
-    assert {job for job, *_ in settings} == {"training", "replicas, batch 1", "a whole run"}
-    assert ("replicas, batch 1", ("replicas", 2)) in settings
+        assert row["ours"] > 0 and row["rounds"] == 1
+        if row["peer_name"] is not None:
+            more, less = ("peer", "ours") if row["unit"] == "s" else ("ours", "peer")
+            assert row["ratio"] == pytest.approx(row[more] / row[less])
+    assert found["hardware"]["device"] == jax.devices()[0].device_kind
+    assert {"commit", "command", "date", "versions"} <= found.keys()
+
+
+def test_the_work_that_is_timed_is_training():
+    """As many updates as are asked for; a run in one program ends where one pass by pass does."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (64, 28, 28), np.uint8)
+    labels = rng.integers(0, 10, 64).astype(np.int32)
+    ours = gpu.Ours(images, labels)
+    recipe, state, data = ours.start(8)
+    for number in (1, 2):
+        state = step.begin_pass(recipe, state, number, *data)
+        order = step.order_of_pass(state.key, number, 64, 8, "fixed")
+        state = step.run_steps(recipe, state, *data, order, 0, 8)
+    whole = ours.whole_run(8, 2)()
+    assert int(whole.step[0]) == int(state.step[0]) == 16
+    for one, other in zip(
+        jax.tree.leaves(whole.params), jax.tree.leaves(state.params), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * np.abs(other).max())

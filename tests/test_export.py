@@ -16,8 +16,11 @@ import onnxruntime
 import pytest
 from conftest import ROOT
 from jax import export
+from onnx import numpy_helper
 from safetensors.numpy import load_file
 
+from lenet_jax import pretrained
+from lenet_jax.data import dataset
 from lenet_jax.data.normalize import normalize
 from lenet_jax.errors import UserError
 from lenet_jax.exporting import formats
@@ -28,7 +31,7 @@ from lenet_jax.models.layers import Convolution
 from lenet_jax.models.lenet import TABLE_I, LeNet5
 from lenet_jax.recognition import network
 from lenet_jax.recognition.predictor import predictor
-from lenet_jax.training import architecture, config
+from lenet_jax.training import architecture, config, loop
 
 MODELS = {
     "paper": {},
@@ -161,6 +164,37 @@ def test_torchs_layout(exported):
     np.testing.assert_array_equal(state["codes"], codes())
 
 
+def c3_in(name, path) -> np.ndarray:
+    """The weights of C3 that a file shows, by the format's own reader, [16, 6, 25]."""
+    if name == "onnx":
+        constants = map(numpy_helper.to_array, onnx.load(path).graph.initializer)
+        (weights,) = (array for array in constants if array.size == 2400)
+    elif name == "stablehlo":
+        text = export.deserialize(bytearray(path.read_bytes())).mlir_module()
+        (digits,) = re.findall(r'dense<"0x([0-9A-F]+)"> : tensor<16x(?:150|6x5x5)xf32>', text)
+        weights = np.frombuffer(bytes.fromhex(digits), "<f4")
+    else:
+        weights = load_file(path)["c3.weight" if name == "torch" else "c3.kernel"]
+    return weights.reshape(16, 6, 25)
+
+
+@pytest.mark.parametrize("network_name", pretrained.names())
+def test_no_file_has_a_weight_where_table_i_has_no_connection(network_name, tmp_path):
+    """The table once more, from the paper: for each map of C3 the maps of S2 that it reads."""
+    reads = "012 123 234 345 045 015 0123 1234 2345 0345 0145 0125 0134 1245 0235 012345".split()
+    connected = np.array([[str(i) in row for i in range(6)] for row in reads])
+    assert connected.sum() == 60
+    loaded = network.load(network_name)
+    shown = {"package": np.reshape(loaded.params["c3"]["kernel"], (16, 6, 25))}
+    for name, format in FORMATS.items():
+        path = tmp_path / f"x{format.suffix}"
+        format_of(name).write(path, loaded.module, loaded.params, loaded.card)
+        shown[name] = c3_in(name, path)
+    for weights in shown.values():
+        np.testing.assert_array_equal((weights != 0).any(axis=2), connected)
+        np.testing.assert_array_equal(weights, shown["package"])
+
+
 @pytest.mark.parametrize("kind", ["paper", "full table", "adaptive codes"])
 def test_the_torch_module_of_the_readme(exported, digits, kind, tmp_path, monkeypatch):
     torch = pytest.importorskip(
@@ -245,14 +279,11 @@ def refused(done, *reasons):
 
 
 @pytest.fixture(scope="module")
-def run(program, tmp_path_factory):
+def run(tmp_path_factory):
     """The folder of a short run of two seeds."""
     folder = tmp_path_factory.mktemp("runs") / "classic"
-    done = program(
-        "train", "--config", ROOT / "experiments" / "classic.py", "--data.limit", 150,
-        "--passes", 2, "--seeds", 3, 5, "--workdir", folder,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    experiment = config.Experiment(name="classic", loss=config.MAP(10.0), passes=2, seeds=(3, 5))
+    loop.train(experiment, dataset.embedded(150), folder, lambda _: None)
     return folder
 
 

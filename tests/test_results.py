@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -183,6 +184,12 @@ def test_quick_takes_the_embedded_digits_with_mnist_at_hand_too(prepared_mnist, 
         given = reproduce.parse(flags)
         data = reproduce.data_of(reproduce.prepared("classic", 1, given), given.quick, print)
         assert (data.name, len(data.train)) == (name, size)
+
+
+def test_the_variance_of_mnist_in_the_frame_is_what_paper_md_says(prepared_mnist):
+    data = dataset.load(prepared_mnist, fallback="none", say=lambda _: None)
+    shown = np.asarray(normalize(jnp.asarray(data.train.images[::20])), np.float64)
+    assert shown.var() == pytest.approx(0.12, abs=0.005)
 
 
 once = pytest.mark.xdist_group("quick")  # one process runs the set for all of these

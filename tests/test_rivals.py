@@ -199,6 +199,17 @@ def test_a_stream_shows_every_pattern_once_a_round_and_never_the_same(stream, di
     assert (batches[0].images != batches[1].images).any()
 
 
+def test_each_seed_has_distortions_of_its_own(stream, digits):
+    """Of every pattern, and another order of them."""
+    experiment, made = stream
+    data = Dataset("x", "", "", made.patterns, made.patterns, made.patterns)
+    other = boosting.Stream(dataclasses.replace(experiment, seed=1), data)
+    ours, theirs = made.batch(0), other.batch(0)
+    assert (ours.labels != theirs.labels).any()
+    known = {image.tobytes() for image in ours.images}
+    assert len(known) == 100 and not known & {image.tobytes() for image in theirs.images}
+
+
 def test_the_second_network_gets_half_that_the_first_misreads(stream):
     experiment, made = stream
     first = untrained(experiment, 0)
