@@ -28,9 +28,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lenet_jax.analysis.results import commit, hardware
+from benchmarks.speed import ROOT, conditions
+from lenet_jax.analysis.results import commit
 
-ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "results" / "mutants.json"
 
 # The tests of a file's own room or, where it has an entry of its own, of the file; the quick first.
@@ -276,14 +276,13 @@ def main(arguments: list[str]) -> int:
 
 
 def write(rows: list[dict[str, Any]], given: argparse.Namespace, of: int) -> None:
-    caught = sum(bool(row["caught_by"]) for row in rows)
     record = {
-        "command": f"python -m benchmarks.mutants --number {given.number} --seed {given.seed}",
-        "commit": rows[-1]["commit"],
-        "hardware": hardware(),
+        **conditions(),
+        "seed": given.seed,
+        "drawn": given.number,
         "of": of,
         "tried": len(rows),
-        "caught": caught,
+        "caught": sum(bool(row["caught_by"]) for row in rows),
         "mutants": sorted(rows, key=lambda row: (row["file"], row["line"], row["place"])),
     }
     RECORD.write_text(json.dumps(record, indent=1) + "\n")
