@@ -4,9 +4,9 @@ Draws that many small mistakes from all that can be made in the rooms below, mak
 time in a copy of the last commit, and runs the tests nearest to each. Writes results/mutants.json
 after each; stopped and started again it goes on, and tries again what survived at another commit.
 
-mutmut leaves decorated functions alone, which here are the jitted ones and the layers. Of the 15,000
-mutants that cosmic-ray makes here 9,000 put some operator in the place of another, and none leaves
-out a call or an argument. Neither draws with a seed.
+mutmut leaves decorated functions alone, here the jitted ones and the layers. Of the 15,000 mutants
+that cosmic-ray makes here 9,000 put some operator in the place of another, and none leaves out a
+call or an argument. Neither draws with a seed.
 """
 
 import argparse
