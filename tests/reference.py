@@ -20,15 +20,12 @@ def f(a):
 
 def convolution(x, weights, biases, size, table=None):
     """x [inputs, h, w] -> the weighted sums [maps, h - size + 1, w - size + 1]."""
-    _, h, w = x.shape
-    sums = np.zeros((len(biases), h - size + 1, w - size + 1))
+    windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))
+    sums = np.zeros((len(biases), *windows.shape[1:3]))
     for o in range(len(biases)):
-        sums[o] += biases[o]
-        for i in table[o] if table else range(len(x)):
-            kernel = weights[o].reshape(len(x), size, size)[i]
-            for r in range(size):
-                for c in range(size):
-                    sums[o] += kernel[r, c] * x[i, r : r + h - size + 1, c : c + w - size + 1]
+        kernels = weights[o].reshape(len(x), 1, 1, size, size)
+        reads = list(table[o] if table else range(len(x)))
+        sums[o] = biases[o] + (kernels[reads] * windows[reads]).sum(axis=(0, 3, 4))
     return sums
 
 
