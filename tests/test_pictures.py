@@ -140,7 +140,7 @@ def rules(height, width, apart, across, down, margin=0):
 
 
 def rule(height, width, margin):
-    """A mask of a rule through the digits, `margin` pixels from the edges."""
+    """A mask of one rule through the digits, `margin` pixels from the edges."""
     mask = np.zeros((height, width), bool)
     mask[95:97, margin : width - margin] = True
     return mask
@@ -180,7 +180,7 @@ def test_the_rules_of_the_paper_are_no_digits(paper, edges, digits):
         left = 70 + 110 * at
         ink[55:115, left : left + stroke.shape[1]] = stroke
     blank = 230 - 190 * ink
-    picture = np.minimum(blank, np.where(paper, 130, 255))
+    picture = np.minimum(blank, np.where(paper, 60, 255))
     if edges != "sharp":
         light = np.linspace(1, 0.7, paper.shape[1])
         picture = ndimage.gaussian_filter(picture, 0.7) * light + rng.normal(0, 2, paper.shape)

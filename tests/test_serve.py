@@ -141,7 +141,7 @@ def test_a_picture_is_read_as_body_and_as_a_form(client, kind):
     form = client.post(RECOGNIZE, files={"picture": ("mine", picture)}, data={"note": "x"})
     assert form.json() == response.json()
     assert set(response.json()["digits"][0]) == {
-        *("label", "score", "runner_up", "confidence", "rejected", "box", "penalties")
+        *("label", "score", "runner_up", "confidence", "rejected", "rubbish", "box", "penalties")
     }
 
 

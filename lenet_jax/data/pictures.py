@@ -223,9 +223,12 @@ def _lines(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     length = max(60, mask.shape[1] // 3)
     if mask.shape[1] < 2 * 60:
         return np.zeros(mask.shape, int), np.zeros((0, 4), int)
-    # A rule may be a little oblique: let it be found in bands of three rows.
+    # A rule may be a little oblique: let it be found in bands of three rows. It may be faint: a
+    # gap of four pixels does not end it.
     banded: Any = ndimage.maximum_filter1d(mask, 3, axis=0)
-    labels, _ = _labelled(_runs(banded, length, 1))
+    wide: Any = ndimage.maximum_filter1d(banded, 5, axis=1)
+    bridged: Any = banded | ndimage.minimum_filter1d(wide, 5, axis=1, mode="constant")
+    labels, _ = _labelled(_runs(bridged, length, 1))
     places = [(c.start, c.stop, r.start, r.stop) for r, c in ndimage.find_objects(labels)]
     return labels, np.array(places, int).reshape(-1, 4)
 
