@@ -1,16 +1,26 @@
-"""How many digits of made-up pictures are read rightly, by kind: python -m benchmarks.reading
+"""How many pictures are read rightly, all digits in order, by kind.
 
-The pictures are made of test digits: blown up, put on paper, lit, ruled, photographed. Same seed,
-same pictures. Seed 0 made those that `data.pictures` was developed on, seed 1 makes these.
+    python -m benchmarks.reading                        made ones, 200 of each kind
+    python -m benchmarks.reading --public FOLDER TSV    other people's, listed in TSV
+
+The made ones are of test digits: blown up, put on paper, lit, ruled, photographed. Same seed, same
+pictures. Seed 0 made those that `data.pictures` was developed on, seed 1 makes these. Writes
+results/reading[-public].json, and its table into README.md.
 """
 
-import sys
+import argparse
+import csv
+import hashlib
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+ROOT = Path(__file__).parents[1]
 Make = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
@@ -116,23 +126,93 @@ def make(
     return np.clip(picture, 0, 255).astype(np.uint8), labels[chosen].tolist()
 
 
-def main() -> None:
-    from lenet_jax import commandline
-
-    commandline.set_up_jax()
+def made(number: int) -> dict[str, Any]:
+    """How many of `number` pictures of each kind are read, all digits in order."""
     import lenet_jax
+    from lenet_jax import commandline
     from lenet_jax.data import dataset
 
     data = dataset.load(say=commandline.say)
-    number = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    print(f"| picture of {data.name}'s test digits | all digits read, in order |\n|---|---|")
+    read = {}
     for kind in KINDS:
         rng = np.random.default_rng(1)
-        right = 0
-        for _ in range(number):
-            picture, truth = make(kind, data.test.images, data.test.labels, rng)
-            right += [digit.label for digit in lenet_jax.recognize(picture)] == truth
-        print(f"| {kind} | {100 * right / number:.1f} % of {number} |", flush=True)
+        pages = (make(kind, data.test.images, data.test.labels, rng) for _ in range(number))
+        read[kind] = sum(
+            [digit.label for digit in lenet_jax.recognize(picture)] == truth
+            for picture, truth in pages
+        )
+        commandline.say(f"{kind}: {read[kind]} of {number}")
+    return {"dataset": data.name, "pictures": dict.fromkeys(KINDS, number), "read": read}
+
+
+def public(folder: Path, listed: Path) -> dict[str, Any]:
+    """The same of pictures in a folder, by the kinds that a list of them gives."""
+    import lenet_jax
+    from lenet_jax import commandline
+
+    with listed.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    read = dict.fromkeys((row["kind"] for row in rows), 0)
+    for row in rows:
+        digits = lenet_jax.recognize(folder / row["repository"] / row["path"])
+        read[row["kind"]] += "".join(str(digit.label) for digit in digits) == row["digits"]
+    commandline.say(f"public pictures: {sum(read.values())} of {len(rows)}")
+    pictures = Counter(row["kind"] for row in rows)
+    return {"list_sha256": hashlib.sha256(listed.read_bytes()).hexdigest()} | {
+        "pictures": {kind: pictures[kind] for kind in read},
+        "read": read,
+    }
+
+
+def table(found: dict[str, Any]) -> str:
+    """The share of each kind, as Markdown."""
+    lines = ["| picture | number | read |", "|---|---|---|"]
+    for kind, read in found["read"].items():
+        number = found["pictures"][kind]
+        lines.append(f"| {kind} | {number} | {100 * read / number:.1f} % |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.reading",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "number", nargs="?", type=int, default=200, help="of each kind (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--public",
+        nargs=2,
+        type=Path,
+        metavar=("FOLDER", "TSV"),
+        help="other people's pictures instead, FOLDER/<repository>/<path>, and the list of them: "
+        "repository, path, digits, kind",
+    )
+    given = parser.parse_args()
+
+    from lenet_jax import commandline, pretrained
+
+    commandline.set_up_jax()
+    from lenet_jax.analysis import results
+
+    name = "reading-public" if given.public else "reading"
+    found = public(*given.public) if given.public else made(given.number)
+    results.write(
+        ROOT / "results" / f"{name}.json",
+        {
+            "command": "python -m benchmarks.reading "
+            + ("--public FOLDER TSV" if given.public else str(given.number)),
+            "network": pretrained.DEFAULT,
+            **found,
+            "hardware": results.hardware(),
+            "commit": results.commit(),
+        },
+    )
+    before, marked, rest = (ROOT / "README.md").read_text().partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"<!-- /{name} -->")
+    (ROOT / "README.md").write_text(f"{before}{marked}{table(found)}\n{end}{after}")
 
 
 if __name__ == "__main__":

@@ -33,14 +33,14 @@ def main(arguments: Sequence[str]) -> int:
     else:
         data = dataset.load(manual_dir=given.manual_dir, say=commandline.say)
         found = evaluation.of_test_set(scores, data)
-    record = {"network": given.network} | evaluation.as_json(found)
+    record = {"network": given.network} | evaluation.as_json(found, card)
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "evaluation.json").write_text(json.dumps(record) + "\n")
     title = f"{given.network} on {found.name}"
     figures.confusion(record["confusion"], title, given.out / "confusion.png")
     figures.missed(found.images, record["wrong"], title, given.out / "missed.png")
     left = rejection.errors_left(rejection.margins(found.scores), found.wrong)
-    figures.rejection(left, title, given.out / "rejection.png")
+    figures.rejection(left, f"{title}, by the difference alone", given.out / "rejection.png")
     print_tables(record)
     print(f"In {given.out}: evaluation.json, confusion.png, missed.png, rejection.png")
     return 0
@@ -72,6 +72,10 @@ def print_tables(record: dict[str, Any]) -> None:
         print(f"{digit:5}{counts}{recall:>8}{precision:>11}")
     print()
     print(f"{misses:,} of {size:,} missed, {100 * misses / size:.2f} %")
+    rejected, left = record["rejected"], record["misses_not_rejected"]
+    kept = size - rejected
+    print(f"{rejected:,} rejected, {left:,} of the other {kept:,} missed", end="")
+    print(f", {100 * left / kept:.2f} %" if kept else "")
     for name in record["unread"]:
         print(f"no single digit found in {name}")
 

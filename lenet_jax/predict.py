@@ -57,8 +57,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--reject-below",
         type=float,
         metavar="D",
-        help="reject an answer whose two best scores differ by less (default: the network's own, "
-        "for an error of 0.5 %%)",
+        help="reject an answer whose two best scores differ by less (default: a pretrained "
+        "network's own, for an error of 0.5 %%; a run has none, 0)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object for each picture")
     parser.add_argument("--annotate", type=Path, metavar="PNG", help="draw the answers onto it")
@@ -104,9 +104,14 @@ def as_text(name: str, digits: Sequence[Any]) -> str:
         lines.append(
             f"  {d.label}  confidence {d.confidence:.3f}  score {d.score:.1f}  "
             f"runner-up {d.runner_up}  at {left},{top} size {width}x{height}"
-            + ("  rejected: the runner-up is too close" if d.rejected else "")
+            + (f"  rejected: {reason(d)}" if d.rejected else "")
         )
     return "\n".join(lines)
+
+
+def reason(digit: Any) -> str:
+    """Why an answer is rejected."""
+    return "no digit, by the rubbish class" if digit.rubbish else "the runner-up is too close"
 
 
 def as_json(name: str, digits: Sequence[Any]) -> str:

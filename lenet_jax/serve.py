@@ -15,6 +15,7 @@ import importlib.util
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Sequence
 
 from lenet_jax import commandline
@@ -37,8 +38,11 @@ def main(arguments: Sequence[str]) -> int:
 
         from lenet_jax.serving import app
 
+        served = app.create(given.network)
+        # What Orbax leaves behind may fail unseen (commandline.run); a thread that answers may not.
+        sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
         config = uvicorn.Config(
-            app.create(given.network),
+            served,
             lifespan="off",
             ws="none",
             log_level="warning",

@@ -1,16 +1,19 @@
 """Confusions, precision and recall against scikit-learn; labelled pictures; the program itself."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from reference import TABLE, f
 from sklearn import metrics
 
 from benchmarks import reading
 from lenet_jax import pretrained
 from lenet_jax.analysis import evaluation
 from lenet_jax.data import dataset
+from lenet_jax.models.codes import codes
 
 
 def test_confusions_are_those_of_scikit_learn():
@@ -46,25 +49,79 @@ def test_pictures_without_a_single_digit_are_misses(tmp_path, digits):
     def always_seven(images: np.ndarray) -> np.ndarray:
         return np.tile(-np.abs(np.arange(10.0) - 7), (len(images), 1))
 
-    card = {"config": {"loss": {}}}
+    card = {"config": {"loss": {}}, "reject_below": 0.5}
     found = evaluation.of_pictures(always_seven, card, tmp_path)
     assert found.labels.tolist() == [3, 7] and found.answers.tolist() == [7, 7]
     assert sorted(found.unread) == [str(tmp_path / "3/three.jpg"), str(tmp_path / "7/text.png")]
-    record = evaluation.as_json(found)
+    record = evaluation.as_json(found, card)
     assert (record["misses"], record["size"]) == (3, 4)
     assert record["wrong"] == [[0, 3, 7]] and record["confusion"][3][7] == 1
+    # The two that are unread get no answer; the others' best scores, 0 and -1, differ by enough,
+    # and no threshold parts the one that is wrong from the other.
+    assert (record["rejected"], record["misses_not_rejected"]) == (2, 1)
+    assert record["rejected_percent_for_half_percent_error"] == 100
 
 
-def test_the_program_counts_what_scores_say(program, tmp_path):
+@pytest.mark.parametrize(
+    "loss, below, rejected, left",
+    [
+        ({}, 0.0, 0, 2),
+        ({}, 4.0, 2, 1),  # the differences are 2, 3, 5 and 8
+        ({"j": 6.5}, 0.0, 1, 1),  # the least penalties 1, 7, 2 and 6
+        ({"j": 6.5}, 4.0, 2, 1),
+        ({"j": 1.5}, 9.0, 4, 0),
+        ({"j": 6.5}, None, 1, 1),
+    ],
+)
+def test_what_a_networks_own_limits_leave(loss, below, rejected, left):
+    scores = np.full((4, 10), -99.0)
+    scores[:, 3] = [-1, -7, -2, -6]
+    scores[:, 8] = [-3, -10, -7, -14]
+    found = evaluation.Evaluation("", np.zeros(0), np.array([3, 8, 3, 5]), scores)
+    record = evaluation.as_json(found, {"config": {"loss": loss}, "reject_below": below})
+    assert (record["rejected"], record["misses_not_rejected"]) == (rejected, left)
+    assert "Infinity" not in json.dumps(record)
+
+
+def penalties(params: Any, images: np.ndarray) -> np.ndarray:
+    """Eq. 7 of LeNet-5 in float64 NumPy, from the paper: uint8 [n, 28, 28] to [n, 10]."""
+    p = {n: {k: np.asarray(v, np.float64) for k, v in some.items()} for n, some in params.items()}
+    table = np.array([[i in TABLE[o] for i in range(6)] for o in range(16)])[..., None, None]
+
+    def convolved(x, layer, size, mask: Any = 1.0):
+        windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), (2, 3))
+        kernels = layer["kernel"].reshape(-1, x.shape[1], size, size) * mask
+        return f(np.einsum("nihwrc,oirc->nohw", windows, kernels, optimize=True) + column(layer))
+
+    def column(layer, name="bias"):
+        return layer[name][:, None, None]
+
+    def subsampled(x, layer):
+        added = x[:, :, ::2, ::2] + x[:, :, 1::2, ::2] + x[:, :, ::2, 1::2] + x[:, :, 1::2, 1::2]
+        return f(added * column(layer, "coefficient") + column(layer))
+
+    x = np.pad(images / 255 * 1.275 - 0.1, ((0, 0), (2, 2), (2, 2)), constant_values=-0.1)[:, None]
+    x = subsampled(convolved(x, p["c1"], 5), p["s2"])
+    x = subsampled(convolved(x, p["c3"], 5, table), p["s4"])
+    x = convolved(convolved(x, p["c5"], 5), p["f6"], 1)[:, :, 0, 0]
+    return ((x[:, None] - np.asarray(codes(), np.float64)) ** 2).sum(axis=2)
+
+
+def test_the_program_counts_what_the_papers_formulas_say(program, tmp_path):
     done = program("evaluate", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    from lenet_jax.recognition.predictor import predictor
-
     test = dataset.embedded().test
-    answers = predictor(*pretrained.load(record["network"]))(test.images).argmax(1)
-    assert record["misses"] == int((answers != test.labels).sum())
-    assert f"{record['misses']} of 300 missed" in done.stdout and "uci-digits" in done.stdout
+    found = penalties(pretrained.load(record["network"])[1], test.images)
+    wrong = np.flatnonzero(found.argmin(1) != test.labels)
+    assert record["wrong"] == [[n, test.labels[n], found[n].argmin()] for n in wrong]
+    assert f"{len(wrong)} of 300 missed" in done.stdout and "uci-digits" in done.stdout
+    card = pretrained.card(record["network"])
+    best, second = np.sort(found, axis=1)[:, :2].T
+    silent = (best > card["config"]["loss"]["j"]) | (second - best < card["reject_below"])
+    assert 0 < silent.sum() == record["rejected"]
+    assert record["misses_not_rejected"] == (~silent[wrong]).sum()
+    assert f"{silent.sum()} rejected, {(~silent[wrong]).sum()} of the other" in done.stdout
     for name in ("confusion", "missed", "rejection"):
         with Image.open(tmp_path / "out" / f"{name}.png") as picture:
             assert np.asarray(picture.convert("L")).std() > 10

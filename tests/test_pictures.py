@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from benchmarks import reading
@@ -96,6 +96,97 @@ def test_the_same_digits_are_found_in_another_light(page, change):
     ).boxes
     assert len(plain) > 1
     np.testing.assert_allclose(changed, plain, atol=2)
+
+
+def drawn(size, *strokes, width=6):
+    """Polylines on white paper, float32."""
+    picture = Image.new("L", size, 255)
+    for stroke in strokes:
+        ImageDraw.Draw(picture).line(stroke, fill=40, width=width, joint="curve")
+    return np.asarray(picture, np.float32)
+
+
+@pytest.mark.parametrize(
+    "picture, boxes",
+    [
+        (drawn((400, 160), [(200, 35), (200, 125)]), [(197, 35, 203, 125)]),
+        (drawn((160, 290), [(80, 25), (80, 265)]), [(77, 25, 83, 265)]),
+        (drawn((300, 200), *([(x, 30), (x, 170)] for x in (50, 110, 170, 230))),
+         [(x - 3, 30, x + 3, 170) for x in (50, 110, 170, 230)]),
+        (drawn((200, 200), [(30, 30), (165, 30), (80, 180)]), [(30, 27, 168, 183)]),
+        (drawn((140, 420), *([(30, y), (110, y), (60, y + 100)] for y in (30, 160, 290))),
+         [(30, y - 3, 113, y + 101) for y in (30, 160, 290)]),
+        (drawn((120, 160), [(30, 20), (28, 95), (105, 95)], [(70, 50), (70, 145)]),
+         [(25, 20, 105, 145)]),
+        (drawn((160, 230), [(110, 200), (110, 30), (30, 30), (30, 110), (110, 110)]),
+         [(27, 27, 113, 200)]),
+    ],
+    ids=["1", "1 as tall as the page", "1111", "7", "7s in a column", "4", "a square 9"],
+)  # fmt: skip
+def test_a_straight_stroke_is_no_rule_of_the_paper(picture, boxes):
+    np.testing.assert_allclose(pictures.find(picture).boxes, boxes, atol=4)
+
+
+def rules(height, width, apart, across, down, margin=0):
+    """A mask of rules, two pixels thick, `margin` pixels from the edges of a picture."""
+    mask = np.zeros((height, width), bool)
+    inner = mask[margin : height - margin, margin : width - margin]
+    for at in range(apart // 2, max(height, width), apart):
+        if across:
+            inner[at : at + 2] = True
+        if down:
+            inner[:, at : at + 2] = True
+    return mask
+
+
+def rule(height, width, margin):
+    """A mask of one rule through the digits, `margin` pixels from the edges."""
+    mask = np.zeros((height, width), bool)
+    mask[95:97, margin : width - margin] = True
+    return mask
+
+
+def comb(height, width, apart):
+    """A mask of cells side by side, a form's."""
+    mask = np.zeros((height, width), bool)
+    bottom, right = height - 30, 20 + (width - 40) // apart * apart
+    for at in range(20, right + 1, apart):
+        mask[30 : bottom + 3, at : at + 3] = True
+    mask[30:33, 20 : right + 3] = mask[bottom : bottom + 3, 20 : right + 3] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    "paper",
+    [
+        rules(200, 300, 45, True, False),
+        rules(200, 300, 45, True, True),
+        rules(300, 400, 40, True, False, margin=40),
+        rules(300, 400, 40, True, True, margin=40),
+        rule(300, 300, 0),
+        rule(150, 400, 20),
+        comb(150, 600, 90),
+        comb(160, 200, 160),
+    ],
+    ids="ruled,squared,ruled sheet,squared sheet,edge to edge,long,comb,frame".split(","),
+)
+@pytest.mark.parametrize("edges", ["sharp", "of a photo"])
+def test_the_rules_of_the_paper_are_no_digits(paper, edges, digits):
+    """The digits' boxes are those on blank paper, but for stubs of the rules that cross them."""
+    rng = np.random.default_rng(0)
+    ink = np.zeros(paper.shape, np.float32)
+    for at, image in enumerate(digits[0][[3, 5, 8]][: 1 + (paper.shape[1] > 200)]):
+        stroke = reading.enlarged(image, 60)
+        left = 70 + 110 * at
+        ink[55:115, left : left + stroke.shape[1]] = stroke
+    blank = 230 - 190 * ink
+    picture = np.minimum(blank, np.where(paper, 60, 255))
+    if edges != "sharp":
+        light = np.linspace(1, 0.7, paper.shape[1])
+        picture = ndimage.gaussian_filter(picture, 0.7) * light + rng.normal(0, 2, paper.shape)
+    found = pictures.find(picture.astype(np.float32)).boxes
+    expected = pictures.find(blank.astype(np.float32)).boxes
+    np.testing.assert_allclose(found, expected, atol=8)
 
 
 def test_a_prepared_digit_is_framed_as_mnist_is(page):

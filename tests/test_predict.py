@@ -5,13 +5,14 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import lenet_jax
 from benchmarks import reading
 from lenet_jax import pretrained
 from lenet_jax.data import dataset
 from lenet_jax.errors import UserError
+from lenet_jax.recognition import reader
 
 pytestmark = pytest.mark.xdist_group("predict")
 
@@ -119,8 +120,84 @@ def test_answers_closer_than_the_threshold_are_rejected(program, pages):
     done = program("predict", pages[0] / "row.png", "--reject-below", 1e6)
     first, *lines = done.stdout.splitlines()
     assert set(first.split(": ")[1].split()) == {"?"}
-    assert all(line.endswith("rejected: the runner-up is too close") for line in lines)
-    assert not any(d.rejected for d in lenet_jax.recognize(pages[0] / "row.png", reject_below=0))
+    found = lenet_jax.recognize(pages[0] / "row.png", reject_below=0)
+    assert [digit.rejected for digit in found] == [digit.rubbish for digit in found]
+    for line, digit in zip(lines, found, strict=True):
+        reason = "no digit, by the rubbish class" if digit.rubbish else "the runner-up is too close"
+        assert line.endswith(f"rejected: {reason}")
+
+
+def star() -> Image.Image:
+    """No digit, though it has the network's runner-up far behind it."""
+    turn = np.linspace(-np.pi / 2, 1.5 * np.pi, 10, endpoint=False)
+    away = np.where(np.arange(10) % 2, 35, 85)
+    corners = np.stack([100 + away * np.cos(turn), 105 + away * np.sin(turn)], axis=1)
+    picture = Image.new("L", (200, 200), 255)
+    ImageDraw.Draw(picture).polygon([tuple(corner) for corner in corners.tolist()], fill=0)
+    return picture
+
+
+def test_what_the_rubbish_class_beats_is_rejected(program, tmp_path):
+    star().save(tmp_path / "star.png")
+    marked = tmp_path / "marked.png"
+    done = program("predict", tmp_path / "star.png", "--annotate", marked)
+    first, line = done.stdout.splitlines()
+    assert first == f"{tmp_path / 'star.png'}: ?"
+    assert line.endswith("rejected: no digit, by the rubbish class")
+    red, green, _ = np.moveaxis(np.asarray(Image.open(marked)).astype(int), -1, 0)
+    assert (red - green > 100).any() and not (green - red > 100).any()
+    (digit,) = lenet_jax.recognize(star(), reject_below=0)
+    assert digit.rejected and digit.rubbish
+    assert min(digit.penalties) > pretrained.card(pretrained.DEFAULT)["config"]["loss"]["j"]
+
+
+@pytest.mark.parametrize(
+    "loss, own, given, rejected, rubbish",
+    [
+        ({}, 0.0, None, [0, 0, 0], [0, 0, 0]),
+        ({}, 4.0, None, [1, 0, 1], [0, 0, 0]),  # the card's, where none is given
+        ({}, 4.0, 0.0, [0, 0, 0], [0, 0, 0]),
+        ({}, 4.0, 7.0, [1, 1, 1], [0, 0, 0]),
+        ({}, None, None, [0, 0, 0], [0, 0, 0]),
+        ({"j": 8.0}, 0.0, None, [0, 0, 1], [0, 0, 1]),
+        ({"j": 8.0}, 4.0, 0.0, [0, 0, 1], [0, 0, 1]),  # always
+        ({"j": 0.5}, 4.0, None, [1, 1, 1], [0, 1, 1]),
+    ],
+)
+def test_who_is_rejected(pages, loss, own, given, rejected, rubbish):
+    """Least penalties of 0, 1 and 9; runners-up that are 3, 6 and 2 behind."""
+    card = {"config": {"loss": loss}, "reject_below": own}
+    grey = np.full((100, 300), 255, np.float32)
+    for left in (50, 150, 250):
+        grey[30:70, left : left + 10] = 0
+
+    def scores(images: np.ndarray) -> np.ndarray:
+        found = np.full((len(images), 10), -99.0)
+        found[:, 4], found[:, 9] = [0, -1, -9], [-3, -7, -11]
+        return found
+
+    digits = reader.read(grey, scores, card, given)
+    assert [(d.label, d.runner_up) for d in digits] == [(4, 9)] * 3
+    assert [d.rejected for d in digits] == rejected
+    assert [d.rubbish for d in digits] == rubbish
+
+
+@pytest.mark.parametrize("best", [-1.0, 30.0], ids=["penalties", "logits"])
+@pytest.mark.parametrize(
+    "whole, halves, digits", [(9, 9, 1), (9, 12, 1), (1, 9, 2), (1, 0.5, 1)], ids=str
+)
+def test_a_wide_part_is_cut_unless_it_is_sure(best, whole, halves, digits):
+    """Two strokes that touch, by how far the runners-up are behind, whole and in halves."""
+    grey = np.full((120, 200), 255, np.float32)
+    grey[30:90, 40:60] = grey[30:90, 140:160] = grey[58:62, 60:140] = 0
+
+    def scores(images: np.ndarray) -> np.ndarray:
+        behind = np.full((len(images), 10), 0.1)
+        behind[0], behind[1:3] = whole, halves
+        behind[:, 1] = 0
+        return best - behind
+
+    assert len(reader.read(grey, scores, {"config": {"loss": {}}})) == digits
 
 
 def test_a_bad_picture_does_not_keep_the_others_from_being_read(program, pages, tmp_path):

@@ -1,4 +1,5 @@
-"""Rejection (section III-D): answers whose two best scores lie close together are not given."""
+"""Rejection: answers that the rubbish class beats (eq. 9), or whose two best scores lie close
+together (section III-D), are not given."""
 
 import numpy as np
 
@@ -7,6 +8,11 @@ def margins(scores: np.ndarray) -> np.ndarray:
     """How far the best score is above the second, [..., n] from [..., n, classes]."""
     best = np.sort(np.partition(scores, -2, axis=-1)[..., -2:], axis=-1)
     return best[..., 1] - best[..., 0]
+
+
+def rubbish(scores: np.ndarray, j: float) -> np.ndarray:
+    """Which answers the rubbish class beats with its penalty j, bool [..., n] from scores."""
+    return -scores.max(axis=-1) > j
 
 
 def errors_left(margins: np.ndarray, wrong: np.ndarray) -> np.ndarray:

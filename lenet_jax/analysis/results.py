@@ -184,21 +184,25 @@ def of_scores(
 
 
 def reject_below(run: Result, held_out: Images) -> float:
-    """The threshold for an error of 0.5 % on patterns that the run's one network has not seen."""
+    """The threshold for an error of 0.5 % on patterns that the run's one network has not seen.
+
+    Of the answers that the rubbish class does not beat, which are rejected in any case.
+    """
     (scores,) = _scores(run, held_out)
     wrong = scores.argmax(-1) != held_out.labels
-    return rejection.threshold(rejection.margins(scores), wrong)
+    kept = ~rejection.rubbish(scores, getattr(run.recipe.loss, "j", math.inf))
+    return rejection.threshold(rejection.margins(scores)[kept], wrong[kept])
 
 
 def card(record: dict[str, Any], reject_below: float) -> dict[str, Any]:
-    """The model card of the first seed's network."""
+    """The model card of the first seed's network; an infinite threshold is none, null in JSON."""
     same = ("experiment", "variant", "dataset", "data_sha256", "passes", "train_size", "test_size")
     first = ("misses", "train_misses")
     return {
         **{name: record[name] for name in same},
         "seed": record["seeds"][0],
         **{name: record[name][0] for name in first},
-        "reject_below": reject_below,
+        "reject_below": reject_below if math.isfinite(reject_below) else None,
         **{name: record[name] for name in ("commit", "versions", "hardware", "config")},
     }
 

@@ -146,7 +146,7 @@ def find(grey: np.ndarray) -> Page:
         grey = _resized(grey, tuple(max(8, round(n / scale)) for n in grey.shape))
     ink = _ink(grey)
     mask = ink > 0.5
-    mask &= ~_lines(mask)
+    mask &= ~_rules(mask)
     return Page(ink * ndimage.binary_dilation(mask, iterations=2), _boxes(mask), scale)
 
 
@@ -189,18 +189,70 @@ def _light_on_dark(grey: np.ndarray) -> bool:
     return float((differs * np.abs(differs)).sum()) > 0
 
 
-def _lines(mask: np.ndarray) -> np.ndarray:
-    """Long straight rules of the paper, horizontal and vertical, not where digits cross them."""
+def _rules(mask: np.ndarray) -> np.ndarray:
+    """The rules of the paper, horizontal and vertical, not where digits cross them.
+
+    A stroke of a digit may be as straight and as long. But a rule goes from edge to edge of the
+    picture, or from rule to rule as in a form, or it repeats, or is too long for a digit's bar.
+    """
+    height, width = mask.shape
+    (across, level), (down, upright) = _lines(mask), _lines(mask.T)
+    repeating = _repeating(level)
+    long = level[:, 1] - level[:, 0] > 1.5 * height
+    # Upright lines beside each other are a row of ones where no rules cross them.
+    squared = _repeating(upright) & repeating.any()
+    rules, posts = np.ones(len(level), bool), np.ones(len(upright), bool)
+    for _ in range(len(level) + len(upright)):  # a line that ends on what is no rule is none
+        rules = repeating | long | _held(level, upright[posts], width)
+        posts = squared | _held(upright, level[rules], height)
     found = np.zeros_like(mask)
-    for turned, out in ((mask, found), (mask.T, found.T)):
-        length = max(60, turned.shape[1] // 3)
-        if turned.shape[1] < 2 * 60:
-            continue
+    for turned, labels, kept, out in (
+        (mask, across, rules, found),
+        (mask.T, down, posts, found.T),
+    ):
         thick = 2 + turned.shape[0] // 150
-        # A rule may be a little oblique: let it be found in bands of three rows.
-        banded: Any = ndimage.maximum_filter1d(turned, 3, axis=0)
-        out |= _runs(banded, length, 1) & turned & ~_runs(turned, thick + 3, 0)
+        out |= np.r_[False, kept][labels] & turned & ~_runs(turned, thick + 3, 0)
     return found
+
+
+def _lines(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The long straight runs along the rows, numbered from 1, and the place of each, int [n, 4].
+
+    A place is the first column, one past the last, the first row and one past the last.
+    """
+    length = max(60, mask.shape[1] // 3)
+    if mask.shape[1] < 2 * 60:
+        return np.zeros(mask.shape, int), np.zeros((0, 4), int)
+    # A rule may be a little oblique: let it be found in bands of three rows. It may be faint: a
+    # gap of four pixels does not end it.
+    banded: Any = ndimage.maximum_filter1d(mask, 3, axis=0)
+    wide: Any = ndimage.maximum_filter1d(banded, 5, axis=1)
+    bridged: Any = banded | ndimage.minimum_filter1d(wide, 5, axis=1, mode="constant")
+    labels, _ = _labelled(_runs(bridged, length, 1))
+    places = [(c.start, c.stop, r.start, r.stop) for r, c in ndimage.find_objects(labels)]
+    return labels, np.array(places, int).reshape(-1, 4)
+
+
+def _repeating(lines: np.ndarray) -> np.ndarray:
+    """Which of the lines [n, 4] are of three or more beside each other.
+
+    Nearer than half their length: the bars of two 7s, one under the other, are further apart.
+    """
+    start, stop, first, last = lines.T
+    apart = abs((first + last)[:, None] - (first + last)) / 2
+    common = np.minimum(stop[:, None], stop) - np.maximum(start[:, None], start)
+    near = (common > 0) & (apart < (stop - start) / 2)
+    return (near & (near.sum(axis=0) > 2)).any(axis=1)  # each is one of those near it
+
+
+def _held(lines: np.ndarray, others: np.ndarray, size: int) -> np.ndarray:
+    """Which of the lines [n, 4] end on both sides at the edge of the picture or on the others."""
+    start, stop, first, last = lines.T[..., None]
+    from_, to, before, after = others.T
+    beside = (from_ - 2 <= last) & (first <= to + 2)
+    begins = ((before - 2 <= start) & (start <= after + 2) & beside).any(axis=1)
+    ends = ((before - 2 <= stop) & (stop <= after + 2) & beside).any(axis=1)
+    return (begins | (start[:, 0] == 0)) & (ends | (stop[:, 0] == size))
 
 
 def _runs(mask: np.ndarray, length: int, axis: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Runs a trained network on images."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,37 +21,38 @@ def predictor(module: Network, params: Any) -> Callable[[np.ndarray], np.ndarray
     """The function from uint8 images [n, 28, 28] to float32 scores [n, classes].
 
     Higher is better, the prediction is the argmax. Compiled once for each n; more images than a
-    block are spread over jax's devices, block by block. The weights are compiled in.
+    block are spread over jax's devices, block by block.
     Raises ValueError for other shapes and dtypes.
     """
     devices = jax.device_count()
     mesh = jax.make_mesh((devices,), ("data",), (AxisType.Auto,))
+    weights = jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), params)  # bound to no device
 
-    def scores(images: jax.Array) -> jax.Array:
+    def scores(params: Any, images: jax.Array) -> jax.Array:
         result: Any = module.apply({"params": params}, normalize(images, module.frame))
         return result[0]
 
     @jax.jit
-    def forward(images: jax.Array) -> jax.Array:
+    def forward(params: Any, images: jax.Array) -> jax.Array:
         number = len(images)
         if number <= BLOCK:
-            return scores(images)
+            return scores(params, images)
         missing = -number % (devices * BLOCK)
         blocks = jnp.pad(images, ((0, missing), (0, 0), (0, 0))).reshape(-1, BLOCK, 28, 28)
         spread = jax.shard_map(
-            lambda share: lax.map(scores, share),
+            lambda params, share: lax.map(partial(scores, params), share),
             mesh=mesh,
-            in_specs=P("data"),
+            in_specs=(P(), P("data")),
             out_specs=P("data"),
             check_vma=False,
         )
-        return spread(blocks).reshape(len(blocks) * BLOCK, -1)[:number]
+        return spread(params, blocks).reshape(len(blocks) * BLOCK, -1)[:number]
 
     def predict(images: np.ndarray) -> np.ndarray:
         if images.ndim != 3 or images.shape[1:] != (28, 28) or images.dtype != np.uint8:
             raise ValueError(
                 f"images are {images.dtype} {list(images.shape)}, expected uint8 [n, 28, 28]"
             )
-        return np.asarray(forward(images))
+        return np.asarray(forward(weights, images))
 
     return predict

@@ -15,7 +15,7 @@ from lenet_jax.recognition import network as networks
 from lenet_jax.recognition.predictor import predictor
 
 Box = tuple[int, int, int, int]
-WHOLE = 20.0  # penalty up to which a wide part is taken for one digit
+WHOLE = 0.95  # confidence from which a wide part is taken for one digit
 SIZES = 1, 4, 16, 64  # numbers of images for which the network is compiled
 
 
@@ -25,7 +25,8 @@ class Digit:
 
     `penalties` are the squared distances of eq. 7, one for each class, the least the answer's.
     `confidence` is the answer's share of a softmax over minus the penalties and minus j, the
-    rubbish class's (eq. 9). `rejected` answers have a runner-up that is too close (section III-D).
+    rubbish class's (eq. 9). `rubbish` says that this class beats the answer: it is no digit.
+    `rejected` are these answers and those whose runner-up is too close (section III-D).
     """
 
     label: int
@@ -33,6 +34,7 @@ class Digit:
     runner_up: int
     confidence: float
     rejected: bool
+    rubbish: bool
     box: Box  # left, top, width, height in pixels of the upright picture
     penalties: list[float]
     image: np.ndarray  # uint8 [28, 28], what the network saw
@@ -44,7 +46,7 @@ def recognize(picture: Any, network: str = "", reject_below: float | None = None
     `picture`: a path, the bytes of a file, a Pillow image, or an array [h, w] or [h, w, 3 or 4] of
     0 to 255 (or of 0 to 1, in floats). `network` is one of `pretrained.names()`, or the folder of
     a run. `reject_below`: the difference of the two best scores below which an answer is rejected
-    (default: the network's own, for an error of 0.5 %).
+    (default: that of the network's card; a run has none). What the rubbish class beats always is.
     Raises UserError for what is no picture and for an unknown network.
     """
     return read(pictures.read(picture), *reader(network or pretrained.DEFAULT), reject_below)
@@ -84,32 +86,42 @@ def read(
     if not pieces:
         return []
     images = np.stack([pictures.prepare(page.ink, box) for box in pieces])
-    answers = dict(zip(pieces, zip(images, scores(images), strict=True), strict=True))
-    below: float = card.get("reject_below", 0.0) if reject_below is None else reject_below
+    j, below = limits(card)
+    below = below if reject_below is None else reject_below
+    answers = {
+        box: digit(image, scored, _scaled(box, page.scale), j, below)
+        for box, image, scored in zip(pieces, images, scores(images), strict=True)
+    }
     digits = []
     for some in ways:
-        # Of a wide part the way whose pieces fit their codes best, and whole unless that is bad.
-        fits = [np.mean([answers[box][1].max() for box in way]) for way in some]
-        best = some[int(np.argmax(fits))] if fits[0] < -WHOLE else some[0]
-        for box in best:
-            image, scored = answers[box]
-            digits.append(digit(image, scored, _scaled(box, page.scale), card, below))
+        # Whole if that is sure; else the way whose least sure digit is the surest.
+        sure = [min(answers[box].confidence for box in way) for way in some]
+        best = some[0] if sure[0] >= WHOLE else some[int(np.argmax(sure))]
+        digits += [answers[box] for box in best]
     return digits
 
 
-def digit(
-    image: np.ndarray, scores: np.ndarray, box: Box, card: dict[str, Any], reject_below: float
-) -> Digit:
-    """The answer that the scores [classes] of one image give."""
+def limits(card: dict[str, Any]) -> tuple[float, float]:
+    """The penalty above which an answer is rejected, and the difference of scores below which.
+
+    They are the rubbish class's j, infinite where the network's loss has no such class, and 0 where
+    the card has no difference.
+    """
+    return card["config"]["loss"].get("j", math.inf), card.get("reject_below") or 0.0
+
+
+def digit(image: np.ndarray, scores: np.ndarray, box: Box, j: float, reject_below: float) -> Digit:
+    """The answer that the scores [classes] of one image give; j is the rubbish class's penalty."""
     second, first = np.argsort(scores)[-2:]
-    rubbish = card["config"]["loss"].get("j", math.inf)
-    everything = np.logaddexp.reduce([*scores.astype(float), -rubbish])
+    everything = np.logaddexp.reduce([*scores.astype(float), -j])
+    rubbish = bool(-scores[first] > j)
     return Digit(
         label=int(first),
         score=float(scores[first]),
         runner_up=int(second),
         confidence=float(np.exp(scores[first] - everything)),
-        rejected=bool(scores[first] - scores[second] < reject_below),
+        rejected=rubbish or bool(scores[first] - scores[second] < reject_below),
+        rubbish=rubbish,
         box=box,
         penalties=[-float(score) for score in scores],
         image=image,
@@ -153,7 +165,7 @@ def annotate(pixels: np.ndarray, digits: Sequence[Digit]) -> Any:
         )
         draw.text(
             (left, top - 3 * edge),
-            f"{digit.label}?" if digit.rejected else str(digit.label),
+            "?" if digit.rubbish else f"{digit.label}{'?' * digit.rejected}",
             fill=colour,
             font=ImageFont.load_default(size),
             anchor="lb",

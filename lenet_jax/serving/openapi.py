@@ -107,7 +107,14 @@ SCHEMAS: dict[str, Any] = {
         score={"type": "number", "description": "Minus the least penalty."},
         runner_up={"type": "integer", "minimum": 0, "maximum": 9},
         confidence={"type": "number", "minimum": 0, "maximum": 1},
-        rejected={"type": "boolean", "description": "Whether the runner-up is too close."},
+        rejected={
+            "type": "boolean",
+            "description": "Whether it is rubbish, or its runner-up too close.",
+        },
+        rubbish={
+            "type": "boolean",
+            "description": "Whether the rubbish class beats it (eq. 9): no digit.",
+        },
         box={
             **NUMBERS,
             "description": "Left, top, width, height in pixels of the upright picture.",
@@ -143,6 +150,7 @@ DOCUMENT: dict[str, Any] = {
         "description": "LeNet-5 reads the handwritten digits of a picture.",
         "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
     },
+    "servers": [{"url": "."}],  # where the document is, behind a path prefix too
     "paths": PATHS,
     "components": {"schemas": SCHEMAS},
 }
