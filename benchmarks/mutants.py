@@ -53,6 +53,7 @@ NEAREST = {
     "training/losses.py": "losses curvature family",
     "training/metrics.py": "checkpoint loop",
     "training/optimizers.py": "update curvature step family",
+    "training/progress.py": "progress",
     "recognition": "predict export visualize",
     "recognition/predictor.py": "lenet predict",
     "analysis": "results",
