@@ -66,6 +66,25 @@ def test_seeds_have_32_bits(given):
         config.Experiment(name="test", **given)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: config.Adam(learning_rate=0.0),
+        lambda: config.Adam(warmup=1.0),
+        lambda: config.Adam(warmup=-0.1),
+        lambda: config.Muon(learning_rate=0.0),
+        lambda: config.Muon(adam_learning_rate=0.0),
+        lambda: config.Muon(warmup=1.0),
+        lambda: config.SDLM(learning_rates=(1e-3, 0.0)),
+        lambda: config.Experiment(name="test", devices=0),
+        lambda: config.Experiment(name="test", keep=0),
+    ],
+)
+def test_what_no_run_can_have_is_refused(make):
+    with pytest.raises(UserError, match=r"--[a-z.-]+ is .*, allowed is "):
+        make()
+
+
 def dropout_masks(devices, updates=1, seed=0):
     """bool [64, 784]: the inputs that an update of 64 patterns kept of each.
 
