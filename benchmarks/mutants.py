@@ -254,6 +254,7 @@ def main(arguments: list[str]) -> int:
     if now is None or now.endswith("+"):
         print("error: mutants are made of a commit: commit what has changed", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # and tidy up
     drawn = random.Random(given.seed).sample(everything, min(given.number, len(everything)))
     there = json.loads(RECORD.read_text())["mutants"] if RECORD.exists() else []
     known = {tuple(row[field] for field in Mutant._fields): row for row in there}
