@@ -53,6 +53,7 @@ NEAREST = {
     "training/losses.py": "losses curvature family",
     "training/metrics.py": "checkpoint loop",
     "training/optimizers.py": "update curvature step family",
+    "training/progress.py": "progress",
     "recognition": "predict export visualize",
     "recognition/predictor.py": "lenet predict",
     "analysis": "results",
@@ -82,6 +83,7 @@ PAIRS = (
     *(("any", "all"), ("zeros", "ones"), ("zeros_like", "ones_like"), ("sin", "cos")),
     *(("floor", "ceil"), ("left", "right")),
 )
+SYMMETRIC = {"min", "max", "np.minimum", "np.maximum", "jnp.minimum", "jnp.maximum"}
 NAMES = dict(PAIRS) | {b: a for a, b in PAIRS}
 
 # Where nothing is computed: types, texts, checks of our own, and what only makes a function faster.
@@ -126,8 +128,9 @@ def slips(node: ast.AST) -> Iterator[ast.AST]:
             yield changed(node, ifs=[])
         case ast.AugAssign() | ast.Expr(value=ast.Call()):
             yield ast.Pass()
-        case ast.Call(args=args, keywords=keywords):
-            if len(args) > 1 and not any(isinstance(a, ast.Starred) for a in args[:2]):
+        case ast.Call(func=function, args=args, keywords=keywords):
+            starred = any(isinstance(a, ast.Starred) for a in args[:2])
+            if len(args) > 1 and not starred and ast.unparse(function) not in SYMMETRIC:
                 yield changed(node, args=[args[1], args[0], *args[2:]])
             for at, keyword in enumerate(keywords):
                 if keyword.arg not in NO_KEYWORDS:
@@ -251,6 +254,7 @@ def main(arguments: list[str]) -> int:
     if now is None or now.endswith("+"):
         print("error: mutants are made of a commit: commit what has changed", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # and tidy up
     drawn = random.Random(given.seed).sample(everything, min(given.number, len(everything)))
     there = json.loads(RECORD.read_text())["mutants"] if RECORD.exists() else []
     known = {tuple(row[field] for field in Mutant._fields): row for row in there}

@@ -85,6 +85,17 @@ def test_ranges_are_reached_and_kept(monkeypatch, name, value, row, column):
     np.testing.assert_allclose(matrix @ jnp.array([3.0, 6.0]) + shift, [row, column], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "name", ["translation", "scaling", "squeezing", "shear", "rotation", "elastic", "inverted"]
+)
+def test_each_range_alone_is_a_distortion(name):
+    given: dict[str, Any] = {name: 0.2}
+    ranges = Distortion(**given)
+    assert ranges.any and ranges.moves == (name != "inverted")
+    nothing = Distortion(smoothness=8.0)
+    assert not nothing.any and not nothing.moves
+
+
 def test_ink_stays_within_bounds(digits):
     """No map of the usual ranges makes or loses more ink than its change of area says."""
     images = digits[0][:400]

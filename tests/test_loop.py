@@ -3,16 +3,19 @@
 import contextlib
 import dataclasses
 import json
+import re
 import shutil
 import sys
 import threading
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from lenet_jax.data.dataset import Dataset, Images
-from lenet_jax.training import config, loop
+from lenet_jax.errors import UserError
+from lenet_jax.training import config, loop, step
 from lenet_jax.training.architecture import Nielsen
 
 
@@ -78,6 +81,8 @@ def test_rows_and_result_are_what_numpy_finds(tmp_path):
         del row["train_misses"]  # counted after the last pass
     for ours, theirs in zip(found.rows, expected, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5)
+    times = (tmp_path / "run" / "times.jsonl").read_text().splitlines()
+    assert [json.loads(line)["pass"] for line in times] == [1, 2, 3]
     record = json.loads((tmp_path / "run" / "result.json").read_text())
     assert record["test_error_percent"] == pytest.approx(100 * last["test_misses"] / 11)
     assert record["train_error_percent"] == pytest.approx(100 * last["train_misses"] / 30)
@@ -98,6 +103,35 @@ def test_a_rows_learning_rate_is_that_of_the_passs_last_update(tmp_path, optimiz
     rows = loop.train(experiment, DATASET, tmp_path, print).rows
     assert [row["learning_rate"] for row in rows] == pytest.approx(rates)
     assert [row["step"] for row in rows] == [4, 8, 12]
+
+
+def test_as_many_seeds_are_taken_as_fit(monkeypatch):
+    """A network needs two to three times what it holds, and its order of the patterns twice."""
+    patterns, seeds = 10_000, 10**6
+    experiment = dataclasses.replace(LINEAR, distortion=config.Distortion(shear=0.1, versions=3))
+
+    def recipe(devices):
+        return step.recipe(experiment, patterns, step.mesh(jax.devices()[:devices], seeds))
+
+    def fit(recipe, seeds, memory):
+        monkeypatch.setattr(loop, "_bytes_of", lambda _: memory)
+        with pytest.raises(UserError) as error:
+            loop.check_memory(recipe, seeds, patterns)
+        (number,) = re.findall(r"at most ([\d,]+) fit", str(error.value))
+        return int(number.replace(",", ""))
+
+    state = step.initial_state(recipe(1), np.zeros(1, np.uint32))
+    held = jax.tree.leaves((state.params, state.curvature, state.opt_state))
+    held, order = sum(leaf.nbytes for leaf in held), 2 * 4 * 3 * patterns
+    number = fit(recipe(1), seeds, 2**30)
+    assert 2 * held + order <= 2**30 / number <= 3 * held + 1.01 * order
+    loop.check_memory(recipe(1), number, patterns)
+    assert fit(recipe(1), number + 1, 2**30) == number
+
+    # Four devices of a CPU share its memory; what they cannot share evenly each of them holds.
+    of_twenty = 20.5 * 2**30 / number
+    assert fit(recipe(4), 24, of_twenty) == 20 and fit(recipe(4), 9, of_twenty) == 5
+    loop.check_memory(recipe(4), 20, patterns)
 
 
 class Crashes:

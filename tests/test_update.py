@@ -15,6 +15,7 @@ import pytest
 from test_step import start
 
 from lenet_jax.data import mnist
+from lenet_jax.errors import UserError
 from lenet_jax.training import config, step
 from lenet_jax.training.architecture import Nielsen
 
@@ -54,6 +55,34 @@ def test_every_seed_is_another_network():
     state = step.initial_state(recipe, seeds)
     for stack in (state.params["f6"]["kernel"], jax.random.key_data(state.key)):
         assert len({row.tobytes() for row in np.asarray(stack)}) == len(seeds)
+
+
+@pytest.mark.parametrize(
+    "given", [{"seed": 2**32}, {"seeds": (0, 2**32)}, {"seeds": (3, -1)}, {"seeds": (0,)}]
+)
+def test_seeds_have_32_bits(given):
+    config.Experiment(name="test", seed=2**32 - 1)
+    with pytest.raises(UserError, match="0 to 4294967295|1 or more"):
+        config.Experiment(name="test", **given)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: config.Adam(learning_rate=0.0),
+        lambda: config.Adam(warmup=1.0),
+        lambda: config.Adam(warmup=-0.1),
+        lambda: config.Muon(learning_rate=0.0),
+        lambda: config.Muon(adam_learning_rate=0.0),
+        lambda: config.Muon(warmup=1.0),
+        lambda: config.SDLM(learning_rates=(1e-3, 0.0)),
+        lambda: config.Experiment(name="test", devices=0),
+        lambda: config.Experiment(name="test", keep=0),
+    ],
+)
+def test_what_no_run_can_have_is_refused(make):
+    with pytest.raises(UserError, match=r"--[a-z.-]+ is .*, allowed is "):
+        make()
 
 
 def dropout_masks(devices, updates=1, seed=0):
