@@ -478,7 +478,8 @@ def test_the_first_page_says_what_the_records_do():
     assert f"{shares[0]}, {shares[1]} and {shares[2]} %" in page
 
 
-MEASURED_ALONE = {"speed", "growth", "profile", "reading"}  # by the programs of benchmarks/
+# By the programs of benchmarks/.
+MEASURED_ALONE = {"speed", "growth", "profile", "reading", "rejection"}
 
 
 def test_every_experiment_has_its_record_and_no_other_lies_there():
