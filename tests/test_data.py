@@ -1,4 +1,5 @@
 import gzip
+import io
 import json
 import sys
 import threading
@@ -121,22 +122,28 @@ def test_more_than_there_is_is_refused(limit, validation):
         dataset.embedded(limit, validation)
 
 
-def small_mnist():
-    """Twelve and three digits, as FILES and what a host sends for them, by path."""
+@pytest.fixture
+def small(nowhere, host, monkeypatch):
+    """Twelve and three digits in the place of MNIST, at its host."""
     arrays = {name: a[: 12 if "train" in name else 3] for name, a in digits.load().items()}
-    files, sent = {}, {}
+    files, contents = {}, {}
     for name, (file, _, (magic, *_)) in mnist.FILES.items():
-        shape = arrays[name].shape
-        head = b"".join(n.to_bytes(4, "big") for n in (magic, *shape))
-        sent[f"/{file}"] = gzip.compress(head + arrays[name].tobytes())
-        files[name] = file, "", (magic, *shape)
-    return arrays, files, sent
-
-
-def test_the_host_is_asked_and_used_unless_the_switch_is_set(nowhere, host, monkeypatch, tmp_path):
-    arrays, files, host.files = small_mnist()
+        numbers = magic, *arrays[name].shape
+        head = b"".join(n.to_bytes(4, "big") for n in numbers)
+        contents[file] = gzip.compress(head + arrays[name].tobytes())
+        files[name] = file, "", numbers
     monkeypatch.setattr(mnist, "FILES", files)
-    monkeypatch.setattr(mnist, "URL", f"{host.url}/")
+    monkeypatch.setattr(mnist, "URL", f"{host.url}/")  # TFDS knows the sums of the true one's
+    host.files = {f"/{file}": content for file, content in contents.items()}
+    return arrays
+
+
+def pairs(images, labels):
+    """In an order that is theirs alone."""
+    return sorted(i.tobytes() + bytes([n]) for i, n in zip(images, labels, strict=True))
+
+
+def test_the_host_is_asked_and_used_unless_the_switch_is_set(small, host, monkeypatch, tmp_path):
     said = []
     assert dataset.load(tmp_path, say=said.append).name == "uci-digits"
     assert "LENET_JAX_OFFLINE is set" in said[0]
@@ -149,11 +156,8 @@ def test_the_host_is_asked_and_used_unless_the_switch_is_set(nowhere, host, monk
     assert data.name == "mnist"
     assert {f"GET {path}" for path in host.files} <= set(host.asked)
     for part, name in ((data.train, "train"), (data.test, "test")):
-        ours = zip(part.images, part.labels, strict=True)
-        theirs = zip(arrays[f"{name}_images"], arrays[f"{name}_labels"], strict=True)
-        assert sorted((i.tobytes(), n) for i, n in ours) == sorted(
-            (i.tobytes(), n) for i, n in theirs
-        )
+        theirs = pairs(small[f"{name}_images"], small[f"{name}_labels"])
+        assert pairs(part.images, part.labels) == theirs
     host.asked.clear()  # a prepared copy is read without a question
     assert dataset.load(tmp_path, say=said.append).sha256 == data.sha256
     assert host.asked == []
@@ -170,13 +174,29 @@ def test_the_programs_that_tests_start_ask_nobody(program, host):
     assert len(host.asked) == 1 and mnist.URL.split("/")[2] in host.asked[0]
 
 
-def test_without_array_record_a_decoded_copy_is_read_and_nothing_else(
-    nowhere, host, monkeypatch, tmp_path
-):
+@pytest.mark.usefixtures("small")
+def test_a_damaged_decoded_copy_is_decoded_again(monkeypatch, tmp_path):
+    monkeypatch.delenv("LENET_JAX_OFFLINE")
+    data = dataset.load(tmp_path, fallback="none", say=lambda _: None)
+    decoded = tmp_path / "mnist" / "3.0.1" / "decoded.npz"
+    whole = decoded.read_bytes()
+    with np.load(decoded) as file:
+        arrays = dict(file)
+    arrays["train_labels"][3] ^= 1
+    np.savez(other := io.BytesIO(), **arrays)  # a whole file, with the sum of another
+    flipped = whole[:5000] + bytes([whole[5000] ^ 4]) + whole[5001:]
+    for damaged in (flipped, whole[:5000], b"", other.getvalue()):
+        decoded.write_bytes(damaged)
+        said = []
+        assert dataset.load(tmp_path, say=said.append).sha256 == data.sha256
+        assert any("decoded.npz" in line and "again" in line for line in said)
+        assert dataset.load(tmp_path, say=said.append).sha256 == data.sha256
+        assert len(said) == 1
+
+
+@pytest.mark.usefixtures("small")
+def test_without_array_record_only_a_decoded_copy_is_read(host, monkeypatch, tmp_path):
     """As on Windows, for which there is none."""
-    _, files, host.files = small_mnist()
-    monkeypatch.setattr(mnist, "FILES", files)
-    monkeypatch.setattr(mnist, "URL", f"{host.url}/")
     monkeypatch.delenv("LENET_JAX_OFFLINE")
     made = dataset.load(tmp_path / "there", say=lambda _: None)
     monkeypatch.setitem(sys.modules, "array_record", None)
@@ -250,17 +270,7 @@ def test_mnist_through_tfds(real_mnist, prepared_mnist):
         content = gzip.decompress((real_mnist / mnist.FILES[name][0]).read_bytes())
         return np.frombuffer(content, np.uint8, offset=offset)
 
-    def pairs(images, labels):
-        return sorted(i.tobytes() + bytes([n]) for i, n in zip(images, labels, strict=True))
-
-    images, labels = original("test_images", 16), original("test_labels", 8)
-    theirs = pairs(images.reshape(-1, 28, 28), labels)
-    assert theirs == pairs(data.test.images, data.test.labels)
-
-    decoded = prepared_mnist / "lenet_jax" / "mnist" / "3.0.1" / "decoded.npz"
-    content = bytearray(decoded.read_bytes())
-    content[20_000_000] ^= 4
-    decoded.write_bytes(content)
-    said = []
-    again = dataset.load(prepared_mnist, say=said.append)
-    assert again.sha256 == data.sha256 and any("decoded.npz" in line for line in said)
+    for name, part in (("train", data.train), ("test", data.test)):
+        images, labels = original(f"{name}_images", 16), original(f"{name}_labels", 8)
+        theirs = pairs(images.reshape(-1, 28, 28), labels)
+        assert theirs == pairs(part.images, part.labels)
