@@ -41,7 +41,7 @@ NEAREST = {
     "models/nielsen.py": "update family",
     "data": "data",
     "data/deslant.py": "rivals",
-    "data/distort.py": "distort step",
+    "data/distort.py": "distort update step",
     "data/normalize.py": "data lenet family",
     "data/pictures.py": "pictures predict",
     "training": "update loop checkpoint step",
