@@ -110,8 +110,8 @@ def train_three(experiment: config.Experiment, data: Dataset, folder: Path, say)
 def early_stop(scores: np.ndarray, labels: np.ndarray) -> float:
     """The smallest margin of the first network above which the other two need not be asked.
 
-    scores [3, n, classes] of patterns that none of them was trained on: with it no more of them
-    are missed than by always adding the three.
+    scores [3, n, classes] of training patterns in distortions that none of them was trained on:
+    with it no more of them are missed than by always adding the three.
     """
     sure = rejection.margins(scores[0])
     order = np.argsort(sure)
