@@ -175,7 +175,7 @@ def test_a_benchmark_tells_what_it_is_and_does_nothing():
 
 
 def test_killed_and_stopped_it_ends_like_the_run_that_never_was(program, tmp_path):
-    flags = (*CLASSIC, "--passes", 4, "--data.validation", 97)
+    flags = (*CLASSIC, "--passes", 4, "--data.limit", 700, "--data.validation", 97)
     whole = program("train", *flags, "--workdir", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
     assert "uci-digits" in whole.stdout and "0.95" not in whole.stdout
@@ -209,11 +209,6 @@ def test_killed_and_stopped_it_ends_like_the_run_that_never_was(program, tmp_pat
     assert done.returncode == 0 and "resuming from step" in done.stderr, done.stderr
     assert final_state(broken) == final_state(tmp_path / "whole")
 
-    refused(
-        program("train", *command, "--optimizer.mu", 0.03),
-        "holds another run",
-        "optimizer.mu: 0.02 there, 0.03 here",
-    )
     before = final_state(broken)
     again = program("train", *command)
     assert again.returncode == 0 and final_state(broken) == before
@@ -288,19 +283,13 @@ def test_loss_that_is_not_finite(program, tmp_path):
     assert (tmp_path / "run" / "metrics.jsonl").read_text().count("\n") == 1
 
 
-def test_workdirs_that_will_not_do(program, tmp_path):
-    (tmp_path / "file").write_text("")
-    refused(program("train", *SHORT, "--workdir", tmp_path / "file" / "run"), "Not a directory")
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.tex").write_text("")
-    refused(program("train", *SHORT, "--workdir", tmp_path / "mine"), "thesis.tex")
-
-    full = program(
-        "train", *SHORT, "--workdir", tmp_path / "full", file_limit_kib=100,
-        JAX_ENABLE_COMPILATION_CACHE="false",
-    )  # fmt: skip
+def test_a_full_disk_loses_nothing(program, tmp_path):
+    command = ("--config", ROOT / "experiments" / "fully_connected.py", "--data.limit", 150)
+    command = (*command, "--passes", 2, "--workdir", tmp_path / "run")
+    full = program("train", *command, file_limit_kib=100, JAX_ENABLE_COMPILATION_CACHE="false")
     refused(full, "--workdir", "last good checkpoint stays")
-    done = program("train", *SHORT, "--workdir", tmp_path / "full")
+    refused(program("train", *command, "--seed", 1), "holds another run", "seed: 0 there, 1 here")
+    done = program("train", *command)
     assert done.returncode == 0, done.stderr
 
 
@@ -312,23 +301,6 @@ def test_two_programs_in_one_folder(program, tmp_path):
         refused(program("train", *flags), f"in use by process {first.pid}")
         first.kill()
         first.communicate()
-
-
-def test_four_devices_train_alike(program, tmp_path):
-    """Up to the order of the sums: the same losses to float32 noise grown over three passes."""
-    rows = []
-    for devices in (1, 4):
-        done = program(
-            "train", *SHORT, "--batch-size", 8, "--devices", devices,
-            "--workdir", tmp_path / str(devices),
-            JAX_NUM_CPU_DEVICES="4",
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        result = json.loads((tmp_path / str(devices) / "result.json").read_text())
-        assert len(result["devices"]) == devices
-        lines = (tmp_path / str(devices) / "metrics.jsonl").read_text().splitlines()
-        rows.append([json.loads(line)["loss"] for line in lines])
-    assert rows[0] == pytest.approx(rows[1], rel=1e-3)
 
 
 @pytest.mark.xdist_group("mnist")

@@ -134,6 +134,18 @@ def test_as_many_seeds_are_taken_as_fit(monkeypatch):
     loop.check_memory(recipe(4), 20, patterns)
 
 
+def test_four_devices_train_as_one_does(tmp_path):
+    """Up to the order of the sums."""
+    experiment = dataclasses.replace(LINEAR, batch_size=12)
+    runs = [
+        loop.train(dataclasses.replace(experiment, devices=n), DATASET, tmp_path / str(n), print)
+        for n in (1, 4)
+    ]
+    assert [len(run.record["devices"]) for run in runs] == [1, 4]
+    for one, four in zip(*(run.rows for run in runs), strict=True):
+        assert one == pytest.approx(four, rel=1e-5)
+
+
 class Crashes:
     """What a kill at any moment of a run leaves of its folder: different copies, in order of time.
 
