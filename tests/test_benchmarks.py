@@ -16,8 +16,8 @@ def test_a_row_has_medians_and_ratios_of_the_rounds():
     rates = speed.row("x", 8, "images/s", [30.0, 10.0, 20.0], [10.0, 20.0, 5.0], "them", 2.0)
     assert (rates["ours"], rates["peer"], rates["ratio"]) == (20, 10, 3)  # of 3, 0.5 and 4
     assert rates["spread"] == {"ours": [10, 30], "peer": [5, 20]} and rates["rounds"] == 3
-    times = speed.row("x", 8, "us", [30.0, 10.0, 20.0], [15.0, 20.0, 20.0], "them", 2.0)
-    assert times["ratio"] == 1  # of 0.5, 2 and 1: above 1 ours takes less time
+    times = speed.row("x", 8, "us", [30.0, 10.0, 20.0], [15.0, 20.0, 10.0], "them", 2.0)
+    assert times["ratio"] == 0.5  # of 0.5, 2 and 0.5: above 1 ours takes less time
     alone = speed.row("x", 8, "s", [30.0, 10.0])
     assert (alone["ours"], alone["peer"], alone["ratio"]) == (20, None, None)
 

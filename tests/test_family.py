@@ -514,6 +514,10 @@ def test_the_page_has_a_row_for_each_record(quick):
     for name in ("nielsen", "linear"):
         cost = tuple(f"{n:,}" for n in COSTS[name])
         assert (rows[name]["parameters"], rows[name]["multiply-adds"]) == cost
+    calls = sum(record(quick, "boosted")["calls"]) / 2
+    work = COSTS["lenet4-17k"][1] * calls
+    assert rows["boosted"]["parameters"] == "50,994"
+    assert rows["boosted"]["multiply-adds"] == f"{round(work):,}"
     assert all(row["published"] == "" for row in rows.values())
     assert "uci-digits" in text and "mnist" not in text
     for name in ("family-parameters", "family-multiply-adds"):
