@@ -1,6 +1,8 @@
 """Confusions, precision and recall against scikit-learn; labelled pictures; the program itself."""
 
 import json
+from collections import defaultdict
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,10 @@ from sklearn import metrics
 
 from benchmarks import reading
 from lenet_jax import pretrained
-from lenet_jax.analysis import evaluation
+from lenet_jax.analysis import evaluation, results
 from lenet_jax.data import dataset
 from lenet_jax.models.codes import codes
+from lenet_jax.training import config
 
 
 def test_confusions_are_those_of_scikit_learn():
@@ -81,6 +84,28 @@ def test_what_a_networks_own_limits_leave(loss, below, rejected, left):
     record = evaluation.as_json(found, {"config": {"loss": loss}, "reject_below": below})
     assert (record["rejected"], record["misses_not_rejected"]) == (rejected, left)
     assert "Infinity" not in json.dumps(record)
+
+
+@pytest.mark.parametrize(
+    "loss, expected",
+    [
+        (config.MAP(j=3.5), 4.0),  # of penalties 1, 2, 3 the one of 2 is wrong, 3 behind
+        (config.MAP(j=5.0), 9.0),  # the one of 4, too, 8 behind
+        (config.MAP(j=9.0), None),  # and the one of 6, which is the furthest ahead
+        (config.ML(), None),
+        (config.MAP(j=1.5), 0.0),
+    ],
+)
+def test_the_threshold_is_chosen_among_what_is_no_rubbish(monkeypatch, loss, expected):
+    scores = np.full((1, 5, 10), -99.0)
+    scores[0, :, 2] = [-1, -2, -3, -4, -6]
+    scores[0, :, 7] = scores[0, :, 2] - [4, 3, 9, 8, 12]
+    monkeypatch.setattr(results, "_scores", lambda run, shown: scores)
+    held_out = dataset.Images(np.zeros((5, 28, 28), np.uint8), np.array([2, 7, 2, 7, 7], np.int32))
+    run: Any = SimpleNamespace(recipe=SimpleNamespace(loss=loss))
+    found = results.reject_below(run, held_out)
+    card = results.card(defaultdict(lambda: [0]), found)
+    assert card["reject_below"] == expected and "Infinity" not in json.dumps(card)
 
 
 def penalties(params: Any, images: np.ndarray) -> np.ndarray:

@@ -182,22 +182,47 @@ def test_who_is_rejected(pages, loss, own, given, rejected, rubbish):
     assert [d.rubbish for d in digits] == rubbish
 
 
-@pytest.mark.parametrize("best", [-1.0, 30.0], ids=["penalties", "logits"])
 @pytest.mark.parametrize(
-    "whole, halves, digits", [(9, 9, 1), (9, 12, 1), (1, 9, 2), (1, 0.5, 1)], ids=str
+    "loss, whole, halves, rest, digits",
+    [
+        ("MAP", -19, -1, -9, 1),  # a fit to the code is good, whatever the halves'
+        ("MAP", -21, -1, -9, 2),
+        ("MAP", -21, -25, -30, 1),
+        ("ML", -21, -1, -9, 2),
+        ("CrossEntropy", 4, 9, 1, 1),  # the difference, of scores as large as they like
+        ("CrossEntropy", 2, 9, 1, 2),
+        ("CrossEntropy", 2, 1, 0.5, 1),
+        ("SquaredError", 1.5, 2, 0, 1),
+        ("SquaredError", 0.5, 2, 0, 2),
+    ],
 )
-def test_a_wide_part_is_cut_unless_it_is_sure(best, whole, halves, digits):
-    """Two strokes that touch, by how far the runners-up are behind, whole and in halves."""
+def test_a_wide_part_is_cut_unless_it_fits(loss, whole, halves, rest, digits):
+    """Two strokes that touch: how they fit whole, in two, and in more pieces."""
     grey = np.full((120, 200), 255, np.float32)
     grey[30:90, 40:60] = grey[30:90, 140:160] = grey[58:62, 60:140] = 0
 
     def scores(images: np.ndarray) -> np.ndarray:
-        behind = np.full((len(images), 10), 0.1)
-        behind[0], behind[1:3] = whole, halves
-        behind[:, 1] = 0
-        return best - behind
+        fits = np.full(len(images), rest, float)
+        fits[:3] = whole, halves, halves + 0.1
+        penalties = loss in ("MAP", "ML")
+        found = np.full((len(images), 10), -99.0 if penalties else 40.0)
+        found[:, 1] = fits if penalties else 40 + fits
+        return found
 
-    assert len(reader.read(grey, scores, {"config": {"loss": {}}})) == digits
+    assert len(reader.read(grey, scores, {"config": {"loss": {"is": loss}}})) == digits
+
+
+def test_the_worst_piece_counts():
+    """Halves of which one fits badly are no better than the whole."""
+    grey = np.full((120, 200), 255, np.float32)
+    grey[30:90, 40:60] = grey[30:90, 140:160] = grey[58:62, 60:140] = 0
+
+    def scores(images: np.ndarray) -> np.ndarray:
+        found = np.full((len(images), 10), -99.0)
+        found[:3, 1] = -30, -1, -40
+        return found
+
+    assert len(reader.read(grey, scores, {"config": {"loss": {"is": "MAP"}}})) == 1
 
 
 def test_a_bad_picture_does_not_keep_the_others_from_being_read(program, pages, tmp_path):

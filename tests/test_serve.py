@@ -607,9 +607,11 @@ def behind_a_prefix(url):
     with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
         thread = threading.Thread(target=proxy.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{proxy.server_port}/digits/"
-        proxy.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{proxy.server_port}/digits/"
+        finally:
+            proxy.shutdown()
+            thread.join()
 
 
 def test_the_page_works_behind_a_path_prefix(browser, server):

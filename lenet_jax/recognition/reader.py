@@ -15,7 +15,10 @@ from lenet_jax.recognition import network as networks
 from lenet_jax.recognition.predictor import predictor
 
 Box = tuple[int, int, int, int]
-WHOLE = 0.95  # confidence from which a wide part is taken for one digit
+WHOLE = 20.0  # penalty up to which a wide part is taken for one digit
+# By scores that are no penalties the difference of the best two from which it is: odds of 20 to 1
+# in a softmax, half of what squared errors aim at.
+APART = {"CrossEntropy": 3.0, "SquaredError": 1.0}
 SIZES = 1, 4, 16, 64  # numbers of images for which the network is compiled
 
 
@@ -92,13 +95,22 @@ def read(
         box: digit(image, scored, _scaled(box, page.scale), j, below)
         for box, image, scored in zip(pieces, images, scores(images), strict=True)
     }
+    fit = fitting(card)
     digits = []
     for some in ways:
-        # Whole if that is sure; else the way whose least sure digit is the surest.
-        sure = [min(answers[box].confidence for box in way) for way in some]
-        best = some[0] if sure[0] >= WHOLE else some[int(np.argmax(sure))]
+        # Of a wide part the way whose worst piece fits best, and whole unless that is bad.
+        fits = [min(fit(answers[box]) for box in way) for way in some]
+        best = some[int(np.argmax(fits))] if fits[0] < 0 else some[0]
         digits += [answers[box] for box in best]
     return digits
+
+
+def fitting(card: dict[str, Any]) -> Callable[[Digit], float]:
+    """How well an answer fits, by the scores that its network's loss makes; below 0 it is bad."""
+    apart = APART.get(card["config"]["loss"].get("is", ""))
+    if apart is None:
+        return lambda digit: digit.score + WHOLE
+    return lambda digit: digit.score + digit.penalties[digit.runner_up] - apart
 
 
 def limits(card: dict[str, Any]) -> tuple[float, float]:
