@@ -155,7 +155,7 @@ def test_summary(environment, tmp_path):
 
 
 def test_a_benchmark_tells_what_it_is_and_does_nothing():
-    named = ["gpu", "growth", "profile", "serve", "speed"]
+    named = ["gpu", "growth", "mutants", "profile", "reading", "rejection", "serve", "speed"]
     if importlib.util.find_spec("torch"):
         named.append("pytorch_fast")
     program = (
