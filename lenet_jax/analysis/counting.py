@@ -38,7 +38,7 @@ def count(module: Network) -> list[Layer]:
     shapes = jax.eval_shape(module.init, jax.random.key(0), image)
     names: list[str] = []
 
-    @jax.jit  # one program: each sum compiled alone takes many times as long
+    @jax.jit  # one program: compiled one by one the sums take longer
     def numbers(variables: Any) -> list[dict[str, Any]]:
         layers: list[dict[str, Any]] = []
         weighed: list[tuple[Any, Any, Any]] = []  # the weights, those that count, connections

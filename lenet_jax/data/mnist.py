@@ -279,7 +279,7 @@ def _decode(data_dir: Path) -> Arrays:
 
     tfds = _tfds()
     arrays: Arrays = {}
-    raw = {"image": tfds.decode.SkipDecoding()}  # TFDS's own decoding takes three times as long
+    raw = {"image": tfds.decode.SkipDecoding()}  # TFDS's own decoding takes longer
     for split in ("train", "test"):
         source = tfds.data_source("mnist:3.0.1", split=split, data_dir=str(data_dir), decoders=raw)
         arrays[f"{split}_images"] = images = np.empty((len(source), 28, 28), np.uint8)

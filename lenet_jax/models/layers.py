@@ -139,9 +139,9 @@ class Convolution(nn.Module):
 
     Fields: the number of `maps`, the window's `size`, and for each map the inputs it reads
     (`table`, as in Table I; None: all of them). `kernel` is [maps, inputs size size], a row for
-    each map (as a matrix of rows it is updated several times faster than in four dimensions), and
-    `bias` [maps]. Entries of the kernel outside the table are no connections: multiplied by zero
-    on the way in, zero gradient. A window of size 1 on maps of size 1 is a fully connected layer.
+    each map (XLA updates a matrix of rows faster than four dimensions), and `bias` [maps]. Entries
+    of the kernel outside the table are no connections: multiplied by zero on the way in, zero
+    gradient. A window of size 1 on maps of size 1 is a fully connected layer.
     With `folded` the sums come as subsampling takes them, [4, maps, h/2, w/2, images] (`fold`).
     """
 
@@ -376,7 +376,7 @@ def _slide_backward(size: int, side: int, saved, gradient: jax.Array):
         for_patches = gradient[:, 0] @ kernel
     else:
         for_kernel = lax.dot_general(patches, gradient, (((1,), (1,)), ((), ()))).T
-        if rows == columns == 1:  # three times as fast, but XLA would turn it back again
+        if rows == columns == 1:  # faster so, but XLA would turn it back again
             for_patches = lax.optimization_barrier(gradient.T @ kernel).T
         else:
             for_patches = lax.dot_general(kernel, gradient, (((0,), (0,)), ((), ())))
@@ -466,5 +466,5 @@ def _largest_forward(folded: jax.Array):
     return largest, (folded, largest)
 
 
-# Left to itself, jax pads here too, a sixth to a half of Nielsen's updates.
+# Left to itself, jax pads here too.
 largest_of_four.defvjp(_largest_forward, _largest_backward)

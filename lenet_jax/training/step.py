@@ -108,7 +108,7 @@ def for_each_seed(
     """function(own, shared) for every network, inside the mesh; trees stacked as `own` is.
 
     On a CPU core one after the other, so that each is what it is alone (at batch 1 to the last
-    bit), and a vmap was no faster there. On a GPU or TPU under one vmap.
+    bit). On a GPU or TPU under one vmap.
     """
     seeds = len(jax.tree.leaves(own)[0])
     missing = -seeds % recipe.mesh.shape["seeds"]
