@@ -1,5 +1,4 @@
 import ast
-import dataclasses
 import sys
 import types
 from pathlib import Path
@@ -75,16 +74,6 @@ def test_no_module_needs_unix_to_be_imported():
             if isinstance(node, ast.Import):
                 assert not unix & {alias.name for alias in node.names}, file
             assert not (isinstance(node, ast.ImportFrom) and node.module in unix), file
-
-
-def test_configuration_has_the_fields_of_the_network():
-    ours = {f.name: f.default for f in dataclasses.fields(config.LeNet5)}
-    theirs = {
-        f.name: f.default
-        for f in dataclasses.fields(lenet.LeNet5)
-        if f.name not in ("parent", "name")
-    }
-    assert ours == theirs
 
 
 def test_the_papers_schedule():
