@@ -11,6 +11,7 @@ Stop it at any moment and give the same command again: it goes on from there.
 import argparse
 import dataclasses
 import importlib
+import math
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -192,7 +193,7 @@ def prepared(key: str, seeds: int, given: argparse.Namespace) -> config.Experime
     name, colon, variant = key.partition(":")
     page = config.load_page(f"{Path('experiments') / name}.py{colon}{variant}")
     data = dataclasses.replace(page.data, fallback="none")
-    if given.quick:  # the embedded set is a fortieth of MNIST
+    if given.quick:  # a thousand digits, or as many fewer; the embedded set is a fortieth of MNIST
         data = dataclasses.replace(
             data, limit=(data.limit or 60_000) // 60, validation=data.validation // 40
         )
@@ -280,7 +281,8 @@ def measure_boosted(experiment: config.Experiment, data: Any, out: Path) -> dict
         config=config.as_json(experiment),
     ) | {
         "calls": [round(boosted.calls(), 4) for boosted in found],
-        "unsure_below": [boosted.unsure_below for boosted in found],
+        # Infinite where the first network is never sure; JSON has no word for it.
+        "unsure_below": [b.unsure_below if math.isfinite(b.unsure_below) else None for b in found],
         "drawn": [list(boosted.drawn) for boosted in found],
         "misses_always_added": [boosted.misses(data.test.labels)[-1] for boosted in found],
         "misses_of_each": [boosted.misses(data.test.labels)[:3] for boosted in found],

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 import shutil
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -144,6 +145,44 @@ def test_four_devices_train_as_one_does(tmp_path):
     assert [len(run.record["devices"]) for run in runs] == [1, 4]
     for one, four in zip(*(run.rows for run in runs), strict=True):
         assert one == pytest.approx(four, rel=1e-5)
+
+
+def test_images_that_are_counted_go_to_the_devices_once(tmp_path, monkeypatch):
+    sent = []
+
+    def blocks(images, *more, original=step.blocks):
+        sent.append(len(images))
+        return original(images, *more)
+
+    monkeypatch.setattr(step, "blocks", blocks)
+    loop.train(LINEAR, DATASET, tmp_path, print)
+    assert sent == [7, 11, 30]  # held-out and test images, and the training images at the end
+
+
+def test_a_network_with_one_number_that_is_not_finite_is_found():
+    params = {"c1": {"kernel": np.ones((3, 2, 4)), "bias": np.ones((3, 5))}}
+    assert step.finite(params).tolist() == [True] * 3
+    params["c1"]["kernel"][2, 1, 3] = np.inf
+    assert step.finite(params).tolist() == [True, True, False]
+    params["c1"]["bias"][0, 0] = np.nan
+    assert step.finite(params).tolist() == [False, True, False]
+
+
+def test_a_signal_in_the_last_pass_stops_whoever_trains_run_after_run(tmp_path, monkeypatch):
+    """The run is whole: given again, it only says so."""
+
+    def say(_, line):
+        if "pass  3/3" in line:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Bar, "say", say)
+        with pytest.raises(loop.Interrupted):
+            loop.train(LINEAR, DATASET, tmp_path / "run", print)
+    said = []
+    again = loop.train(LINEAR, DATASET, tmp_path / "run", said.append)
+    whole = loop.train(LINEAR, DATASET, tmp_path / "whole", print)
+    assert "finished already" in said[-1] and again.record == whole.record
 
 
 class Crashes:

@@ -250,7 +250,9 @@ def test_a_record_holds_what_was_measured(quick):
     seconds = sum(2 * 1000 / row["images_per_second"] for row in times)
     assert found["wall_seconds"] == round(seconds)
     assert found["hardware"] and found["versions"]["jax"] == jax.__version__
-    assert found["command"] == f"python -m lenet_jax.reproduce --quick --out {quick}"
+    assert (
+        found["command"] == f"python -m lenet_jax.reproduce --quick --out {quick.name}"
+    )  # of a path the name
     assert found["config"]["batch_size"] == 1 and found["config"]["is"] == "Experiment"
     assert record(quick, "classic-30k")["train_size"] == 500
 
@@ -481,7 +483,8 @@ def test_the_first_page_says_what_the_records_do():
 
 
 # By the programs of benchmarks/.
-MEASURED_ALONE = {"speed", "growth", "profile", "reading", "reading-public", "rejection", "mutants"}
+MEASURED_ALONE = {"speed", "growth", "profile", "reading", "reading-public", "rejection"}
+NOT_YET = {"gpu", "mutants"}
 
 
 def test_every_experiment_has_its_record_and_no_other_lies_there():
@@ -498,7 +501,8 @@ def test_every_experiment_has_its_record_and_no_other_lies_there():
                 assert found["misses"] == [len(wrong) for wrong in found["wrong"]]
             expected.add(page.name)
     there = {file.stem for file in (ROOT / "results").glob("*.json")}
-    assert len(expected) == 51 and expected <= there <= expected | MEASURED_ALONE
+    assert len(expected) == 51 and not expected & (MEASURED_ALONE | NOT_YET)
+    assert expected | MEASURED_ALONE <= there <= expected | MEASURED_ALONE | NOT_YET
     for name in there - expected:  # where no commit was recorded the file says so
         found = json.loads((ROOT / "results" / f"{name}.json").read_text())
         assert found["hardware"] and f"benchmarks.{name.split('-')[0]}" in found["command"]

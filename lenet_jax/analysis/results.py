@@ -242,10 +242,14 @@ def hardware() -> str:
 
 
 def origin() -> dict[str, Any]:
-    """The source that measures, the command that was given, and the day."""
+    """The source that measures, the command that was given, and the day.
+
+    Of absolute paths the name alone: where a folder lies on one machine says nothing on another.
+    """
+    given = [Path(a).name if Path(a).is_absolute() else a for a in sys.orig_argv[1:]]
     return {
         "commit": commit(),
-        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "command": shlex.join(["python", *given]),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
 
@@ -261,7 +265,7 @@ def commit() -> str | None:
     if not git("ls-files", "--", __file__):  # installed somewhere in another project's clone
         return None
     found = git("rev-parse", "--short=12", "HEAD")
-    sources = "lenet_jax", "experiments", "benchmarks"
+    sources = "lenet_jax/*.py", "experiments/*.py", "benchmarks/*.py"
     changed = git("status", "--porcelain", "--untracked-files=no", "--", *sources)
     return found + ("+" if changed else "")
 

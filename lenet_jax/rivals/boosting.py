@@ -65,9 +65,9 @@ def train(experiment: config.Experiment, data: Dataset, workdir: Path, say) -> B
     with RunFolder(workdir, resolved) as folder:
         file = folder.path / "scores.npz"
         if not file.exists():
-            found = train_three(experiment, data, folder.path, say)
+            trained = train_three(experiment, data, folder.path, say)
             partial_file = folder.path / "scores.tmp.npz"
-            np.savez(partial_file, **dataclasses.asdict(found))
+            np.savez(partial_file, **dataclasses.asdict(trained))
             partial_file.replace(file)
         with np.load(file) as found:
             return Boosted(

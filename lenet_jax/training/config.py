@@ -409,7 +409,7 @@ def load_page(config: str) -> Experiment | Rival:
 
 @contextlib.contextmanager
 def _beside(folder: Path) -> Iterator[None]:
-    """Imports find the folder's files first, and nothing of them stays.
+    """Imports find the folder's files first, and none of these stays.
 
     So a variant's `import classic` is the file beside it, whatever else is installed or was
     imported under that name, from another folder of pages too.

@@ -53,7 +53,8 @@ def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -
     All seeds go through the passes together.
 
     On SIGTERM or SIGINT it finishes the chunk of updates it is at, and the pass if that was its
-    last, saves and raises Interrupted.
+    last, saves and raises Interrupted; so that whoever trains one run after the other stops too,
+    also in the last pass.
     Raises UserError for a folder of another run, without a valid checkpoint or without room, for
     devices that cannot share the batch, for more seeds than memory, and for a loss that is not
     finite.
@@ -113,7 +114,7 @@ def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -
                     row["train_misses"] = misses(recipe, state, dataset.train, of_train)
                 metrics.record(row, speed)
                 checkpoints.save(int(state.step[0]), state, {"pass": number} | resolved)
-                if signals.came and number < experiment.passes:
+                if signals.came:
                     raise Interrupted
                 at = 0
         record = result(experiment, dataset, recipe, metrics.rows[-1])
