@@ -22,6 +22,7 @@ MEGAPIXELS = 40
 SIDE = 1024
 MOST = 400  # parts of a picture that are looked at, the largest
 COARSE = 24  # longest side of the picture in which light on dark is told from dark on light
+SOLID = 9
 STROKE = 2.0  # pixels: thinner strokes in the 20x20 box are thickened to this
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
@@ -199,12 +200,13 @@ def _rules(mask: np.ndarray) -> np.ndarray:
     (across, level), (down, upright) = _lines(mask), _lines(mask.T)
     repeating = _repeating(level)
     long = level[:, 1] - level[:, 0] > 1.5 * height
-    # Upright lines beside each other are a row of ones where no rules cross them.
-    squared = _repeating(upright) & repeating.any()
+    # Upright lines beside each other are a row of ones unless they cross all the rules, and one
+    # alone is a 1, in a picture as tall as it, unless a rule meets it.
+    squared = _repeating(upright) & _crossing(upright, level[repeating], height)
     rules, posts = np.ones(len(level), bool), np.ones(len(upright), bool)
     for _ in range(len(level) + len(upright)):  # a line that ends on what is no rule is none
         rules = repeating | long | _held(level, upright[posts], width)
-        posts = squared | _held(upright, level[rules], height)
+        posts = squared | _held(upright, level[rules], height) & _met(upright, level[rules])
     found = np.zeros_like(mask)
     for turned, labels, kept, out in (
         (mask, across, rules, found),
@@ -229,7 +231,17 @@ def _lines(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     wide: Any = ndimage.maximum_filter1d(banded, 5, axis=1)
     bridged: Any = banded | ndimage.minimum_filter1d(wide, 5, axis=1, mode="constant")
     labels, _ = _labelled(_runs(bridged, length, 1))
-    places = [(c.start, c.stop, r.start, r.stop) for r, c in ndimage.find_objects(labels)]
+    # A stroke that ends short of a rule does not end on it.
+    solid = np.where(_runs(banded, SOLID, 1), labels, 0)
+    places = [
+        (c.start, c.stop, r.start, r.stop)
+        for whole, found in zip(
+            ndimage.find_objects(labels),
+            ndimage.find_objects(solid, labels.max()),
+            strict=True,
+        )
+        for r, c in [found or whole]
+    ]
     return labels, np.array(places, int).reshape(-1, 4)
 
 
@@ -245,13 +257,29 @@ def _repeating(lines: np.ndarray) -> np.ndarray:
     return (near & (near.sum(axis=0) > 2)).any(axis=1)  # each is one of those near it
 
 
+def _crossing(lines: np.ndarray, others: np.ndarray, size: int) -> np.ndarray:
+    """Which of the lines [n, 4] go from the first to the last of the others, or to the edges."""
+    if not len(others):
+        return np.zeros(len(lines), bool)
+    first, last = max(others[:, 3].min(), 0), others[:, 2].max()
+    return (lines[:, 0] <= first + 2) & (lines[:, 1] >= last - 2)
+
+
+def _met(lines: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which of the lines [n, 4] one of the others touches or crosses."""
+    start, stop, first, last = lines.T[..., None]
+    from_, to, before, after = others.T
+    beside = (from_ - 2 <= last) & (first <= to + 2)
+    return (beside & (before - 2 <= stop) & (start <= after + 2)).any(axis=1)
+
+
 def _held(lines: np.ndarray, others: np.ndarray, size: int) -> np.ndarray:
     """Which of the lines [n, 4] end on both sides at the edge of the picture or on the others."""
     start, stop, first, last = lines.T[..., None]
     from_, to, before, after = others.T
     beside = (from_ - 2 <= last) & (first <= to + 2)
-    begins = ((before - 2 <= start) & (start <= after + 2) & beside).any(axis=1)
-    ends = ((before - 2 <= stop) & (stop <= after + 2) & beside).any(axis=1)
+    begins = ((before - 1 <= start) & (start <= after + 1) & beside).any(axis=1)
+    ends = ((before - 1 <= stop) & (stop <= after + 1) & beside).any(axis=1)
     return (begins | (start[:, 0] == 0)) & (ends | (stop[:, 0] == size))
 
 
