@@ -370,9 +370,8 @@ def main() -> None:
     in_place("speed", table(found))
 
 
-def in_place(mark: str, text: str) -> None:
-    """Prints a text and puts it in its place in benchmarks/README.md."""
-    page = ROOT / "benchmarks" / "README.md"
+def in_place(mark: str, text: str, page: Path = ROOT / "benchmarks" / "README.md") -> None:
+    """Prints a text and puts it in its place in a page; raises ValueError where it has none."""
     before, rest = page.read_text().split(f"<!-- {mark} -->")
     _, after = rest.split(f"<!-- /{mark} -->")
     page.write_text(f"{before}<!-- {mark} -->\n{text}\n<!-- /{mark} -->{after}")
