@@ -5,14 +5,14 @@
 
 The made ones are of test digits: blown up, put on paper, lit, ruled, photographed. Same seed, same
 pictures. Seed 0 made those that `data.pictures` was developed on, seed 1 makes these. Writes
-results/reading[-public].json, and its table into README.md.
+results/reading[-public].json, and its table into README.md; of fewer pictures it prints the table.
 """
 
 import argparse
 import csv
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,11 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from benchmarks import speed
+from lenet_jax import commandline, pretrained
+
 ROOT = Path(__file__).parents[1]
+NUMBER = 200
 Make = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
@@ -127,12 +131,14 @@ def make(
 
 
 def made(number: int) -> dict[str, Any]:
-    """How many of `number` pictures of each kind are read, all digits in order."""
+    """How many of `number` pictures of each kind are read, all digits in order.
+
+    Raises UserError where there is no MNIST.
+    """
     import lenet_jax
-    from lenet_jax import commandline
     from lenet_jax.data import dataset
 
-    data = dataset.load(say=commandline.say)
+    data = dataset.load(fallback="none", say=commandline.say)
     read = {}
     for kind in KINDS:
         rng = np.random.default_rng(1)
@@ -148,7 +154,6 @@ def made(number: int) -> dict[str, Any]:
 def public(folder: Path, listed: Path) -> dict[str, Any]:
     """The same of pictures in a folder, by the kinds that a list of them gives."""
     import lenet_jax
-    from lenet_jax import commandline
 
     with listed.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
@@ -173,14 +178,14 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         "python -m benchmarks.reading",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "number", nargs="?", type=int, default=200, help="of each kind (default: %(default)s)"
+        "number", nargs="?", type=int, default=NUMBER, help="of each kind (default: %(default)s)"
     )
     parser.add_argument(
         "--public",
@@ -190,30 +195,21 @@ def main() -> None:
         help="other people's pictures instead, FOLDER/<repository>/<path>, and the list of them: "
         "repository, path, digits, kind",
     )
-    given = parser.parse_args()
-
-    from lenet_jax import commandline, pretrained
+    given = parser.parse_args(arguments)
 
     commandline.set_up_jax()
     from lenet_jax.analysis import results
 
-    name = "reading-public" if given.public else "reading"
     found = public(*given.public) if given.public else made(given.number)
-    results.write(
-        ROOT / "results" / f"{name}.json",
-        {
-            "command": "python -m benchmarks.reading "
-            + ("--public FOLDER TSV" if given.public else str(given.number)),
-            "network": pretrained.DEFAULT,
-            **found,
-            "hardware": results.hardware(),
-            "commit": results.commit(),
-        },
-    )
-    before, marked, rest = (ROOT / "README.md").read_text().partition(f"<!-- {name} -->\n")
-    _, end, after = rest.partition(f"<!-- /{name} -->")
-    (ROOT / "README.md").write_text(f"{before}{marked}{table(found)}\n{end}{after}")
+    if given.number < NUMBER:
+        print(table(found))
+        return 0
+    name = "reading-public" if given.public else "reading"
+    speed.in_place(name, table(found), ROOT / "README.md")
+    record = {"network": pretrained.DEFAULT, **found, **speed.conditions()}
+    results.write(ROOT / "results" / f"{name}.json", record)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    commandline.run(main)

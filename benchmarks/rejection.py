@@ -8,17 +8,24 @@ network). Writes results/rejection.json; its thresholds are those of the cards.
 
 import argparse
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks import speed
+from lenet_jax import commandline
 
 ROOT = Path(__file__).parents[1]
 
 
 def measured(folder: Path) -> dict[str, Any]:
-    """Of a run's held-out patterns: misses, what is rejected by which rule, and what is left."""
-    from lenet_jax.analysis import rejection
+    """Of a run's held-out patterns: misses, what is rejected by which rule, and what is left.
+
+    A threshold is null where none suffices, and so is the error of the rest where nothing is left.
+    """
+    from lenet_jax.analysis import evaluation, rejection
     from lenet_jax.data import dataset
-    from lenet_jax.recognition import network
+    from lenet_jax.recognition import network, reader
     from lenet_jax.recognition.predictor import predictor
     from lenet_jax.training.config import from_json
 
@@ -26,11 +33,15 @@ def measured(folder: Path) -> dict[str, Any]:
     experiment = from_json(trained.card["config"])
     held_out = dataset.load(**vars(experiment.data)).validation
     scores = predictor(trained.module, trained.params)(held_out.images)
-    wrong = scores.argmax(axis=1) != held_out.labels
-    j = trained.card["config"]["loss"].get("j", math.inf)
-    rubbish, margins = rejection.rubbish(scores, j), rejection.margins(scores)
-    below = rejection.threshold(margins[~rubbish], wrong[~rubbish])
-    silent = rubbish | (margins < below)
+    found = evaluation.Evaluation(str(folder), held_out.images, held_out.labels, scores)
+    j, _ = reader.limits(trained.card)
+    below = rejection.reject_below(scores, held_out.labels, j)
+    card = trained.card | {"reject_below": below if math.isfinite(below) else None}
+    wrong, rubbish, silent = (
+        found.wrong,
+        reader.is_rubbish(scores, j),
+        evaluation.rejected(found, card),
+    )
     return {
         "dataset": trained.card["dataset"],
         "updates": trained.card["updates"],
@@ -39,39 +50,35 @@ def measured(folder: Path) -> dict[str, Any]:
         "j": j if math.isfinite(j) else None,
         "rejected_by_the_rubbish_class": int(rubbish.sum()),
         "of_these_missed": int((rubbish & wrong).sum()),
-        "reject_below": below if math.isfinite(below) else None,
+        "reject_below": card["reject_below"],
         "rejected": int(silent.sum()),
         "misses_not_rejected": int((wrong & ~silent).sum()),
-        "error_percent_of_the_rest": round(100 * float(wrong[~silent].mean()), 4),
+        "error_percent_of_the_rest": None
+        if silent.all()
+        else round(100 * float(wrong[~silent].mean()), 4),
         "rejected_percent_for_half_percent_error_by_the_difference_alone": rejection.needed(
-            margins, wrong
+            rejection.margins(scores), wrong
         ),
     }
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         "python -m benchmarks.rejection",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    given = parser.parse_args()
-
-    from lenet_jax import commandline
+    given = parser.parse_args(arguments)
 
     commandline.set_up_jax()
     from lenet_jax.analysis import results
 
-    record = {
-        "command": "python -m benchmarks.rejection "
-        + " ".join(folder.name for folder in given.folders),
-        "networks": {folder.name: measured(folder) for folder in given.folders},
-        "hardware": results.hardware(),
-        "commit": results.commit(),
-    }
+    networks = {folder.name: measured(folder) for folder in given.folders}
+    record = {"networks": networks, **speed.conditions()}
     results.write(ROOT / "results" / "rejection.json", record)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    commandline.run(main)

@@ -55,7 +55,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--network", **commandline.NETWORK)
     parser.add_argument(
         "--reject-below",
-        type=float,
+        type=difference,
         metavar="D",
         help="reject an answer whose two best scores differ by less (default: a pretrained "
         "network's own, for an error of 0.5 %%; a run has none, 0)",
@@ -63,6 +63,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="one JSON object for each picture")
     parser.add_argument("--annotate", type=Path, metavar="PNG", help="draw the answers onto it")
     return parser.parse_args(arguments)
+
+
+def difference(text: str) -> float:
+    """The number in a text; raises ArgumentTypeError unless it is 0 or more."""
+    try:
+        if (number := float(text)) >= 0:
+            return number
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text}: allowed are numbers from 0")
 
 
 def named(given: Sequence[str]) -> list[str]:

@@ -103,7 +103,7 @@ def precision_and_recall(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 def rejected(found: Evaluation, card: dict[str, Any]) -> np.ndarray:
     """Which answers are rejected by the network's own limits, bool [n]."""
     j, below = reader.limits(card)
-    return rejection.rubbish(found.scores, j) | (rejection.margins(found.scores) < below)
+    return reader.is_rubbish(found.scores, j) | (rejection.margins(found.scores) < below)
 
 
 def as_json(found: Evaluation, card: dict[str, Any]) -> dict[str, Any]:

@@ -3,16 +3,13 @@ together (section III-D), are not given."""
 
 import numpy as np
 
+from lenet_jax.recognition import reader
+
 
 def margins(scores: np.ndarray) -> np.ndarray:
     """How far the best score is above the second, [..., n] from [..., n, classes]."""
     best = np.sort(np.partition(scores, -2, axis=-1)[..., -2:], axis=-1)
     return best[..., 1] - best[..., 0]
-
-
-def rubbish(scores: np.ndarray, j: float) -> np.ndarray:
-    """Which answers the rubbish class beats with its penalty j, bool [..., n] from scores."""
-    return -scores.max(axis=-1) > j
 
 
 def errors_left(margins: np.ndarray, wrong: np.ndarray) -> np.ndarray:
@@ -44,6 +41,17 @@ def threshold(margins: np.ndarray, wrong: np.ndarray, error: float = 0.5) -> flo
     if not len(fine):
         return float("inf")
     return float(np.sort(margins)[fine[0]]) if fine[0] else 0.0
+
+
+def reject_below(scores: np.ndarray, labels: np.ndarray, j: float) -> float:
+    """The threshold for an error of 0.5 %, from scores [n, classes] and labels [n].
+
+    Among the answers that the rubbish class with its penalty j does not beat, which are rejected in
+    any case.
+    """
+    kept = ~reader.is_rubbish(scores, j)
+    wrong = scores.argmax(axis=-1) != labels
+    return threshold(margins(scores)[kept], wrong[kept])
 
 
 def _fine(margins: np.ndarray, wrong: np.ndarray, error: float) -> np.ndarray:

@@ -189,13 +189,15 @@ def reject_below(run: Result, held_out: Images) -> float:
     Of the answers that the rubbish class does not beat, which are rejected in any case.
     """
     (scores,) = _scores(run, held_out)
-    wrong = scores.argmax(-1) != held_out.labels
-    kept = ~rejection.rubbish(scores, getattr(run.recipe.loss, "j", math.inf))
-    return rejection.threshold(rejection.margins(scores)[kept], wrong[kept])
+    return rejection.reject_below(scores, held_out.labels, getattr(run.recipe.loss, "j", math.inf))
 
 
 def card(record: dict[str, Any], reject_below: float) -> dict[str, Any]:
-    """The model card of the first seed's network; an infinite threshold is none, null in JSON."""
+    """The model card of the first seed's network.
+
+    A threshold is infinite where none suffices. The card then has null, and nothing is rejected by
+    the difference of scores.
+    """
     same = ("experiment", "variant", "dataset", "data_sha256", "passes", "train_size", "test_size")
     first = ("misses", "train_misses")
     return {

@@ -199,12 +199,13 @@ def _rules(mask: np.ndarray) -> np.ndarray:
     (across, level), (down, upright) = _lines(mask), _lines(mask.T)
     repeating = _repeating(level)
     long = level[:, 1] - level[:, 0] > 1.5 * height
-    # Upright lines beside each other are a row of ones where no rules cross them.
-    squared = _repeating(upright) & repeating.any()
+    # Upright lines beside each other are a row of ones unless they cross all the rules, and one
+    # from edge to edge is a 1 in a tight crop where there are none.
+    squared = _repeating(upright) & _crossing(upright, level[repeating]) & repeating.any()
     rules, posts = np.ones(len(level), bool), np.ones(len(upright), bool)
     for _ in range(len(level) + len(upright)):  # a line that ends on what is no rule is none
         rules = repeating | long | _held(level, upright[posts], width)
-        posts = squared | _held(upright, level[rules], height)
+        posts = squared | _held(upright, level[rules], height) & rules.any()
     found = np.zeros_like(mask)
     for turned, labels, kept, out in (
         (mask, across, rules, found),
@@ -229,7 +230,11 @@ def _lines(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     wide: Any = ndimage.maximum_filter1d(banded, 5, axis=1)
     bridged: Any = banded | ndimage.minimum_filter1d(wide, 5, axis=1, mode="constant")
     labels, _ = _labelled(_runs(bridged, length, 1))
-    places = [(c.start, c.stop, r.start, r.stop) for r, c in ndimage.find_objects(labels)]
+    # What ends a few pixels short of a rule is bridged to it, but does not end on it.
+    solid = np.where(_runs(banded, 9, 1), labels, 0)
+    ends = ndimage.find_objects(solid, labels.max())
+    found = [end or whole for end, whole in zip(ends, ndimage.find_objects(labels), strict=True)]
+    places = [(c.start, c.stop, r.start, r.stop) for r, c in found]
     return labels, np.array(places, int).reshape(-1, 4)
 
 
@@ -245,13 +250,20 @@ def _repeating(lines: np.ndarray) -> np.ndarray:
     return (near & (near.sum(axis=0) > 2)).any(axis=1)  # each is one of those near it
 
 
+def _crossing(lines: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which of the lines [n, 4] are long enough to reach all of the others."""
+    start, stop = lines[:, :2].T[..., None]
+    before, after = others[:, 2:].T
+    return ((start <= after + 2) & (before - 2 <= stop)).all(axis=1)
+
+
 def _held(lines: np.ndarray, others: np.ndarray, size: int) -> np.ndarray:
     """Which of the lines [n, 4] end on both sides at the edge of the picture or on the others."""
     start, stop, first, last = lines.T[..., None]
     from_, to, before, after = others.T
     beside = (from_ - 2 <= last) & (first <= to + 2)
-    begins = ((before - 2 <= start) & (start <= after + 2) & beside).any(axis=1)
-    ends = ((before - 2 <= stop) & (stop <= after + 2) & beside).any(axis=1)
+    begins = ((before - 1 <= start) & (start <= after + 1) & beside).any(axis=1)
+    ends = ((before - 1 <= stop) & (stop <= after + 1) & beside).any(axis=1)
     return (begins | (start[:, 0] == 0)) & (ends | (stop[:, 0] == size))
 
 
@@ -274,10 +286,18 @@ def _boxes(mask: np.ndarray) -> list[Box]:
         for (rows, columns), area in zip(ndimage.find_objects(labels), areas, strict=True)
         if area >= 6
     ]
-    # What touches the edge is a table, a finger or a digit cut off, unless all does.
-    whole = [(b, a) for b, a in parts if min(b[:2]) > 0 and b[2] < width and b[3] < height]
-    if any(b - t >= 8 for (_, t, _, b), _ in whole):
-        parts = whole
+    # What touches the edge is a table, a finger or a digit cut off, unless all does, or it stands
+    # beside a digit as tall: in a crop without a margin.
+    inside = [(b, a) for b, a in parts if min(b[:2]) > 0 and b[2] < width and b[3] < height]
+    tallest = max((b - t for (_, t, _, b), _ in inside), default=0)
+    if tallest >= 8:
+        rows = np.array([(t, b) for (_, t, _, b), _ in inside if b - t >= 0.8 * tallest])
+        parts = inside + [
+            ((left, top, right, bottom), area)
+            for (left, top, right, bottom), area in set(parts) - set(inside)
+            if 0.8 * tallest <= bottom - top <= 1.25 * tallest
+            and ((2 * rows[:, 0] < top + bottom) & (top + bottom < 2 * rows[:, 1])).any()
+        ]
     largest = max((area for _, area in parts), default=0)
     parts = [(area, box) for box, area in parts if area >= 0.06 * largest]
     if len(parts) > MOST:  # texture, or a page of text

@@ -16,8 +16,8 @@ from lenet_jax.recognition.predictor import predictor
 
 Box = tuple[int, int, int, int]
 WHOLE = 20.0  # penalty up to which a wide part is taken for one digit
-# By scores that are no penalties the difference of the best two from which it is: odds of 20 to 1
-# in a softmax, half of what squared errors aim at.
+# A network whose scores are no penalties takes it for one where its two best scores differ by this
+# or more. In a softmax that is odds of 20 to 1; squared errors aim at a difference of 2.
 APART = {"CrossEntropy": 3.0, "SquaredError": 1.0}
 SIZES = 1, 4, 16, 64  # numbers of images for which the network is compiled
 
@@ -116,17 +116,23 @@ def fitting(card: dict[str, Any]) -> Callable[[Digit], float]:
 def limits(card: dict[str, Any]) -> tuple[float, float]:
     """The penalty above which an answer is rejected, and the difference of scores below which.
 
-    They are the rubbish class's j, infinite where the network's loss has no such class, and 0 where
-    the card has no difference.
+    They are the rubbish class's j, infinite where the network's loss has no such class, and the
+    card's difference, 0 where it has none: a run's card, and that of a network for which none was
+    found that leaves few enough errors (null). Then nothing is rejected by the difference.
     """
     return card["config"]["loss"].get("j", math.inf), card.get("reject_below") or 0.0
+
+
+def is_rubbish(scores: np.ndarray, j: float) -> np.ndarray:
+    """Which answers the rubbish class beats with its penalty j, bool [...] from [..., classes]."""
+    return -scores.max(axis=-1) > j
 
 
 def digit(image: np.ndarray, scores: np.ndarray, box: Box, j: float, reject_below: float) -> Digit:
     """The answer that the scores [classes] of one image give; j is the rubbish class's penalty."""
     second, first = np.argsort(scores)[-2:]
     everything = np.logaddexp.reduce([*scores.astype(float), -j])
-    rubbish = bool(-scores[first] > j)
+    rubbish = bool(is_rubbish(scores, j))
     return Digit(
         label=int(first),
         score=float(scores[first]),
