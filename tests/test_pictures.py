@@ -239,6 +239,25 @@ def test_a_row_in_a_tight_crop_has_its_digits(margin, digits):
         np.testing.assert_allclose(boxes, places, atol=10)  # the tip of a hook may be lost
 
 
+@pytest.mark.parametrize(
+    "strokes",
+    [
+        [(slice(0, 200), slice(250, 256))],
+        [(slice(120, 200), slice(250, 256))],
+        [(slice(50, 90), slice(280, 286)), (slice(70, 76), slice(286, 300))],
+    ],
+    ids=["far taller than the digit", "below the digit, as tall", "half as tall"],
+)
+def test_what_touches_the_edge_is_no_digit(strokes, digits):
+    ink = np.zeros((200, 300), np.float32)
+    digit = reading.enlarged(digits[0][3], 80)
+    ink[30:110, 100 : 100 + digit.shape[1]] = digit
+    (alone,) = pictures.find(235 - 195 * ink).boxes
+    for stroke in strokes:
+        ink[stroke] = 1
+    assert pictures.find(235 - 195 * ink).boxes == [alone]
+
+
 def test_a_prepared_digit_is_framed_as_mnist_is(page):
     found = pictures.find(page.astype(np.float32))
     for box in found.boxes:
