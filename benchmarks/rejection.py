@@ -31,7 +31,8 @@ def measured(folder: Path) -> dict[str, Any]:
 
     trained = network.load(str(folder))
     experiment = from_json(trained.card["config"])
-    held_out = dataset.load(**vars(experiment.data)).validation
+    data = dataset.load(**vars(experiment.data))
+    held_out = data.validation
     scores = predictor(trained.module, trained.params)(held_out.images)
     found = evaluation.Evaluation(str(folder), held_out.images, held_out.labels, scores)
     j, _ = reader.limits(trained.card)
@@ -43,7 +44,7 @@ def measured(folder: Path) -> dict[str, Any]:
         evaluation.rejected(found, card),
     )
     return {
-        "dataset": trained.card["dataset"],
+        "dataset": data.name,
         "updates": trained.card["updates"],
         "held_out": len(wrong),
         "misses": int(wrong.sum()),

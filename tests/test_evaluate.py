@@ -11,11 +11,12 @@ from PIL import Image
 from reference import TABLE, f
 from sklearn import metrics
 
-from benchmarks import reading
+from benchmarks import reading, rejection
 from lenet_jax import pretrained
 from lenet_jax.analysis import evaluation, results
 from lenet_jax.data import dataset
 from lenet_jax.models.codes import codes
+from lenet_jax.recognition import network
 from lenet_jax.training import config
 
 
@@ -106,6 +107,24 @@ def test_the_threshold_is_chosen_among_what_is_no_rubbish(monkeypatch, loss, exp
     found = results.reject_below(run, held_out)
     card = results.card(defaultdict(lambda: [0]), found)
     assert card["reject_below"] == expected and "Infinity" not in json.dumps(card)
+
+
+def test_rejection_of_all_leaves_no_error(monkeypatch, tmp_path):
+    """A rubbish class that beats everything: no threshold, and no rest whose error it would be."""
+    monkeypatch.delenv("LENET_JAX_MNIST", raising=False)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    module, params = pretrained.load("lenet5-best")
+    experiment = config.Experiment(
+        name="x", loss=config.MAP(j=0.001), data=config.Data(validation=30)
+    )
+    card = {"updates": 1, "config": config.as_json(experiment)}
+    trained = network.Network(module, params, card)
+    monkeypatch.setattr(network, "load", lambda source: trained)
+    found = rejection.measured(tmp_path)
+    assert found["dataset"] == "uci-digits"
+    assert (found["held_out"], found["rejected"], found["misses_not_rejected"]) == (30, 30, 0)
+    assert found["reject_below"] is None and found["error_percent_of_the_rest"] is None
+    json.dumps(found, allow_nan=False)
 
 
 def penalties(params: Any, images: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,6 +107,9 @@ def drawn(size, *strokes, width=6):
     return np.asarray(picture, np.float32)
 
 
+THREE = [(40, 35), (70, 30), (98, 45), (65, 72), (98, 95), (70, 120), (40, 112)]
+
+
 @pytest.mark.parametrize(
     "picture, boxes",
     [
@@ -113,6 +117,10 @@ def drawn(size, *strokes, width=6):
         (drawn((160, 290), [(80, 25), (80, 265)]), [(77, 25, 83, 265)]),
         (drawn((300, 200), *([(x, 30), (x, 170)] for x in (50, 110, 170, 230))),
          [(x - 3, 30, x + 3, 170) for x in (50, 110, 170, 230)]),
+        (drawn((400, 160), [(200, 0), (200, 160)]), [(197, 0, 203, 160)]),
+        (drawn((420, 150), THREE, [(140, 119), (140, 121)], [(200, 30), (200, 120)],
+               [(270, 30), (250, 90), (310, 90)], [(295, 50), (295, 120)]),
+         [(39, 28, 101, 122), (197, 30, 203, 120), (247, 30, 312, 120)]),
         (drawn((200, 200), [(30, 30), (165, 30), (80, 180)]), [(30, 27, 168, 183)]),
         (drawn((140, 420), *([(30, y), (110, y), (60, y + 100)] for y in (30, 160, 290))),
          [(30, y - 3, 113, y + 101) for y in (30, 160, 290)]),
@@ -121,7 +129,8 @@ def drawn(size, *strokes, width=6):
         (drawn((160, 230), [(110, 200), (110, 30), (30, 30), (30, 110), (110, 110)]),
          [(27, 27, 113, 200)]),
     ],
-    ids=["1", "1 as tall as the page", "1111", "7", "7s in a column", "4", "a square 9"],
+    ids=["1", "1 as tall as the page", "1111", "1 from edge to edge", "3.14", "7",
+         "7s in a column", "4", "a square 9"],
 )  # fmt: skip
 def test_a_straight_stroke_is_no_rule_of_the_paper(picture, boxes):
     np.testing.assert_allclose(pictures.find(picture).boxes, boxes, atol=4)
@@ -187,6 +196,66 @@ def test_the_rules_of_the_paper_are_no_digits(paper, edges, digits):
     found = pictures.find(picture.astype(np.float32)).boxes
     expected = pictures.find(blank.astype(np.float32)).boxes
     np.testing.assert_allclose(found, expected, atol=8)
+
+
+@pytest.mark.parametrize(
+    "top, bottom, apart, down",
+    [(60, 150, 40, False), (24, 56, 40, False), (46, 115, 80, False), (66, 164, 40, True)],
+    ids=["across rules", "between rules", "nearly from rule to rule", "squared"],
+)
+def test_ones_on_ruled_paper_are_read(top, bottom, apart, down):
+    """A row of them; on squared paper each in a square of its own."""
+    paper = np.where(rules(200, 600, apart, True, down), 120, 255)
+    lefts = [120, 160, 200, 480]
+    ones = drawn((600, 200), *([(x, top), (x, bottom)] for x in lefts))
+    boxes = pictures.find(np.minimum(paper, ones).astype(np.float32)).boxes
+    expected = [(x - 3, top, x + 3, bottom) for x in lefts]
+    np.testing.assert_allclose(boxes, expected, atol=4)
+
+
+def thin(image):
+    """A digit of 90 pixels' height, its strokes half as wide; None if that broke one."""
+    away: Any = ndimage.distance_transform_edt(np.pad(reading.enlarged(image, 90), 1) > 0.5)
+    drawn = (away > 0) & (away >= 0.5 * ndimage.maximum_filter(away, 15))
+    rows, columns = np.nonzero(drawn)
+    labelled: Any = ndimage.label(drawn, np.ones((3, 3)))
+    cut = drawn[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    return cut if labelled[1] == 1 else None
+
+
+@pytest.mark.parametrize("margin", [0, 1, 2, 6, 10])
+def test_a_row_in_a_tight_crop_has_its_digits(margin, digits):
+    """25 rows of five."""
+    strokes = [s for s in map(thin, digits[0][:300]) if s is not None]
+    for row in (strokes[at : at + 5] for at in range(0, 125, 5)):
+        height, left, places = max(map(len, row)), margin, []
+        ink = np.zeros((height + 2 * margin, sum(s.shape[1] + 25 for s in row) - 25 + 2 * margin))
+        for stroke in row:
+            tall, wide = stroke.shape
+            places.append((left, margin, left + wide, margin + tall))
+            ink[margin : margin + tall, left : left + wide] = stroke
+            left += wide + 25
+        boxes = pictures.find((235 - 195 * ink).astype(np.float32)).boxes
+        np.testing.assert_allclose(boxes, places, atol=10)  # the tip of a hook may be lost
+
+
+@pytest.mark.parametrize(
+    "strokes",
+    [
+        [(slice(0, 200), slice(250, 256))],
+        [(slice(120, 200), slice(250, 256))],
+        [(slice(50, 90), slice(280, 286)), (slice(70, 76), slice(286, 300))],
+    ],
+    ids=["far taller than the digit", "below the digit, as tall", "half as tall"],
+)
+def test_what_touches_the_edge_is_no_digit(strokes, digits):
+    ink = np.zeros((200, 300), np.float32)
+    digit = reading.enlarged(digits[0][3], 80)
+    ink[30:110, 100 : 100 + digit.shape[1]] = digit
+    (alone,) = pictures.find(235 - 195 * ink).boxes
+    for stroke in strokes:
+        ink[stroke] = 1
+    assert pictures.find(235 - 195 * ink).boxes == [alone]
 
 
 def test_a_prepared_digit_is_framed_as_mnist_is(page):

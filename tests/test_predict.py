@@ -2,9 +2,14 @@
 
 import json
 import os
+import re
+import subprocess
+import sys
 
+import jax
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image, ImageDraw
 
 import lenet_jax
@@ -13,6 +18,7 @@ from lenet_jax import pretrained
 from lenet_jax.data import dataset
 from lenet_jax.errors import UserError
 from lenet_jax.recognition import reader
+from lenet_jax.recognition.predictor import predictor
 
 pytestmark = pytest.mark.xdist_group("predict")
 
@@ -250,6 +256,100 @@ def test_what_cannot_be_done_is_said_in_a_line(program, pages, tmp_path, flags, 
     assert done.returncode == 2, done.stdout
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ") and said in line
+
+
+@pytest.mark.parametrize("given", ["nan", "-1", "some"])
+def test_a_difference_is_a_number_from_0(before_jax, given):
+    done = before_jax("predict", "x.png", "--reject-below", given)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert f"--reject-below: {given}: allowed are numbers from 0" in done.stderr
+
+
+def test_one_compiled_program_serves_any_weights(monkeypatch, digits):
+    """The weights are its arguments: a network of others is not compiled again."""
+    programs = []
+
+    def noted(function):
+        compiled = jit(function)
+
+        def call(*arguments):
+            programs.append(compiled.lower(*arguments).as_text())
+            return compiled(*arguments)
+
+        return call
+
+    module, params = pretrained.load("lenet5-classic")
+    jit = jax.jit
+    with monkeypatch.context() as noting:
+        noting.setattr(jax, "jit", noted)
+        both = [predictor(module, some) for some in (params, pretrained.load("lenet5-best")[1])]
+    classic, best = (predict(digits[0][:3]) for predict in both)
+    assert not np.allclose(classic, best)
+    assert len(programs) == 2 and programs[0] == programs[1]
+
+
+# ---- what was measured
+
+
+def shown(name):
+    """The rows of a table of README.md, without its head."""
+    page = (ROOT / "README.md").read_text()
+    (table,) = re.findall(f"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", page, re.DOTALL)
+    return table.splitlines()[2:]
+
+
+@pytest.mark.parametrize("name", ["reading", "reading-public"])
+def test_the_tables_are_of_the_committed_records(name):
+    record = json.loads((ROOT / "results" / f"{name}.json").read_text())
+    assert shown(name) == [
+        f"| {kind} | {number} | {record['read'][kind] / number:.1%} |".replace("%", " %")
+        for kind, number in record["pictures"].items()
+    ]
+    assert record["network"] == pretrained.DEFAULT and record.get("dataset", "mnist") == "mnist"
+
+
+def test_the_readme_says_what_is_rejected():
+    record = json.loads((ROOT / "results" / "rejection.json").read_text())
+    found = record["networks"]["best-held-out"]
+    assert found["dataset"] == "mnist"
+    assert (
+        f"of {found['held_out']:,} held-out digits it rejects {found['rejected']}, and "
+        f"{found['misses_not_rejected']} of the others are wrong"
+    ) in " ".join((ROOT / "README.md").read_text().split())
+    for network, best in record["networks"].items():
+        card = pretrained.card(f"lenet5-{network.removesuffix('-held-out')}")
+        assert (best["j"], best["reject_below"]) == (
+            card["config"]["loss"]["j"],
+            card["reject_below"],
+        )
+
+
+def test_pictures_are_measured_on_mnist_alone(environment):
+    command = [sys.executable, "-m", "benchmarks.reading", "1"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: no MNIST")
+
+
+def test_only_as_many_pictures_as_ever_replace_a_table(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(reading, "ROOT", tmp_path)
+    monkeypatch.setattr(reading, "made", lambda n: {"pictures": {"scan": n}, "read": {"scan": 3}})
+    readme = tmp_path / "README.md"
+    readme.write_text("No place for it.\n")
+    assert reading.main(["5"]) == 0
+    assert "| scan | 5 | 60.0 % |" in capsys.readouterr().out
+    with pytest.raises(ValueError):
+        reading.main([])
+    assert readme.read_text() == "No place for it.\n" and list(tmp_path.iterdir()) == [readme]
+    readme.write_text("Before.\n<!-- reading -->\nold\n<!-- /reading -->\nAfter.\n")
+    reading.main([])
+    before, mark, *_, row, end, after = readme.read_text().splitlines()
+    assert (before, after) == ("Before.", "After.") and row == "| scan | 200 | 1.5 % |"
+    assert (mark, end) == ("<!-- reading -->", "<!-- /reading -->")
+    record = json.loads((tmp_path / "results" / "reading.json").read_text())
+    assert record["read"] == {"scan": 3} and record["versions"]["jax"] == jax.__version__
+    assert {"commit", "command", "date", "hardware", "network"} <= set(record)
 
 
 def test_the_library_names_the_networks_there_are():

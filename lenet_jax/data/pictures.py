@@ -193,7 +193,8 @@ def _rules(mask: np.ndarray) -> np.ndarray:
     """The rules of the paper, horizontal and vertical, not where digits cross them.
 
     A stroke of a digit may be as straight and as long. But a rule goes from edge to edge of the
-    picture, or from rule to rule as in a form, or it repeats, or is too long for a digit's bar.
+    picture, or from rule to rule as in a form, or it repeats, or is too long for a digit's bar; and
+    an upright one is not alone.
     """
     height, width = mask.shape
     (across, level), (down, upright) = _lines(mask), _lines(mask.T)
