@@ -193,6 +193,28 @@ def test_step_sizes_of_the_first_pass_span_what_section_iii_b_reports(real_mnist
     np.testing.assert_allclose(np.log(largest / 0.016), 0, atol=np.log(1.6))
 
 
+def test_an_update_sees_its_patterns_in_the_distortions_of_its_pass(digits):
+    """A linear softmax at zero moves by the mean of ([label = c] - 1/10) times what it sees."""
+    recipe, state, images, labels, order = start(
+        digits,
+        1,
+        batch_size=4,
+        patterns=8,
+        model=Nielsen(hidden=()),
+        loss=config.CrossEntropy(),
+        optimizer=config.SGD(learning_rate=1.0),
+        distortion=config.Distortion(translation=2.0),
+    )
+    for number, at in ((1, 0), (1, 1), (2, 0), (2, 1)):
+        samples = order[0, at]
+        shown = step.distorted(recipe, state.key[0], number, samples, images).reshape(4, 784) / 255
+        classes = np.eye(10)[np.asarray(labels[samples])] - 0.1
+        state = state._replace(params=jax.tree.map(jnp.zeros_like, state.params))
+        state = step.run_steps(recipe, state, images, labels, order, at, at + 1)
+        moved = state.params["output"]["kernel"][0]
+        np.testing.assert_allclose(moved, classes.T @ np.asarray(shown) / 4, atol=1e-6)
+
+
 def test_whatever_a_network_answers_filled_up_images_are_not_counted():
     """Ten networks, each of which answers with one class only."""
     experiment = config.Experiment(
