@@ -377,3 +377,10 @@ def test_a_picture_of_a_pixel_holds_no_digit():
 )
 def test_a_blank_page_has_no_digits(picture):
     assert pictures.find(picture.astype(np.float32)).boxes == []
+
+
+def test_a_thin_1_beside_a_fat_digit_is_no_speck():
+    """It has a fourteenth of the other's ink."""
+    canvas = np.full((90, 160), 255.0, np.float32)
+    canvas[10:80, 20:60] = canvas[12:78, 100:103] = 0
+    assert len(pictures.find(canvas).boxes) == 2
