@@ -384,3 +384,9 @@ def test_a_thin_1_beside_a_fat_digit_is_no_speck():
     canvas = np.full((90, 160), 255.0, np.float32)
     canvas[10:80, 20:60] = canvas[12:78, 100:103] = 0
     assert len(pictures.find(canvas).boxes) == 2
+
+
+def test_a_page_with_specks_alone_has_no_digits():
+    canvas = np.full((60, 60), 255.0, np.float32)
+    canvas[[10, 30, 45], [12, 40, 20]] = 0
+    assert pictures.find(canvas).boxes == []

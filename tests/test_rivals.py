@@ -117,6 +117,13 @@ def test_each_method_reads_and_counts_what_it_keeps(halves, method, deslanted):
     assert (fitted.parameters, fitted.multiply_adds) == (kept, work)
 
 
+@pytest.mark.parametrize("method", ["linear", "pairwise", "quadratic", "rbf"])
+def test_least_squares_have_the_ridge_of_the_page(method):
+    made = classical.make(config.Rival("x", method=method, ridge=7.0))
+    ridges = [v for name, v in made.get_params().items() if name.split("__")[-1] == "alpha"]
+    assert ridges == [7.0]
+
+
 def test_a_virtual_machine_has_seen_its_support_vectors_move(halves):
     (images, labels), _ = halves
     rival = config.Rival("x", method="svm", degree=9)
