@@ -3,11 +3,14 @@
 import dataclasses
 import json
 import math
+import os
+import re
 import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -380,6 +383,13 @@ def test_more_seeds_than_memory_go_in_groups(monkeypatch, capsys):
     assert [list(part.all_seeds) for part in parts] == [[7, 3], [5]]
     assert len({part.name for part in parts}) == 2
     assert "memory holds 2 networks, so 2 runs" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="no /proc/cpuinfo (Linux)")
+def test_the_hardware_is_named_by_its_processor_and_the_cores_in_use():
+    models = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    used = min(4, os.cpu_count() or 1)  # of four devices here
+    assert results.hardware() == f"{models[0]}, {used} core{'s' if used > 1 else ''}"
 
 
 def test_a_damaged_record_is_refused_by_name(tmp_path):
