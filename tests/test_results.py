@@ -388,6 +388,8 @@ def test_more_seeds_than_memory_go_in_groups(monkeypatch, capsys):
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="no /proc/cpuinfo (Linux)")
 def test_the_hardware_is_named_by_its_processor_and_the_cores_in_use():
     models = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    if not models:
+        pytest.skip("/proc/cpuinfo names no model (arm64)")
     used = min(4, os.cpu_count() or 1)  # of four devices here
     assert results.hardware() == f"{models[0]}, {used} core{'s' if used > 1 else ''}"
 
