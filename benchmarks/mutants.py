@@ -64,6 +64,7 @@ NEAREST = {
     "analysis/family.py": "family",
     "analysis/figures.py": "evaluate results visualize",
     "analysis/occlusion.py": "visualize",
+    "analysis/results.py": "results family",
     "analysis/saliency.py": "visualize",
     "rivals": "rivals",
     "rivals/boosting.py": "rivals family",

@@ -25,6 +25,7 @@ from lenet_jax.data.normalize import normalize
 from lenet_jax.errors import UserError
 from lenet_jax.models import layers, lenet
 from lenet_jax.recognition import network
+from lenet_jax.recognition.predictor import predictor
 from lenet_jax.rivals import boosting
 from lenet_jax.training import architecture, config, curvature, loop, losses, optimizers, step
 
@@ -571,9 +572,14 @@ def test_a_boosted_record_adds_up(quick):
 def test_boosted_seeds_are_three_networks_each_of_their_own(quick):
     found, seconds, sums = record(quick, "boosted"), 0.0, []
     labels = embedded.load()["test_labels"]
+    given = reproduce.parse(["--set", "family", "--quick"])
+    seen = reproduce.data_of(reproduce.prepared("boosted", 2, given), True, print).train
     for at, seed in enumerate((0, 1)):
         folder = quick / "runs" / "reproduce" / f"boosted-{seed}"
+        trained = np.zeros((len(seen), 10))
         for number in (1, 2, 3):
+            one = network.load(str(folder / str(number)))
+            trained += predictor(one.module, one.params)(seen.images)
             run = json.loads((folder / str(number) / "result.json").read_text())
             assert run["seed"] == seed
             assert run["test_misses"] == found["misses_of_each"][at][number - 1]
@@ -582,6 +588,7 @@ def test_boosted_seeds_are_three_networks_each_of_their_own(quick):
             seconds += sum(patterns / json.loads(line)["images_per_second"] for line in times)
         with np.load(folder / "scores.npz") as kept:
             first, added = kept["scores"][0], kept["scores"].sum(0)
+        assert found["train_misses"][at] == (trained.argmax(1) != seen.labels).sum()
         sums.append(added)
         best = np.sort(first, axis=1)
         sure = best[:, -1] - best[:, -2] >= found["unsure_below"][at]

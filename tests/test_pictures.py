@@ -268,6 +268,15 @@ def test_a_prepared_digit_is_framed_as_mnist_is(page):
         np.testing.assert_allclose(ndimage.center_of_mass(image), 13.5, atol=0.51)
 
 
+def test_a_thin_stroke_is_thickened_alike_at_every_size():
+    """Also where its box has no room of its own for that."""
+    for height in range(160, 168):
+        ink = np.zeros((200, 40), np.float32)
+        ink[10 : 10 + height, 18:21] = 1
+        image = pictures.prepare(ink, (18, 10, 21, 10 + height)).astype(float)
+        assert image[14].sum() / 255 == pytest.approx(1.75, abs=0.25)
+
+
 def test_a_part_that_touches_is_cut_where_there_is_least_ink(digits):
     left, right = (reading.enlarged(image, 100) for image in digits[0][[0, 5]])
     ink = np.zeros((120, left.shape[1] + right.shape[1] + 20), np.float32)

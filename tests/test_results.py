@@ -181,6 +181,18 @@ def test_changes_go_the_way_their_names_say(digits):
         assert found == pytest.approx([min(28, rows * height), columns * width], abs=2.5)
 
 
+@pytest.mark.parametrize("kind", robustness.LEVELS)
+def test_the_levels_of_a_change_are_even_and_hold_none(kind):
+    """Evenly apart; squeezed by a factor as by its inverse."""
+    levels = np.array(robustness.LEVELS[kind])
+    unchanged = 1.0 if kind in ("scale", "squeeze") else 0.0
+    assert unchanged in levels and (np.diff(levels) > 0).all()
+    if kind == "squeeze":
+        np.testing.assert_allclose(levels * levels[::-1], 1, atol=0.01)
+    else:
+        np.testing.assert_allclose(np.diff(levels), levels[1] - levels[0])
+
+
 def test_quick_takes_the_embedded_digits_with_mnist_at_hand_too(prepared_mnist, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(prepared_mnist))
     for flags, name, size in (["--quick"], "uci-digits", 1000), ([], "mnist", 60_000):
