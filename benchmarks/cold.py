@@ -20,7 +20,7 @@ import numpy as np
 
 from lenet_jax.data import dataset
 from lenet_jax.errors import UserError
-from lenet_jax.training import config
+from lenet_jax.experiment import pages
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "experiments" / "fast.py"
@@ -88,7 +88,7 @@ def rows(rounds: int) -> list[dict[str, Any]]:
     except UserError as error:
         print(f"no time to 99 %: {error}", file=sys.stderr)
         return []
-    experiment: Any = config.load(str(RECIPE))
+    experiment: Any = pages.load(str(RECIPE))
     recipe = {
         "batch_size": experiment.batch_size,
         "passes": experiment.passes,

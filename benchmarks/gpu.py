@@ -24,7 +24,8 @@ from benchmarks import cold
 from benchmarks.speed import conditions, rate, row
 from lenet_jax.data import dataset
 from lenet_jax.errors import UserError
-from lenet_jax.training import config, step
+from lenet_jax.experiment import MAP, Experiment
+from lenet_jax.training import replicas, step
 
 ROOT = Path(__file__).parents[1]
 J = 5.0
@@ -72,13 +73,11 @@ class Ours:
         self.images, self.labels = images, labels
 
     def start(self, batch_size: int, seeds: int = 1):
-        experiment = config.Experiment(
-            name="gpu", loss=config.MAP(J), batch_size=batch_size, seeds=(seeds,)
-        )
-        mesh = step.mesh(jax.devices()[:1], seeds)
+        experiment = Experiment(name="gpu", loss=MAP(J), batch_size=batch_size, seeds=(seeds,))
+        mesh = replicas.mesh(jax.devices()[:1], seeds)
         recipe = step.recipe(experiment, len(self.labels), mesh)
         state = step.initial_state(recipe, np.arange(seeds, dtype=np.uint32))
-        return recipe, state, step.replicated(mesh, (self.images, self.labels))
+        return recipe, state, replicas.replicated(mesh, (self.images, self.labels))
 
     def training(self, batch_size: int, seeds: int = 1) -> tuple[Callable[[int], None], int]:
         """work(steps) and the images of a step."""

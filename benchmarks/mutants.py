@@ -28,46 +28,42 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.speed import ROOT, conditions
-from lenet_jax.analysis.results import commit
+from lenet_jax.measurement.records import commit
 from lenet_jax.training.folder import write_whole
 
 RECORD = ROOT / "results" / "mutants.json"
 
 # The tests of a file's own room or, where it has an entry of its own, of the file; the quick first.
 NEAREST = {
-    "models": "lenet update curvature family",
-    "models/codes.py": "lenet",
-    "models/lenet.py": "lenet family",
-    "models/nielsen.py": "update family",
+    "baselines": "rivals",
+    "baselines/boosting.py": "rivals family",
     "data": "data",
     "data/deslant.py": "rivals",
     "data/distort.py": "distort update step",
-    "data/normalize.py": "data lenet family",
-    "data/pictures.py": "pictures predict",
+    "data/frames.py": "data lenet family",
+    "experiment": "config update loop distort",
+    "inspection": "visualize",
+    "layers": "lenet update curvature family",
+    "layers/codes.py": "lenet",
+    "measurement": "evaluate results",
+    "measurement/counting.py": "config family",
+    "measurement/records.py": "results family",
+    "models": "lenet family",
+    "models/nielsen.py": "update family",
+    "recognition": "pictures predict",
+    "recognition/networks.py": "predict export visualize",
+    "recognition/predictor.py": "lenet predict",
+    "reports": "results",
+    "reports/family.py": "family",
+    "reports/figures.py": "evaluate results visualize",
     "training": "update loop checkpoint step",
-    "training/architecture.py": "config family",
     "training/checkpoint.py": "checkpoint loop",
-    "training/config.py": "config update loop distort",
     "training/curvature.py": "curvature family",
     "training/folder.py": "checkpoint loop",
     "training/losses.py": "losses curvature family",
     "training/metrics.py": "checkpoint loop",
     "training/optimizers.py": "update curvature step family",
     "training/progress.py": "progress",
-    "recognition": "predict export visualize",
-    "recognition/predictor.py": "lenet predict",
-    "analysis": "results",
-    "analysis/activations.py": "visualize",
-    "analysis/counting.py": "config family",
-    "analysis/drawings.py": "visualize",
-    "analysis/evaluation.py": "evaluate",
-    "analysis/family.py": "family",
-    "analysis/figures.py": "evaluate results visualize",
-    "analysis/occlusion.py": "visualize",
-    "analysis/results.py": "results family",
-    "analysis/saliency.py": "visualize",
-    "rivals": "rivals",
-    "rivals/boosting.py": "rivals family",
 }
 ROOMS = [name for name in NEAREST if "/" not in name]
 SECONDS = 600

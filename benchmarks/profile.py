@@ -27,16 +27,17 @@ def profile(batch_size: int) -> dict[str, float]:
     import jax
     import numpy as np
 
-    from lenet_jax.training import config, step
+    from lenet_jax.experiment import MAP, Experiment
+    from lenet_jax.training import replicas, step
 
     images, labels = data()
-    experiment = config.Experiment(name="profile", loss=config.MAP(5.0), batch_size=batch_size)
-    mesh = step.mesh(jax.devices()[:1])
+    experiment = Experiment(name="profile", loss=MAP(5.0), batch_size=batch_size)
+    mesh = replicas.mesh(jax.devices()[:1])
     recipe = step.recipe(experiment, len(labels), mesh)
     state = step.initial_state(recipe, np.zeros(1, np.uint32))
     state = step.begin_pass(recipe, state, 1, images, labels)
     order = step.order_of_pass(state.key, 1, len(labels), batch_size, "fixed")
-    arguments = (*step.replicated(mesh, (images, labels)), order)
+    arguments = (*replicas.replicated(mesh, (images, labels)), order)
     steps = max(10, 500 // batch_size)
     program = step.run_steps.lower(recipe, state, *arguments, 0, steps).compile().as_text()
     state = jax.block_until_ready(step.run_steps(recipe, state, *arguments, 0, steps))

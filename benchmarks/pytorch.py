@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, _foreach_addcmul_, nn  # type: ignore[reportPrivateImportUsage]
 
-from lenet_jax.models.codes import codes
+from lenet_jax.layers.codes import codes
 
 # Restated here, so that the rival's process imports no jax; `speed.check_rival` compares.
 BACKGROUND, FOREGROUND = -0.1, 1.175

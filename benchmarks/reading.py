@@ -198,7 +198,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
 
     commandline.set_up_jax()
-    from lenet_jax.analysis import results
+    from lenet_jax.measurement import records
 
     found = public(*given.public) if given.public else made(given.number)
     if given.number < NUMBER:
@@ -207,7 +207,7 @@ def main(arguments: Sequence[str]) -> int:
     name = "reading-public" if given.public else "reading"
     speed.in_place(name, table(found), ROOT / "README.md")
     record = {"network": pretrained.DEFAULT, **found, **speed.conditions()}
-    results.write(ROOT / "results" / f"{name}.json", record)
+    records.write(ROOT / "results" / f"{name}.json", record)
     return 0
 
 

@@ -23,13 +23,13 @@ def measured(folder: Path) -> dict[str, Any]:
 
     A threshold is null where none suffices, and so is the error of the rest where nothing is left.
     """
-    from lenet_jax.analysis import evaluation, rejection
     from lenet_jax.data import dataset
-    from lenet_jax.recognition import network, reader
+    from lenet_jax.experiment.serialization import from_json
+    from lenet_jax.measurement import evaluation, rejection
+    from lenet_jax.recognition import networks, reader
     from lenet_jax.recognition.predictor import predictor
-    from lenet_jax.training.config import from_json
 
-    trained = network.load(str(folder))
+    trained = networks.load(str(folder))
     experiment = from_json(trained.card["config"])
     data = dataset.load(**vars(experiment.data))
     held_out = data.validation
@@ -73,11 +73,11 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
 
     commandline.set_up_jax()
-    from lenet_jax.analysis import results
+    from lenet_jax.measurement import records
 
     networks = {folder.name: measured(folder) for folder in given.folders}
     record = {"networks": networks, **speed.conditions()}
-    results.write(ROOT / "results" / "rejection.json", record)
+    records.write(ROOT / "results" / "rejection.json", record)
     return 0
 
 

@@ -56,22 +56,21 @@ def ours(cores: int) -> Callable[[str], tuple[Callable[[int], Any], int]]:
     set_up_jax()
     import jax
 
+    from lenet_jax.experiment import MAP, Experiment
     from lenet_jax.recognition.predictor import predictor
-    from lenet_jax.training import config, loop, step
+    from lenet_jax.training import loop, replicas, step
 
     images, labels = data()
 
     def training(batch_size: int, seeds: int):
-        experiment = config.Experiment(
-            name="speed", loss=config.MAP(J), batch_size=batch_size, seeds=(seeds,)
-        )
-        mesh = step.mesh(loop.choose_devices(experiment, print), seeds)
+        experiment = Experiment(name="speed", loss=MAP(J), batch_size=batch_size, seeds=(seeds,))
+        mesh = replicas.mesh(loop.choose_devices(experiment, print), seeds)
         patterns = MANY // batch_size * batch_size  # no batch that is not full
         recipe = step.recipe(experiment, patterns, mesh)
         state = step.initial_state(recipe, np.arange(seeds, dtype=np.uint32))
         state = step.begin_pass(recipe, state, 1, images, labels)
         order = step.order_of_pass(state.key, 1, patterns, batch_size, "fixed")
-        on_device = step.replicated(mesh, (images, labels))
+        on_device = replicas.replicated(mesh, (images, labels))
         held = [state]
 
         def work(steps: int) -> None:
@@ -198,7 +197,7 @@ def flops_per_image() -> float:
 
     Counted on the live network: forward, for the weights, and for the states of all but C1.
     """
-    from lenet_jax.analysis import counting
+    from lenet_jax.measurement import counting
     from lenet_jax.models.lenet import LeNet5
 
     connections = {layer.name: layer.connections for layer in counting.count(LeNet5())}
@@ -299,7 +298,7 @@ def row(
 
 def conditions() -> dict[str, Any]:
     """What the numbers were measured with: machine, versions, commit, command and day."""
-    from lenet_jax.analysis import results
+    from lenet_jax.measurement import records
 
     versions = {"python": platform.python_version()}
     for name in ("jax", "torch", "onnxruntime"):
@@ -307,7 +306,7 @@ def conditions() -> dict[str, Any]:
             versions[name] = version(name)
     cores = len(os.sched_getaffinity(0))
     hardware = {"processor": processor(), "cores": cores}
-    return {"hardware": hardware, "versions": versions, **results.origin()}
+    return {"hardware": hardware, "versions": versions, **records.origin()}
 
 
 def processor() -> str:

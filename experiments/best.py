@@ -17,7 +17,7 @@ Clearly worse were a field of 1.2 pixels, Adam in the place of Muon, and cross-e
 penalties / 8 in the place of eq. 9.
 """
 
-from lenet_jax.training.config import MAP, Distortion, Experiment, Muon
+from lenet_jax.experiment import MAP, Distortion, Experiment, Muon
 
 
 def get_config() -> Experiment:

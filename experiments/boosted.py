@@ -19,8 +19,8 @@ alone.
 
 import distorted
 
-from lenet_jax.training.architecture import LeNet4
-from lenet_jax.training.config import Experiment, Paper, SquaredError
+from lenet_jax.experiment import Experiment, Paper, SquaredError
+from lenet_jax.experiment.architecture import LeNet4
 
 
 def get_config() -> Experiment:

@@ -30,7 +30,8 @@ j = 10, and a curvature that never falls below that of the pass before, which is
 the second pass stable.
 """
 
-from lenet_jax.training.config import MAP, ML, Data, Experiment, LeNet5, Paper, variant
+from lenet_jax.experiment import MAP, ML, Data, Experiment, Paper, variant
+from lenet_jax.experiment.architecture import LeNet5
 
 VARIANTS = {
     "eq8": {"loss": ML()},

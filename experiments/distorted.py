@@ -25,7 +25,7 @@ import dataclasses
 
 import classic
 
-from lenet_jax.training.config import Distortion, Experiment, Paper, variant
+from lenet_jax.experiment import Distortion, Experiment, Paper, variant
 
 RANGES = Distortion(translation=1.0, scaling=0.1, squeezing=0.1, shear=0.1, versions=10)
 VARIANTS = {"fresh": {"distortion": dataclasses.replace(RANGES, versions=None)}}

@@ -15,7 +15,7 @@ second-order method. Step sizes, batch and passes were chosen on 10,000 held-out
 (--data.validation 10000; runs that were not stored).
 """
 
-from lenet_jax.training.config import MAP, Experiment, Muon
+from lenet_jax.experiment import MAP, Experiment, Muon
 
 
 def get_config() -> Experiment:

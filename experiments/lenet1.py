@@ -14,8 +14,8 @@ times its rates and Adam about as many. The line went from 20 passes to 60, whic
 held-out patterns, when a first test error, over 20, was known.
 """
 
-from lenet_jax.training.architecture import LeNet1
-from lenet_jax.training.config import SDLM, Experiment, Paper, SquaredError
+from lenet_jax.experiment import SDLM, Experiment, Paper, SquaredError
+from lenet_jax.experiment.architecture import LeNet1
 
 PASSES = 60
 

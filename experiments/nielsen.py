@@ -27,16 +27,8 @@ each way, and five passes here are one of the book's.
 
 from typing import Any
 
-from lenet_jax.training.architecture import Nielsen
-from lenet_jax.training.config import (
-    SGD,
-    CrossEntropy,
-    Data,
-    Distortion,
-    Experiment,
-    Paper,
-    variant,
-)
+from lenet_jax.experiment import SGD, CrossEntropy, Data, Distortion, Experiment, Paper, variant
+from lenet_jax.experiment.architecture import Nielsen
 
 PATTERNS = 50_000
 PASSES = 60

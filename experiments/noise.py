@@ -19,7 +19,7 @@ import dataclasses
 
 import classic
 
-from lenet_jax.training.config import Distortion, Experiment
+from lenet_jax.experiment import Distortion, Experiment
 
 
 def get_config() -> Experiment:

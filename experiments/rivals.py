@@ -28,7 +28,7 @@ widths of 2.5 to 5 and ridges of 0.1 and 1 (runs that were not stored; a ridge o
 fewer, at the limit of what single precision can solve).
 """
 
-from lenet_jax.training.config import Paper, Rival, variant
+from lenet_jax.experiment import Paper, Rival, variant
 
 
 def _paper(error: float) -> Paper:

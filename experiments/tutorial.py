@@ -29,8 +29,8 @@ than with Adam or the second-order method of classic.py (one seed each, runs tha
 That of c and d is their tutorials'.
 """
 
-from lenet_jax.training.architecture import LeNet5, Tutorial
-from lenet_jax.training.config import SGD, CrossEntropy, Experiment, Muon, Paper, variant
+from lenet_jax.experiment import SGD, CrossEntropy, Experiment, Muon, Paper, variant
+from lenet_jax.experiment.architecture import LeNet5, Tutorial
 
 LINEAR = {
     "optimizer": SGD(learning_rate=0.064),

@@ -12,7 +12,7 @@ import tyro
 
 from lenet_jax import pretrained
 from lenet_jax.errors import UserError
-from lenet_jax.training import config
+from lenet_jax.experiment import Experiment, pages
 
 # The flag, or the argument, of every verb that uses a trained network.
 NETWORK: dict[str, Any] = {
@@ -31,7 +31,7 @@ def parser(verb: str, description: str | None) -> argparse.ArgumentParser:
     )
 
 
-def experiment(program: str, description: str, arguments: Sequence[str]) -> config.Experiment:
+def experiment(program: str, description: str, arguments: Sequence[str]) -> Experiment:
     """The experiment of `--config file.py[:variant]`, its fields overridden by the other flags.
 
     Prints the help with the file's own values and exits for --help. Raises UserError for a file
@@ -52,8 +52,8 @@ def experiment(program: str, description: str, arguments: Sequence[str]) -> conf
             raise SystemExit(0)
         raise UserError(f"no --config given. The way: {usage}")
     return tyro.cli(
-        config.Experiment,
-        default=config.load(given.config),
+        Experiment,
+        default=pages.load(given.config),
         args=flags,
         prog=f"{program} --config {given.config}",
         description=description,

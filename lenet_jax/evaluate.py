@@ -13,19 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from lenet_jax import commandline
-from lenet_jax.recognition import network
+from lenet_jax.recognition import networks
 
 
 def main(arguments: Sequence[str]) -> int:
     """Prints and draws what is missed; returns the exit code."""
     given = parse(arguments)
-    network.check(given.network)
+    networks.check(given.network)
 
     # Nothing above this line imports jax: every complaint so far came at once.
     commandline.set_up_jax()
-    from lenet_jax.analysis import evaluation, figures, rejection
     from lenet_jax.data import dataset
+    from lenet_jax.measurement import evaluation, rejection
     from lenet_jax.recognition import reader
+    from lenet_jax.reports import figures
 
     scores, card = reader.reader(given.network)
     if given.pictures:

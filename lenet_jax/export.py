@@ -16,7 +16,7 @@ from pathlib import Path
 from lenet_jax import commandline, pretrained
 from lenet_jax.errors import UserError
 from lenet_jax.exporting import formats
-from lenet_jax.recognition import network
+from lenet_jax.recognition import networks
 
 IMAGES = 1000  # of the embedded digits, on which each file is compared
 
@@ -24,7 +24,7 @@ IMAGES = 1000  # of the embedded digits, on which each file is compared
 def main(arguments: Sequence[str]) -> int:
     """Writes a file for each format and prints how close it is; returns the exit code."""
     given = parse(arguments)
-    network.check(given.network)
+    networks.check(given.network)
     formats.check(given.format)
     try:
         given.out.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     from lenet_jax.recognition.predictor import predictor
 
     commandline.say(f"{given.network}: each file will be compared on {IMAGES:,} images")
-    trained = network.load(given.network, commandline.say)
+    trained = networks.load(given.network, commandline.say)
     images = digits.load()["train_images"][:IMAGES]
     scores = predictor(trained.module, trained.params)(images)
     name = given.network if given.network in pretrained.names() else trained.card["experiment"]

@@ -15,7 +15,7 @@ from typing import Any
 
 from lenet_jax import commandline
 from lenet_jax.errors import UserError
-from lenet_jax.recognition import network
+from lenet_jax.recognition import networks
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -24,18 +24,17 @@ def main(arguments: Sequence[str]) -> int:
     names = named(given.pictures)
     if given.annotate:
         check_annotate(given.annotate, len(names))
-    network.check(given.network)
+    networks.check(given.network)
 
     commandline.set_up_jax()
-    from lenet_jax.data import pictures
-    from lenet_jax.recognition import reader
+    from lenet_jax.recognition import decoding, reader
 
     scores, card = reader.reader(given.network)
     code = 0
     for name in names:
         try:
-            pixels = pictures.pixels(sys.stdin.buffer.read() if name == "-" else name)
-            digits = reader.read(pictures.grey(pixels), scores, card, given.reject_below)
+            pixels = decoding.pixels(sys.stdin.buffer.read() if name == "-" else name)
+            digits = reader.read(decoding.grey(pixels), scores, card, given.reject_below)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             code = 2
@@ -77,14 +76,15 @@ def difference(text: str) -> float:
 
 def named(given: Sequence[str]) -> list[str]:
     """The pictures that files and folders name; raises UserError for a folder without any."""
-    from lenet_jax.data import pictures
+    from lenet_jax.recognition import decoding
+    from lenet_jax.recognition.decoding import SUFFIXES
 
     names: list[str] = []
     for name in given:
         if name != "-" and Path(name).is_dir():
-            found = pictures.files(Path(name))
+            found = decoding.files(Path(name))
             if not found:
-                raise UserError(f"{name}: no pictures here ({', '.join(pictures.SUFFIXES)})")
+                raise UserError(f"{name}: no pictures here ({', '.join(SUFFIXES)})")
             names += map(str, found)
         else:
             names.append(name)
@@ -93,12 +93,12 @@ def named(given: Sequence[str]) -> list[str]:
 
 def check_annotate(file: Path, number: int) -> None:
     """Raises UserError unless there is one picture, and a file of this name can be written."""
-    from lenet_jax.data import pictures
+    from lenet_jax.recognition.decoding import SUFFIXES
 
     if number > 1:
         raise UserError(f"--annotate takes one picture, given are {number}")
-    if file.suffix.lower() not in pictures.SUFFIXES:
-        known = ", ".join(pictures.SUFFIXES)
+    if file.suffix.lower() not in SUFFIXES:
+        known = ", ".join(SUFFIXES)
         raise UserError(f"--annotate {file}: the name must end in one of {known}")
     if not file.parent.is_dir():
         raise UserError(f"--annotate {file}: there is no folder {file.parent}")

@@ -20,14 +20,14 @@ from typing import Any
 
 from lenet_jax import commandline
 from lenet_jax.errors import UserError
-from lenet_jax.training import config
+from lenet_jax.experiment import Experiment, Rival, pages, serialization
 
 
 @dataclass(frozen=True)
 class Set:
     """Experiments, each with how many seeds it gets, and the page that shows them.
 
-    `report` is the module of lenet_jax.analysis that writes the `page`; `quick` are those that
+    `report` is the module of lenet_jax.reports that writes the `page`; `quick` are those that
     --quick runs. Where `changed`, changed test digits are measured too. `beside` are experiments
     of the paper's set that the page shows as well, where they have been measured.
     """
@@ -43,7 +43,7 @@ class Set:
 SETS = {
     "paper": Set(
         "RESULTS.md",
-        "report",
+        "results",
         {
             "classic": 10,
             "distorted": 10,
@@ -122,13 +122,13 @@ def main(arguments: Sequence[str]) -> int:
     dataset = "uci-digits" if given.quick else "mnist"
     commandline.set_up_jax()
 
-    from lenet_jax.analysis import results
+    from lenet_jax.measurement import records
     from lenet_jax.training import loop
 
     def record_of(key: str):
         page = experiments[key]
         path = given.out / "results" / f"{page.name}.json"
-        return results.read(path, config.as_json(page), dataset) if path.exists() else None
+        return records.read(path, serialization.as_json(page), dataset) if path.exists() else None
 
     wanted = given.only or (chosen.quick if given.quick else chosen.experiments)
     missing = [key for key in wanted if record_of(key) is None]
@@ -142,12 +142,12 @@ def main(arguments: Sequence[str]) -> int:
             command = shlex.join(["python", "-m", "lenet_jax.reproduce", *arguments])
             commandline.say(f"stopped and saved. To go on, give the same command:\n  {command}")
             return 42
-        results.write(given.out / "results" / f"{experiments[key].name}.json", record)
+        records.write(given.out / "results" / f"{experiments[key].name}.json", record)
     found = {experiments[key].name: record_of(key) for key in seeds}
-    records = {name: record for name, record in found.items() if record is not None}
+    there = {name: record for name, record in found.items() if record is not None}
     page = given.out / chosen.page
-    importlib.import_module(f"lenet_jax.analysis.{chosen.report}").write(records, page)
-    own = [key for key in chosen.experiments if experiments[key].name in records]
+    importlib.import_module(f"lenet_jax.reports.{chosen.report}").write(there, page)
+    own = [key for key in chosen.experiments if experiments[key].name in there]
     print(f"{page}: {len(own)} of {len(chosen.experiments)} experiments")
     return 0
 
@@ -185,19 +185,19 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return given
 
 
-def prepared(key: str, seeds: int, given: argparse.Namespace) -> config.Experiment | config.Rival:
+def prepared(key: str, seeds: int, given: argparse.Namespace) -> Experiment | Rival:
     """The experiment of `name[:variant]` with its seeds; for --quick a short one.
 
     Raises UserError for seeds that are none.
     """
     name, colon, variant = key.partition(":")
-    page = config.load_page(f"{Path('experiments') / name}.py{colon}{variant}")
+    page = pages.load_page(f"{Path('experiments') / name}.py{colon}{variant}")
     data = dataclasses.replace(page.data, fallback="none")
     if given.quick:  # a thousand digits, or as many fewer; the embedded set is a fortieth of MNIST
         data = dataclasses.replace(
             data, limit=(data.limit or 60_000) // 60, validation=data.validation // 40
         )
-    if isinstance(page, config.Rival):
+    if isinstance(page, Rival):
         return dataclasses.replace(page, data=data)
     seeds = 2 if given.quick else seeds
     return dataclasses.replace(
@@ -210,7 +210,7 @@ def prepared(key: str, seeds: int, given: argparse.Namespace) -> config.Experime
     )
 
 
-def data_of(page: config.Experiment | config.Rival, quick: bool, say: Callable[[str], None]) -> Any:
+def data_of(page: Experiment | Rival, quick: bool, say: Callable[[str], None]) -> Any:
     """The data of an experiment, MNIST; the embedded digits for --quick, MNIST at hand or not."""
     from lenet_jax.data import dataset
 
@@ -220,11 +220,11 @@ def data_of(page: config.Experiment | config.Rival, quick: bool, say: Callable[[
 
 
 def measure(
-    key: str, page: config.Experiment | config.Rival, given: argparse.Namespace, changed: bool
+    key: str, page: Experiment | Rival, given: argparse.Namespace, changed: bool
 ) -> dict[str, Any]:
     """The record of an experiment: of all its seeds, trained or gone on with, or of a rival."""
     data = data_of(page, given.quick, lambda _: None)
-    if isinstance(page, config.Rival):
+    if isinstance(page, Rival):
         return measure_rival(key, page, data)
     if key == "boosted":
         return measure_boosted(page, data, given.out)
@@ -232,13 +232,14 @@ def measure(
 
 
 def measure_networks(
-    key: str, experiment: config.Experiment, data: Any, given: argparse.Namespace, changed: bool
+    key: str, experiment: Experiment, data: Any, given: argparse.Namespace, changed: bool
 ) -> dict[str, Any]:
     """One network for each seed; more seeds than memory holds go one group after the other."""
     import jax
 
     from lenet_jax import pretrained
-    from lenet_jax.analysis import figures, results
+    from lenet_jax.measurement import records
+    from lenet_jax.reports import figures
     from lenet_jax.training import loop
 
     runs = []
@@ -247,21 +248,21 @@ def measure_networks(
         folder = given.out / "runs" / "reproduce" / part.name
         runs.append(loop.train(part, data, folder, commandline.say))
     name, _, variant = key.partition(":")
-    record = results.of(runs, config.as_json(experiment), name, variant, data, changed)
+    record = records.of(runs, serialization.as_json(experiment), name, variant, data, changed)
     figures.fig_8(record, data.test.images, runs[0].folder / "missed.png")
     if key in PRETRAINED and not given.quick:
         first = jax.tree.map(lambda a: a[0], runs[0].params)
-        card = results.card(record, reject_below(experiment, given.out))
+        card = records.card(record, reject_below(experiment, given.out))
         pretrained.save(f"lenet5-{experiment.name}", first, card)
     return record
 
 
-def measure_boosted(experiment: config.Experiment, data: Any, out: Path) -> dict[str, Any]:
+def measure_boosted(experiment: Experiment, data: Any, out: Path) -> dict[str, Any]:
     """Three networks for each seed, one seed after the other: each has patterns of its own."""
     import numpy as np
 
-    from lenet_jax.analysis import results
-    from lenet_jax.rivals import boosting
+    from lenet_jax.baselines import boosting
+    from lenet_jax.measurement import records
 
     found = []
     for seed in experiment.all_seeds:
@@ -269,7 +270,7 @@ def measure_boosted(experiment: config.Experiment, data: Any, out: Path) -> dict
         one = dataclasses.replace(experiment, seed=seed, seeds=())
         folder = out / "runs" / "reproduce" / f"{experiment.name}-{seed}"
         found.append(boosting.train(one, data, folder, commandline.say))
-    return results.of_scores(
+    return records.of_scores(
         np.stack([boosted.answers() for boosted in found]),
         data,
         experiment=experiment.name,
@@ -278,7 +279,7 @@ def measure_boosted(experiment: config.Experiment, data: Any, out: Path) -> dict
         passes=experiment.passes,
         train_misses=[boosted.train_misses for boosted in found],
         wall_seconds=round(sum(boosted.seconds for boosted in found)),
-        config=config.as_json(experiment),
+        config=serialization.as_json(experiment),
     ) | {
         "calls": [round(boosted.calls(), 4) for boosted in found],
         # Infinite where the first network is never sure; JSON has no word for it.
@@ -289,19 +290,19 @@ def measure_boosted(experiment: config.Experiment, data: Any, out: Path) -> dict
     }
 
 
-def measure_rival(key: str, rival: config.Rival, data: Any) -> dict[str, Any]:
+def measure_rival(key: str, rival: Rival, data: Any) -> dict[str, Any]:
     """A classical method, trained once: nothing in it is left to chance."""
     from rich.console import Console
 
-    from lenet_jax.analysis import results
-    from lenet_jax.rivals import classical
+    from lenet_jax.baselines import classical
+    from lenet_jax.measurement import records
 
     with Console(stderr=True).status(f"{rival.name} on {data.name}"):
         fitted = classical.fit(rival, data.train.images, data.train.labels)
         name, _, variant = key.partition(":")
         scores = fitted.scores(data.test.images)
         trained = fitted.scores(data.train.images).argmax(1)
-    return results.of_scores(
+    return records.of_scores(
         scores[None],
         data,
         experiment=name,
@@ -310,18 +311,18 @@ def measure_rival(key: str, rival: config.Rival, data: Any) -> dict[str, Any]:
         passes=1,
         train_misses=[int((trained != data.train.labels).sum())],
         wall_seconds=round(fitted.seconds),
-        config=config.as_json(rival),
+        config=serialization.as_json(rival),
     ) | {"parameters": fitted.parameters, "multiply_adds": fitted.multiply_adds}
 
 
-def say_seeds(experiment: config.Experiment, data: Any, seeds: Sequence[int]) -> None:
+def say_seeds(experiment: Experiment, data: Any, seeds: Sequence[int]) -> None:
     commandline.say(f"{experiment.name} on {data.name}: seeds {', '.join(map(str, seeds))}")
 
 
-def reject_below(experiment: config.Experiment, out: Path) -> float:
+def reject_below(experiment: Experiment, out: Path) -> float:
     """The rejection threshold of a recipe, from a network trained with patterns held out."""
-    from lenet_jax.analysis import results
     from lenet_jax.data import dataset
+    from lenet_jax.measurement import records
     from lenet_jax.training import loop
 
     part = dataclasses.replace(
@@ -333,10 +334,10 @@ def reject_below(experiment: config.Experiment, out: Path) -> float:
     data = dataset.load(**vars(part.data), say=lambda _: None)
     commandline.say(f"{part.name}: the difference of scores below which answers are rejected")
     run = loop.train(part, data, out / "runs" / "reproduce" / part.name, commandline.say)
-    return results.reject_below(run, data.validation)
+    return records.reject_below(run, data.validation)
 
 
-def groups(experiment: config.Experiment, patterns: int) -> list[config.Experiment]:
+def groups(experiment: Experiment, patterns: int) -> list[Experiment]:
     """The experiment in as few runs as memory allows, each with some of its seeds."""
     from lenet_jax.training import loop
 

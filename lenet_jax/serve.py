@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 from lenet_jax import commandline
 from lenet_jax.errors import UserError
-from lenet_jax.recognition import network
+from lenet_jax.recognition import networks
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     for package in ("starlette", "uvicorn", "python_multipart"):
         if importlib.util.find_spec(package) is None:
             raise UserError(f"{package} is not installed: pip install 'lenet_jax[serve]'")
-    network.check(given.network, only="LeNet5")
+    networks.check(given.network, only="LeNet5")
     with listening(given.host, given.port) as listener:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: sys.exit(0))  # uvicorn hands them on when it is done

@@ -13,7 +13,7 @@ def main(arguments: Sequence[str]) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from lenet_jax.analysis import counting
+    from lenet_jax.measurement import counting
 
     layers = counting.count(experiment.model.module())
     table = Table(title=f"{experiment.name}, for one image", show_footer=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lenet_jax import commandline
 from lenet_jax.errors import UserError
-from lenet_jax.training.config import Experiment
+from lenet_jax.experiment import Experiment
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     commandline.set_up_jax()
 
     # Nothing above this line imports jax: every complaint so far came at once.
-    from lenet_jax.analysis import figures
+    from lenet_jax.reports import figures
     from lenet_jax.training import loop
 
     several = f"{n:,} networks, " if (n := len(experiment.all_seeds)) > 1 else ""
@@ -53,7 +53,7 @@ def print_result(experiment: Experiment, result) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from lenet_jax.analysis import figures
+    from lenet_jax.reports import figures
 
     record = result.record
     paper = experiment.paper if record["dataset"] == "mnist" else None

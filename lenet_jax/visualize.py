@@ -14,7 +14,7 @@ from typing import Any
 
 from lenet_jax import commandline, pretrained
 from lenet_jax.errors import UserError
-from lenet_jax.recognition import network
+from lenet_jax.recognition import networks
 
 TOPICS = {
     "kernels": "the kernels of C1",
@@ -39,10 +39,10 @@ def main(arguments: Sequence[str]) -> int:
     from rich.console import Console
 
     with Console(stderr=True).status("loading") as status:
-        from lenet_jax.analysis import drawings
+        from lenet_jax.inspection import drawings
 
-        networks, name = open_networks(given)
-        drawn = networks[-1]
+        history, name = open_networks(given)
+        drawn = history[-1]
         images = open_images(given)
         code = 0
         for topic in given.topics:
@@ -52,8 +52,8 @@ def main(arguments: Sequence[str]) -> int:
                 if topic == "training":
                     path = given.out / "training.gif"
                     caption = f"{given.network}; {words}"
-                    frames = drawings.training(networks, *shown, caption=caption)
-                    drawings.save_gif(counted(frames, len(networks), status), path)
+                    frames = drawings.training(history, *shown, caption=caption)
+                    drawings.save_gif(counted(frames, len(history), status), path)
                 else:
                     path = given.out / f"{topic}.png"
                     draw = getattr(drawings, topic.replace("-", "_"))
@@ -94,12 +94,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def check(given: argparse.Namespace) -> None:
     """Raises UserError for what can be told from the files alone, before jax is imported."""
-    if network.check(given.network, only="LeNet5") is None and "training" in given.topics:
+    if networks.check(given.network, only="LeNet5") is None and "training" in given.topics:
         raise UserError("the topic training needs the folder of a run: --network runs/classic")
     if given.picture:
-        from lenet_jax.data import pictures
+        from lenet_jax.recognition import decoding, parts
 
-        if not pictures.find(pictures.read(given.picture)).boxes:
+        if not parts.find(decoding.read(given.picture)).boxes:
             raise UserError(
                 f"{given.picture}: no digit found. Give a picture in which a digit stands out "
                 "from its ground"
@@ -114,17 +114,17 @@ def check(given: argparse.Namespace) -> None:
         ) from error
 
 
-def open_networks(given: argparse.Namespace) -> tuple[list[network.Network], str]:
+def open_networks(given: argparse.Namespace) -> tuple[list[networks.TrainedNetwork], str]:
     """The networks in the order of training, the last of which is drawn, and its name."""
-    networks = network.history(given.network, commandline.say)
-    name = ", ".join(filter(None, (given.network, networks[-1].when)))
+    found = networks.history(given.network, commandline.say)
+    name = ", ".join(filter(None, (given.network, found[-1].when)))
     if "training" in given.topics:
-        commandline.say(f"{given.network} has {', '.join(n.when for n in networks)}")
-        if len(networks) < 2:
+        commandline.say(f"{given.network} has {', '.join(n.when for n in found)}")
+        if len(found) < 2:
             commandline.say(
                 "training: only one checkpoint, so nothing moves. A run keeps more with --keep 20"
             )
-    return networks, name
+    return found, name
 
 
 def open_images(given: argparse.Namespace) -> dict[str, tuple[list[Any], str]]:

@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 from lenet_jax.errors import UserError
-from lenet_jax.training import architecture, config
+from lenet_jax.experiment import (
+    MAP,
+    SGD,
+    Adam,
+    CrossEntropy,
+    Experiment,
+    Muon,
+    Paper,
+    architecture,
+    serialization,
+)
 from lenet_jax.training.checkpoint import Checkpoints, digest
 from lenet_jax.training.folder import RunFolder
 from lenet_jax.training.metrics import Metrics, read
@@ -188,20 +198,20 @@ FREE = {"workdir", "devices", "keep", "data.data_dir", "data.manual_dir", "data.
 @pytest.mark.parametrize(
     "parts",
     [
-        {"paper": config.Paper(0.95, None, "Fig. 5"), "loss": config.MAP(j=10.0)},
-        {"optimizer": config.Adam()},
-        {"optimizer": config.Muon(), "model": architecture.LeNet5(adaptive=True)},
+        {"paper": Paper(0.95, None, "Fig. 5"), "loss": MAP(j=10.0)},
+        {"optimizer": Adam()},
+        {"optimizer": Muon(), "model": architecture.LeNet5(adaptive=True)},
         {
-            "optimizer": config.SGD(),
+            "optimizer": SGD(),
             "model": architecture.Nielsen(),
-            "loss": config.CrossEntropy(),
+            "loss": CrossEntropy(),
         },
     ],
     ids=["SDLM", "Adam", "Muon", "SGD"],
 )
 def test_each_field_of_a_configuration_makes_another_run_but_the_free_ones(tmp_path, parts):
     """Whatever is changed, a folder is either refused with the field's name or it is resumed."""
-    resolved = config.as_json(config.Experiment(name="x", **parts)) | {"dataset": "mnist"}
+    resolved = serialization.as_json(Experiment(name="x", **parts)) | {"dataset": "mnist"}
     with RunFolder(tmp_path, resolved):
         pass
     seen = set()

@@ -324,8 +324,8 @@ def test_jax_gets_the_cores_that_the_program_may_use():
     program = (
         f"import os; os.sched_setaffinity(0, {{{one}}})\n"
         "from lenet_jax import commandline; commandline.set_up_jax()\n"
-        "import jax; from lenet_jax.analysis import results\n"
-        "print(jax.device_count(), results.hardware().split(', ')[-1])"
+        "import jax; from lenet_jax.measurement import records\n"
+        "print(jax.device_count(), records.hardware().split(', ')[-1])"
     )
     clean = {k: v for k, v in os.environ.items() if k not in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")}
     command = [sys.executable, "-c", program]

@@ -1,4 +1,5 @@
 import ast
+import re
 import sys
 import types
 from pathlib import Path
@@ -7,17 +8,19 @@ import pytest
 from conftest import ROOT
 
 from lenet_jax import reproduce
-from lenet_jax.analysis import counting
 from lenet_jax.errors import UserError
+from lenet_jax.experiment import MAP, SDLM, CrossEntropy, Data, Experiment, architecture, pages
+from lenet_jax.measurement import counting
 from lenet_jax.models import lenet
-from lenet_jax.training import architecture, config
 
-BELOW = {"models": set(), "data": set(), "training": {"models", "data"}}
-BELOW["pretrained"] = {"models", "data"}
+BELOW = {"layers": set(), "data": set(), "models": {"layers"}, "experiment": {"models"}}
+BELOW["training"] = {"experiment", "layers", "models", "data"}
+BELOW["pretrained"] = {"layers", "models", "data"}
 BELOW["recognition"] = BELOW["training"] | {"training", "pretrained"}
 BELOW["exporting"] = BELOW["serving"] = BELOW["recognition"] | {"recognition"}
-BELOW["analysis"] = BELOW["recognition"] | {"recognition"}
-BELOW["rivals"] = BELOW["analysis"] | {"analysis"}
+BELOW["inspection"] = BELOW["measurement"] = BELOW["recognition"] | {"recognition"}
+BELOW["baselines"] = BELOW["measurement"] | {"measurement"}
+BELOW["reports"] = BELOW["measurement"] | {"measurement", "inspection"}
 
 
 def imported(source, room):
@@ -30,6 +33,8 @@ def imported(source, room):
             above = ["lenet_jax", room][: 3 - node.level] if node.level else []
             module = ".".join([*above, *([node.module] if node.module else [])])
             names = [f"{module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names = re.findall(r"^lenet_jax\.[a-z_.]+", node.value)  # for importlib
         else:
             continue
         found |= {name.split(".")[1] for name in names if name.startswith("lenet_jax.")}
@@ -49,6 +54,7 @@ def imported(source, room):
         ("def later():\n    from lenet_jax import training", {"training"}),
         ("class Lazy:\n    def f(self):\n        import lenet_jax.training", {"training"}),
         ("from . import layers\nfrom .codes import codes", {"models"}),
+        ("importlib.import_module(f'lenet_jax.training.{name}')", {"training"}),
         ("import lenet_jax\nimport training, other.lenet_jax.training", set()),
     ],
 )
@@ -77,9 +83,9 @@ def test_no_module_needs_unix_to_be_imported():
 
 
 def test_the_papers_schedule():
-    experiment = config.load(str(ROOT / "experiments" / "classic.py"))
+    experiment = pages.load(str(ROOT / "experiments" / "classic.py"))
     sdlm = experiment.optimizer
-    assert isinstance(sdlm, config.SDLM)
+    assert isinstance(sdlm, SDLM)
     rates = sdlm.learning_rates
     per_pass = [rates[min(n, len(rates) - 1)] for n in range(20)]
     assert per_pass == [5e-4] * 2 + [2e-4] * 3 + [1e-4] * 3 + [5e-5] * 4 + [1e-5] * 8
@@ -104,7 +110,7 @@ def test_a_bad_config_file_is_refused_with_its_reason(tmp_path, content, reason)
     if content is not None:
         file.write_text(content)
     with pytest.raises(UserError, match=reason) as error:
-        config.load(str(file))
+        pages.load(str(file))
     assert str(file) in str(error.value)
 
 
@@ -116,25 +122,25 @@ def test_a_page_imports_the_file_beside_it_and_leaves_nothing(tmp_path, monkeypa
     page = "import base, further\nget_config = further.get_config"
     further = "def get_config():\n    import base\n    return base.EXPERIMENT"
     base = "import sys\nsys.path.append('left behind')\n" + (
-        "from lenet_jax.training.config import Experiment\nEXPERIMENT = Experiment(name='{}')"
+        "from lenet_jax.experiment import Experiment\nEXPERIMENT = Experiment(name='{}')"
     )
     for name in ("mine", "yours", "mine"):
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         for file, text in (("page", page), ("further", further), ("base", base)):
             (folder / f"{file}.py").write_text(text.format(name))
-        assert config.load(str(folder / "page.py")).name == name
+        assert pages.load(str(folder / "page.py")).name == name
         assert sys.modules["base"] is other and not {"page", "further"} & sys.modules.keys()
         assert sys.path == before
     (tmp_path / "mine" / "base.py").write_text("1 / 0")
     with pytest.raises(UserError, match="ZeroDivisionError"):
-        config.load(str(tmp_path / "mine" / "page.py"))
+        pages.load(str(tmp_path / "mine" / "page.py"))
     assert sys.modules["base"] is other and sys.path == before
 
 
 def test_seeds_are_counted_from_the_first():
     def seeds(**given):
-        return list(config.Experiment(name="x", **given).all_seeds)
+        return list(Experiment(name="x", **given).all_seeds)
 
     assert seeds() == [0] and seeds(seed=7) == [7] == seeds(seed=7, seeds=(1,))
     assert seeds(seed=4, seeds=(3,)) == [4, 5, 6]
@@ -146,10 +152,10 @@ def test_seeds_are_counted_from_the_first():
 @pytest.mark.parametrize("number", [0, -1, 10**6 + 1, 10**8, 10**10, 10**30])
 def test_seeds_that_no_machine_could_hold_are_refused_by_their_number(number):
     with pytest.raises(UserError, match=f"--seeds is {number}, .* at most 1,000,000"):
-        config.Experiment(name="x", seeds=(number,))
+        Experiment(name="x", seeds=(number,))
     for seed, seeds in ((2**32 - 1, (2,)), (0, (-1, 0)), (0, (0, 2**32))):
         with pytest.raises(UserError, match="each from 0 to 4294967295"):
-            config.Experiment(name="x", seed=seed, seeds=seeds)
+            Experiment(name="x", seed=seed, seeds=seeds)
 
 
 def test_reproduce_counts_seeds_as_train_does():
@@ -160,15 +166,15 @@ def test_reproduce_counts_seeds_as_train_does():
         (["--seeds", "3", "5"], [3, 5]),
     ):
         made = reproduce.prepared("classic", 10, reproduce.parse(flags))
-        assert isinstance(made, config.Experiment)
+        assert isinstance(made, Experiment)
         assert list(made.all_seeds) == list(seeds)
 
 
 def test_what_nothing_else_says_is_our_choice_in_paper_md():
     """Eq. 9 with j = 10."""
-    assert config.Experiment(name="x").loss == config.MAP() == config.MAP(10.0)
+    assert Experiment(name="x").loss == MAP() == MAP(10.0)
     with pytest.raises(UserError, match="--loss.j is 0, .*example: 10"):
-        config.MAP(j=0)
+        MAP(j=0)
 
 
 def test_values_out_of_range_are_refused():
@@ -179,17 +185,17 @@ def test_values_out_of_range_are_refused():
         lambda: architecture.Nielsen(maps=(20, 40, 60)),
         lambda: architecture.Nielsen(dropout=1.0),
         lambda: architecture.Nielsen(dropout=-0.1),
-        lambda: config.MAP(j=0),
-        lambda: config.SDLM(mu=-0.02),
-        lambda: config.SDLM(samples=0),
-        lambda: config.SDLM(learning_rates=()),
-        lambda: config.Data(limit=0),
-        lambda: config.Data(validation=-1),
-        lambda: config.Experiment(name="x", passes=0),
-        lambda: config.Experiment(name="x", batch_size=0),
-        lambda: config.Experiment(name="x", seed=-1),
-        lambda: config.Experiment(name="x", loss=config.CrossEntropy()),
-        lambda: config.Experiment(name="x", model=config.LeNet5(head="linear")),
+        lambda: MAP(j=0),
+        lambda: SDLM(mu=-0.02),
+        lambda: SDLM(samples=0),
+        lambda: SDLM(learning_rates=()),
+        lambda: Data(limit=0),
+        lambda: Data(validation=-1),
+        lambda: Experiment(name="x", passes=0),
+        lambda: Experiment(name="x", batch_size=0),
+        lambda: Experiment(name="x", seed=-1),
+        lambda: Experiment(name="x", loss=CrossEntropy()),
+        lambda: Experiment(name="x", model=architecture.LeNet5(head="linear")),
     ):
         with pytest.raises(UserError, match="allowed|does not go"):
             make()
@@ -223,4 +229,4 @@ def test_another_network_has_other_counts():
 
 @pytest.mark.parametrize("file", sorted((ROOT / "experiments").glob("*.py")), ids=lambda f: f.stem)
 def test_every_experiment_loads_and_is_named_after_its_file(file):
-    assert config.load_page(str(file)).name == file.stem
+    assert pages.load_page(str(file)).name == file.stem

@@ -10,12 +10,16 @@ from conftest import apply
 from flax import linen as nn
 from jax.flatten_util import ravel_pytree
 
-from lenet_jax.data.normalize import normalize
+from lenet_jax.data.frames import normalize
 from lenet_jax.errors import UserError
-from lenet_jax.models import layers
+from lenet_jax.experiment import ML, SDLM, CrossEntropy, Experiment, SquaredError, architecture
+from lenet_jax.layers import network
+from lenet_jax.layers.convolution import Convolution
+from lenet_jax.layers.pooling import AveragePooling, MaxPooling, Subsampling
+from lenet_jax.layers.rbf import RBF
 from lenet_jax.models.lenet import TABLE_I, LeNet5
 from lenet_jax.models.nielsen import Nielsen
-from lenet_jax.training import architecture, config, curvature, losses, optimizers, step
+from lenet_jax.training import curvature, losses, optimizers, replicas, step
 
 TABLE = ((0,), (0, 1), (1, 2))
 CODES = ((1.0, -1.0, 1.0, 1.0), (-1.0, -1.0, 1.0, -1.0), (1.0, 1.0, -1.0, 1.0))
@@ -31,23 +35,23 @@ class Small(nn.Module):
     @nn.compact
     def __call__(self, images):
         x = jnp.moveaxis(images, 0, -1)[None]
-        x = self.squash(layers.Convolution(3, size=3, name="c1")(x))
+        x = self.squash(Convolution(3, size=3, name="c1")(x))
         if self.pooling == "subsampling":
-            x = self.squash(layers.Subsampling(name="s2")(x))
+            x = self.squash(Subsampling(name="s2")(x))
         else:
-            pool = {"average": layers.AveragePooling, "max": layers.MaxPooling}[self.pooling]
+            pool = {"average": AveragePooling, "max": MaxPooling}[self.pooling]
             x = pool(name="s2")(x)
-        x = self.squash(layers.Convolution(3, size=2, table=TABLE, name="c3")(x))
-        x = self.squash(layers.Convolution(4, size=2, name="f4")(x))
+        x = self.squash(Convolution(3, size=2, table=TABLE, name="c3")(x))
+        x = self.squash(Convolution(4, size=2, name="f4")(x))
         if self.head == "rbf":
-            x = layers.RBF(self.adaptive, CODES, name="output")(x)
+            x = RBF(self.adaptive, CODES, name="output")(x)
         else:
-            x = layers.Convolution(3, size=1, name="output")(x)
+            x = Convolution(3, size=1, name="output")(x)
             x = self.squash(x) if self.head == "states" else x
         return x[:, 0, 0].T
 
     def squash(self, sums):
-        return layers.scaled_tanh(sums)
+        return network.scaled_tanh(sums)
 
 
 def graph_of(params, image):
@@ -130,11 +134,11 @@ def equals_brute_force(scores, params, images, loss, by_connection):
 @pytest.mark.parametrize(
     "model, loss",
     [
-        (Small(), config.ML()),
-        (Small("average"), config.ML()),
-        (Small("max"), config.ML()),
-        (Small(head="linear"), config.CrossEntropy()),
-        (Small("average", "states"), config.SquaredError()),
+        (Small(), ML()),
+        (Small("average"), ML()),
+        (Small("max"), ML()),
+        (Small(head="linear"), CrossEntropy()),
+        (Small("average", "states"), SquaredError()),
     ],
     ids=["the paper's", "averages", "maxima", "softmax", "squashed sums"],
 )
@@ -164,7 +168,7 @@ def test_equals_brute_force_where_dropout_makes_all_inputs_smaller():
 
     params = model.init(jax.random.key(0), images)["params"]
     equals_brute_force(
-        lambda p: apply(model, p, images)[0], params, images, config.CrossEntropy(), by_connection
+        lambda p: apply(model, p, images)[0], params, images, CrossEntropy(), by_connection
     )
 
 
@@ -177,9 +181,7 @@ def test_gaussian_heads_are_refused(digits):
         with pytest.raises(ValueError, match="no curvature for Gaussian heads"):
             curvature.diagonal(lambda p, m=model: apply(m, p, images)[0], params, jnp.ones_like)
         with pytest.raises(UserError, match=f"SDLM does not go with --model.head {head}"):
-            config.Experiment(
-                name="x", model=architecture.LeNet5(head=head), loss=config.CrossEntropy()
-            )
+            Experiment(name="x", model=architecture.LeNet5(head=head), loss=CrossEntropy())
 
 
 def test_is_the_true_hessian_diagonal_for_one_linear_layer():
@@ -188,8 +190,8 @@ def test_is_the_true_hessian_diagonal_for_one_linear_layer():
     class Linear(nn.Module):
         @nn.compact
         def __call__(self, x):
-            x = layers.Convolution(4, size=1, name="f")(x.T[:, None, None])
-            return layers.RBF(True, CODES, name="output")(x)[:, 0, 0].T
+            x = Convolution(4, size=1, name="f")(x.T[:, None, None])
+            return RBF(True, CODES, name="output")(x)[:, 0, 0].T
 
     rng = np.random.default_rng(1)
     with jax.enable_x64(True):
@@ -206,7 +208,7 @@ def test_is_the_true_hessian_diagonal_for_one_linear_layer():
         ours = curvature.diagonal(
             lambda p: apply(Linear(), p, x),
             params,
-            lambda scores: losses.curvature_at_scores(config.ML(), scores, labels),
+            lambda scores: losses.curvature_at_scores(ML(), scores, labels),
         )
         np.testing.assert_allclose(ravel_pytree(ours)[0], hessian, rtol=1e-12)
 
@@ -214,7 +216,7 @@ def test_is_the_true_hessian_diagonal_for_one_linear_layer():
 def test_softmax_curvature_is_the_true_hessian_diagonal_of_the_biases():
     rng = np.random.default_rng(2)
     scores, labels = jnp.asarray(rng.normal(size=(7, 10)), jnp.float32), jnp.arange(7)
-    ours = losses.curvature_at_scores(config.CrossEntropy(), scores, labels)
+    ours = losses.curvature_at_scores(CrossEntropy(), scores, labels)
     for n in range(7):
         hessian = jax.hessian(lambda s, n=n: losses.cross_entropy(s[None], labels[n : n + 1])[0])
         np.testing.assert_allclose(ours[n], jnp.diag(hessian(scores[n])), rtol=1e-5)
@@ -234,15 +236,15 @@ def test_ordinary_gradients_are_untouched_afterwards():
 
 def test_where_no_connection_is_there_is_no_curvature(digits):
     images, labels = jnp.asarray(digits[0][:20]), jnp.asarray(digits[1][:20])
-    recipe = step.recipe(config.Experiment(name="test"), 20, step.mesh(jax.devices()[:1]))
+    recipe = step.recipe(Experiment(name="test"), 20, replicas.mesh(jax.devices()[:1]))
     state = step.initial_state(recipe, np.zeros(1, np.uint32))
     h = step.begin_pass(recipe, state, 1, images, labels).curvature["c3"]["kernel"][0]
-    inside = layers.Convolution(16, table=TABLE_I).mask(6) == 1
+    inside = Convolution(16, table=TABLE_I).mask(6) == 1
     assert (np.asarray(h)[~inside] == 0).all() and (np.asarray(h)[inside] > 0).all()
 
 
 def test_sdlm_steps_by_eta_over_mu_plus_h():
-    sdlm = config.SDLM(mu=0.5, learning_rates=(0.1, 0.01))
+    sdlm = SDLM(mu=0.5, learning_rates=(0.1, 0.01))
     optimizer = optimizers.of(sdlm, passes=3, steps_per_pass=2)
     params = {"w": jnp.array([1.0, 1.0])}
     state = optimizer.init(params)
@@ -272,9 +274,9 @@ def test_sdlm_composes_with_optax_and_minimises_a_bowl():
 def test_curvature_never_falls_below_the_previous(digits):
     images, labels = jnp.asarray(digits[0][:100]), jnp.asarray(digits[1][:100])
     for floor in (True, False):
-        sdlm = config.SDLM(samples=50, never_below_previous=floor)
-        experiment = config.Experiment(name="test", optimizer=sdlm)
-        recipe = step.recipe(experiment, 100, step.mesh(jax.devices()[:1]))
+        sdlm = SDLM(samples=50, never_below_previous=floor)
+        experiment = Experiment(name="test", optimizer=sdlm)
+        recipe = step.recipe(experiment, 100, replicas.mesh(jax.devices()[:1]))
         state = step.initial_state(recipe, np.zeros(1, np.uint32))
         high = jax.tree.map(lambda h: h + 1.0, state.curvature)
         after = step.begin_pass(recipe, state._replace(curvature=high), 2, images, labels)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lenet_jax.data import dataset, digits, mnist
-from lenet_jax.data.normalize import normalize
+from lenet_jax.data.frames import normalize
 from lenet_jax.errors import UserError
 
 # four small files in the shape of the originals; TFDS itself is tried on the real ones below

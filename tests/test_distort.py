@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from lenet_jax.data import distort
 from lenet_jax.errors import UserError
-from lenet_jax.training.config import Distortion
+from lenet_jax.experiment import Distortion
 
 
 def keys(number, seed=0):

@@ -13,11 +13,11 @@ from sklearn import metrics
 
 from benchmarks import reading, rejection
 from lenet_jax import pretrained
-from lenet_jax.analysis import evaluation, results
 from lenet_jax.data import dataset
-from lenet_jax.models.codes import codes
-from lenet_jax.recognition import network
-from lenet_jax.training import config
+from lenet_jax.experiment import MAP, ML, Data, Experiment, serialization
+from lenet_jax.layers.codes import codes
+from lenet_jax.measurement import evaluation, records
+from lenet_jax.recognition import networks
 
 
 def test_confusions_are_those_of_scikit_learn():
@@ -90,22 +90,22 @@ def test_what_a_networks_own_limits_leave(loss, below, rejected, left):
 @pytest.mark.parametrize(
     "loss, expected",
     [
-        (config.MAP(j=3.5), 4.0),  # of penalties 1, 2, 3 the one of 2 is wrong, 3 behind
-        (config.MAP(j=5.0), 9.0),  # the one of 4, too, 8 behind
-        (config.MAP(j=9.0), None),  # and the one of 6, which is the furthest ahead
-        (config.ML(), None),
-        (config.MAP(j=1.5), 0.0),
+        (MAP(j=3.5), 4.0),  # of penalties 1, 2, 3 the one of 2 is wrong, 3 behind
+        (MAP(j=5.0), 9.0),  # the one of 4, too, 8 behind
+        (MAP(j=9.0), None),  # and the one of 6, which is the furthest ahead
+        (ML(), None),
+        (MAP(j=1.5), 0.0),
     ],
 )
 def test_the_threshold_is_chosen_among_what_is_no_rubbish(monkeypatch, loss, expected):
     scores = np.full((1, 5, 10), -99.0)
     scores[0, :, 2] = [-1, -2, -3, -4, -6]
     scores[0, :, 7] = scores[0, :, 2] - [4, 3, 9, 8, 12]
-    monkeypatch.setattr(results, "_scores", lambda run, shown: scores)
+    monkeypatch.setattr(records, "_scores", lambda run, shown: scores)
     held_out = dataset.Images(np.zeros((5, 28, 28), np.uint8), np.array([2, 7, 2, 7, 7], np.int32))
     run: Any = SimpleNamespace(recipe=SimpleNamespace(loss=loss))
-    found = results.reject_below(run, held_out)
-    card = results.card(defaultdict(lambda: [0]), found)
+    found = records.reject_below(run, held_out)
+    card = records.card(defaultdict(lambda: [0]), found)
     assert card["reject_below"] == expected and "Infinity" not in json.dumps(card)
 
 
@@ -114,12 +114,10 @@ def test_rejection_of_all_leaves_no_error(monkeypatch, tmp_path):
     monkeypatch.delenv("LENET_JAX_MNIST", raising=False)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     module, params = pretrained.load("lenet5-best")
-    experiment = config.Experiment(
-        name="x", loss=config.MAP(j=0.001), data=config.Data(validation=30)
-    )
-    card = {"updates": 1, "config": config.as_json(experiment)}
-    trained = network.Network(module, params, card)
-    monkeypatch.setattr(network, "load", lambda source: trained)
+    experiment = Experiment(name="x", loss=MAP(j=0.001), data=Data(validation=30))
+    card = {"updates": 1, "config": serialization.as_json(experiment)}
+    trained = networks.TrainedNetwork(module, params, card)
+    monkeypatch.setattr(networks, "load", lambda source: trained)
     found = rejection.measured(tmp_path)
     assert found["dataset"] == "uci-digits"
     assert (found["held_out"], found["rejected"], found["misses_not_rejected"]) == (30, 30, 0)

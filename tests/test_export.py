@@ -21,17 +21,18 @@ from safetensors.numpy import load_file
 
 from lenet_jax import pretrained
 from lenet_jax.data import dataset
-from lenet_jax.data.normalize import normalize
+from lenet_jax.data.frames import normalize
 from lenet_jax.errors import UserError
+from lenet_jax.experiment import MAP, Experiment, architecture, pages, serialization
 from lenet_jax.exporting import formats
 from lenet_jax.exporting import onnx as onnx_format
 from lenet_jax.exporting.formats import FORMATS
-from lenet_jax.models.codes import codes
-from lenet_jax.models.layers import Convolution
+from lenet_jax.layers.codes import codes
+from lenet_jax.layers.convolution import Convolution
 from lenet_jax.models.lenet import TABLE_I, LeNet5
-from lenet_jax.recognition import network
+from lenet_jax.recognition import networks
 from lenet_jax.recognition.predictor import predictor
-from lenet_jax.training import architecture, config, loop
+from lenet_jax.training import loop
 
 MODELS = {
     "paper": {},
@@ -184,7 +185,7 @@ def test_no_file_has_a_weight_where_table_i_has_no_connection(network_name, tmp_
     reads = "012 123 234 345 045 015 0123 1234 2345 0345 0145 0125 0134 1245 0235 012345".split()
     connected = np.array([[str(i) in row for i in range(6)] for row in reads])
     assert connected.sum() == 60
-    loaded = network.load(network_name)
+    loaded = networks.load(network_name)
     shown = {"package": np.reshape(loaded.params["c3"]["kernel"], (16, 6, 25))}
     for name, format in FORMATS.items():
         path = tmp_path / f"x{format.suffix}"
@@ -247,7 +248,7 @@ def test_other_scores_are_refused_and_leave_what_was_there(digits, tmp_path, wro
     path.write_text("from before")
     other = scores + wrong * np.abs(scores).max()
     with pytest.raises(UserError, match="the onnx file gives other scores"):
-        formats.export("onnx", path, network.Network(*written), digits[0][:20], other)
+        formats.export("onnx", path, networks.TrainedNetwork(*written), digits[0][:20], other)
     assert path.read_text() == "from before" and os.listdir(tmp_path) == ["x.onnx"]
 
 
@@ -267,8 +268,11 @@ def test_onnx_names_what_it_has_no_rule_for(function, named):
 
 def test_a_configuration_comes_back_from_json():
     for path in sorted((ROOT / "experiments").glob("*.py")):
-        experiment = config.load_page(str(path))
-        assert config.from_json(json.loads(json.dumps(config.as_json(experiment)))) == experiment
+        experiment = pages.load_page(str(path))
+        assert (
+            serialization.from_json(json.loads(json.dumps(serialization.as_json(experiment))))
+            == experiment
+        )
 
 
 def refused(done, *reasons):
@@ -282,7 +286,7 @@ def refused(done, *reasons):
 def run(tmp_path_factory):
     """The folder of a short run of two seeds."""
     folder = tmp_path_factory.mktemp("runs") / "classic"
-    experiment = config.Experiment(name="classic", loss=config.MAP(10.0), passes=2, seeds=(3, 5))
+    experiment = Experiment(name="classic", loss=MAP(10.0), passes=2, seeds=(3, 5))
     loop.train(experiment, dataset.embedded(150), folder, lambda _: None)
     return folder
 
@@ -317,7 +321,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_stays(run, tmp_path):
     content[len(content) // 2] ^= 1
     largest.write_bytes(content)
     said = []
-    card = network.load(str(copy), said.append).card
+    card = networks.load(str(copy), said.append).card
     assert card["updates"] == 150 and "checkpoint 300 is left out" in said[0]
     assert sorted(p.name for p in (copy / "checkpoints").iterdir()) == ["150", "300"]
     assert not (copy / "damaged").exists()
@@ -334,18 +338,18 @@ def test_folders_that_are_no_run(run, tmp_path):
     changed = resolved | {"model": resolved["model"] | {"adaptive": True}}
     file.write_text(json.dumps(changed))
     with pytest.raises(UserError, match="no checkpoint that can be used"):
-        network.load(str(other))
+        networks.load(str(other))
     for text in ("{", "[]", "{}", json.dumps(resolved | {"beauty": 1})):
         file.write_text(text)
         with pytest.raises(UserError, match="config.json is damaged or of another version"):
-            network.load(str(other))
+            networks.load(str(other))
     with pytest.raises(UserError, match="it has no config.json"):
-        network.load(str(run / "checkpoints"))
+        networks.load(str(run / "checkpoints"))
     for checkpoint in (other / "checkpoints").iterdir():
         checkpoint.rename(tmp_path / checkpoint.name)
     file.write_text(json.dumps(resolved))
     with pytest.raises(UserError, match="no checkpoint that can be used"):
-        network.load(str(other))
+        networks.load(str(other))
 
 
 @pytest.mark.parametrize(

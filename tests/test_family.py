@@ -18,16 +18,29 @@ from scipy.special import log_softmax
 from test_lenet import close
 
 from lenet_jax import commandline, reproduce
-from lenet_jax.analysis import counting, family, results
+from lenet_jax.baselines import boosting
 from lenet_jax.data import dataset, distort
 from lenet_jax.data import digits as embedded
-from lenet_jax.data.normalize import normalize
+from lenet_jax.data.frames import normalize
 from lenet_jax.errors import UserError
-from lenet_jax.models import layers, lenet
-from lenet_jax.recognition import network
+from lenet_jax.experiment import (
+    SGD,
+    CrossEntropy,
+    Data,
+    Distortion,
+    Experiment,
+    SquaredError,
+    architecture,
+    pages,
+    serialization,
+)
+from lenet_jax.layers.pooling import MaxPooling
+from lenet_jax.measurement import counting, records
+from lenet_jax.models import lenet
+from lenet_jax.recognition import networks
 from lenet_jax.recognition.predictor import predictor
-from lenet_jax.rivals import boosting
-from lenet_jax.training import architecture, config, curvature, loop, losses, optimizers, step
+from lenet_jax.reports import family
+from lenet_jax.training import curvature, loop, losses, optimizers, replicas, scoring, step
 
 # A row for each system: parameters and connections, published or added up by hand.
 COUNTS = {
@@ -49,9 +62,9 @@ COUNTS = {
 }
 
 
-def page(key: str) -> config.Experiment:
+def page(key: str) -> Experiment:
     name, colon, variant = key.partition(":")
-    return config.load(f"{ROOT / 'experiments' / name}.py{colon}{variant}")
+    return pages.load(f"{ROOT / 'experiments' / name}.py{colon}{variant}")
 
 
 @pytest.mark.parametrize("key", COUNTS)
@@ -219,7 +232,7 @@ def test_the_largest_of_four_get_the_gradient_in_equal_shares():
     rng = np.random.default_rng(0)
     states = rng.integers(0, 3, (2, 6, 4, 5)).astype(np.float32)  # of three values many are equal
     gradient = rng.normal(size=(2, 3, 2, 5)).astype(np.float32)
-    pool = layers.MaxPooling()
+    pool = MaxPooling()
     _, pull = jax.vjp(lambda x: apply(pool, {}, x), jnp.asarray(states))
     (ours,) = pull(jnp.asarray(gradient))
     theirs, shared = np.zeros(states.shape), 0
@@ -287,7 +300,7 @@ def test_shifted_versions_are_rolls_without_what_comes_round(digits):
 
 def test_five_passes_show_each_pattern_in_its_five_versions(digits):
     experiment = page("nielsen:expanded")
-    recipe = step.recipe(experiment, 20, step.mesh(jax.devices()[:1]))
+    recipe = step.recipe(experiment, 20, replicas.mesh(jax.devices()[:1]))
     keys = jax.random.key(0)[None]
     images = jnp.asarray(digits[0][:20])
     seen = []
@@ -310,7 +323,7 @@ def test_five_passes_show_each_pattern_in_its_five_versions(digits):
 def test_gradient_descent_with_momentum_and_decay_by_hand():
     params = {"h1": {"kernel": jnp.array([[2.0]]), "bias": jnp.array([1.0])}}
     gradient = {"h1": {"kernel": jnp.array([[0.5]]), "bias": jnp.array([-1.0])}}
-    optimizer = optimizers.of(config.SGD(0.1, momentum=0.5, decay=0.25), 1, 1)
+    optimizer = optimizers.of(SGD(0.1, momentum=0.5, decay=0.25), 1, 1)
     state = optimizer.init(params)
     kernel, bias, speeds = 2.0, 1.0, [0.0, 0.0]
     for _ in range(3):
@@ -332,7 +345,7 @@ def test_squared_error_by_hand_and_its_curvature(digits):
     images = normalize(jnp.asarray(digits[0][:3]), module.frame)
     labels = jnp.asarray(digits[1][:3])
     scores_of = partial(apply, module)
-    at_scores = partial(losses.curvature_at_scores, config.SquaredError(), labels=labels)
+    at_scores = partial(losses.curvature_at_scores, SquaredError(), labels=labels)
     h = jax.jit(
         lambda params: curvature.diagonal(
             lambda params: scores_of(params, images)[0], params, at_scores
@@ -363,14 +376,14 @@ def test_dropout_leaves_out_half_in_training_and_halves_all_afterwards():
 
 
 def test_training_draws_other_masks_each_time_and_counts_without(digits):
-    experiment = config.Experiment(
+    experiment = Experiment(
         name="x",
         model=architecture.Nielsen(hidden=(50,), dropout=0.5),
-        loss=config.CrossEntropy(),
-        optimizer=config.SGD(1e-9),  # nothing moves: only the masks can differ
+        loss=CrossEntropy(),
+        optimizer=SGD(1e-9),  # nothing moves: only the masks can differ
         batch_size=40,
     )
-    recipe = step.recipe(experiment, 40, step.mesh(jax.devices()[:1]))
+    recipe = step.recipe(experiment, 40, replicas.mesh(jax.devices()[:1]))
     state = step.initial_state(recipe, np.zeros(1, np.uint32))
     noise = jax.random.normal(jax.random.key(5), state.params["output"]["kernel"].shape)
     state.params["output"]["kernel"] = noise
@@ -382,19 +395,19 @@ def test_training_draws_other_masks_each_time_and_counts_without(digits):
         state = step.run_steps(recipe, state, images, labels, order, 0, 1)
         values.append(float(state.loss[0]) - before)
     plain = losses.cross_entropy(
-        step.predict(recipe, jax.tree.map(lambda a: a[0], state.params), images), labels
+        scoring.predict(recipe.model, jax.tree.map(lambda a: a[0], state.params), images), labels
     )
     assert abs(values[0] - values[1]) > 1e-2 and abs(values[0] - float(plain.sum())) > 1e-2
 
 
 def test_nielsens_error_is_that_of_his_best_pass(tmp_path):
     experiment = dataclasses.replace(
-        page("nielsen"), passes=20, seeds=(3,), data=config.Data(limit=300, validation=200),
-        optimizer=config.SGD(learning_rate=3.0),
+        page("nielsen"), passes=20, seeds=(3,), data=Data(limit=300, validation=200),
+        optimizer=SGD(learning_rate=3.0),
     )  # fmt: skip
     data = dataset.embedded(300, 200)
     run = loop.train(experiment, data, tmp_path / "run", lambda _: None)
-    record = results.of([run], config.as_json(experiment), "nielsen", "", data, False)
+    record = records.of([run], serialization.as_json(experiment), "nielsen", "", data, False)
     rows = run.rows
     for seed in range(3):
         held_out = [row["validation_misses"][seed] for row in rows]
@@ -417,14 +430,14 @@ def test_nielsens_error_is_that_of_his_best_pass(tmp_path):
         (lambda: page("rivals"), "is no network"),
         (lambda: page("nielsen:deep"), "no variant 'deep'. There are: conv,"),
         (
-            lambda: config.Experiment(name="x", model=architecture.LeNet1()),
+            lambda: Experiment(name="x", model=architecture.LeNet1()),
             "whose scores are states: give one of SquaredError",
         ),
-        (lambda: config.Experiment(name="x", reported="best-validation"), "held out"),
-        (lambda: config.Distortion(shifted=True), "versions 5"),
-        (lambda: config.SGD(learning_rate=0), "allowed is a positive number"),
-        (lambda: config.SGD(momentum=1), "less than 1"),
-        (lambda: config.SGD(decay=-1), "0 or more"),
+        (lambda: Experiment(name="x", reported="best-validation"), "held out"),
+        (lambda: Distortion(shifted=True), "versions 5"),
+        (lambda: SGD(learning_rate=0), "allowed is a positive number"),
+        (lambda: SGD(momentum=1), "less than 1"),
+        (lambda: SGD(decay=-1), "0 or more"),
     ],
 )
 def test_what_does_not_fit_is_refused(make, said):
@@ -433,12 +446,12 @@ def test_what_does_not_fit_is_refused(make, said):
 
 
 def test_drawings_and_pages_are_for_lenet_5(tmp_path):
-    written = config.as_json(page("lenet1")) | {"dataset": "x", "dataset_sha256": "y"}
+    written = serialization.as_json(page("lenet1")) | {"dataset": "x", "dataset_sha256": "y"}
     (tmp_path / "config.json").write_text(json.dumps(written))
     (tmp_path / "checkpoints").mkdir()
-    assert network.check(str(tmp_path)) == written
+    assert networks.check(str(tmp_path)) == written
     with pytest.raises(UserError, match="holds a LeNet1, and this needs a LeNet5"):
-        network.check(str(tmp_path), only="LeNet5")
+        networks.check(str(tmp_path), only="LeNet5")
 
 
 once = pytest.mark.xdist_group("family")
@@ -578,7 +591,7 @@ def test_boosted_seeds_are_three_networks_each_of_their_own(quick):
         folder = quick / "runs" / "reproduce" / f"boosted-{seed}"
         trained = np.zeros((len(seen), 10))
         for number in (1, 2, 3):
-            one = network.load(str(folder / str(number)))
+            one = networks.load(str(folder / str(number)))
             trained += predictor(one.module, one.params)(seen.images)
             run = json.loads((folder / str(number) / "result.json").read_text())
             assert run["seed"] == seed
@@ -604,7 +617,7 @@ def test_boosted_seeds_are_three_networks_each_of_their_own(quick):
 def test_a_boosted_run_is_read_again_for_its_own_configuration_and_data_alone(quick):
     given = reproduce.parse(["--set", "family", "--quick"])
     experiment = reproduce.prepared("boosted", 2, given)
-    assert isinstance(experiment, config.Experiment)
+    assert isinstance(experiment, Experiment)
     one = dataclasses.replace(experiment, seed=1, seeds=())
     data = reproduce.data_of(experiment, True, print)
     folder = quick / "runs" / "reproduce" / "boosted-1"
@@ -614,7 +627,7 @@ def test_a_boosted_run_is_read_again_for_its_own_configuration_and_data_alone(qu
 
     found = boosting.train(one, data, folder, never)
     assert found.misses(data.test.labels)[:3] == record(quick, "boosted")["misses_of_each"][1]
-    for other in (dict(passes=3), dict(seed=2), dict(distortion=config.Distortion(rotation=1.0))):
+    for other in (dict(passes=3), dict(seed=2), dict(distortion=Distortion(rotation=1.0))):
         with pytest.raises(UserError, match=f"holds another run:\n  {next(iter(other))}"):
             boosting.train(dataclasses.replace(one, **other), data, folder, never)
     with pytest.raises(UserError, match="dataset_sha256"):

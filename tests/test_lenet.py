@@ -10,9 +10,11 @@ import pytest
 import reference
 from conftest import ROOT, apply
 
-from lenet_jax.data.normalize import normalize
-from lenet_jax.models import layers
-from lenet_jax.models.codes import BITMAPS, codes
+from lenet_jax.data.frames import normalize
+from lenet_jax.layers import correlation, folding, network
+from lenet_jax.layers.codes import BITMAPS, codes
+from lenet_jax.layers.convolution import Convolution
+from lenet_jax.layers.rbf import RBF
 from lenet_jax.models.lenet import TABLE_I, LeNet5
 from lenet_jax.recognition.predictor import predictor
 
@@ -35,10 +37,10 @@ def close(ours, theirs, relative=1e-5):
 
 
 def test_squashing_constants():
-    assert layers.scaled_tanh(jnp.array(1.0)) == pytest.approx(1.0, abs=3e-6)
-    assert layers.scaled_tanh(jnp.array(-1.0)) == pytest.approx(-1.0, abs=3e-6)
-    assert jax.grad(layers.scaled_tanh)(0.0) == pytest.approx(1.14393, abs=1e-5)
-    assert jax.grad(layers.scaled_tanh)(1.0) == pytest.approx(0.7554, abs=5e-5)
+    assert network.scaled_tanh(jnp.array(1.0)) == pytest.approx(1.0, abs=3e-6)
+    assert network.scaled_tanh(jnp.array(-1.0)) == pytest.approx(-1.0, abs=3e-6)
+    assert jax.grad(network.scaled_tanh)(0.0) == pytest.approx(1.14393, abs=1e-5)
+    assert jax.grad(network.scaled_tanh)(1.0) == pytest.approx(0.7554, abs=5e-5)
 
 
 @pytest.mark.parametrize("table", ["paper", "full"])
@@ -62,13 +64,13 @@ def test_any_table_and_any_codes():
     rng = np.random.default_rng(1)
     table = [sorted(rng.choice(5, rng.integers(1, 6), replace=False).tolist()) for _ in range(7)]
     states = rng.normal(size=(5, 9, 8, 2)).astype(np.float32)
-    conv = layers.Convolution(7, size=3, table=tuple(map(tuple, table)))
+    conv = Convolution(7, size=3, table=tuple(map(tuple, table)))
     params: Any = conv.init(jax.random.key(0), states)["params"]
     # what lies outside the table must not matter, whatever it is
     params = {"kernel": rng.normal(size=params["kernel"].shape), "bias": rng.normal(size=7)}
     sums = apply(conv, params, states)
     centres = rng.normal(size=(4, 7)).astype(np.float32)
-    rbf = layers.RBF(code_table=tuple(map(tuple, centres.tolist())))
+    rbf = RBF(code_table=tuple(map(tuple, centres.tolist())))
     scores = apply(rbf, {}, sums)
     for n in range(2):
         theirs = reference.convolution(
@@ -91,13 +93,13 @@ def test_every_formulation_of_the_convolution(monkeypatch, backend, images):
         axis=-1,
     )  # [4, 7, 10, images]
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    ours = layers.correlate(jnp.float32(kernel), jnp.float32(states), 5)
+    ours = correlation.correlate(jnp.float32(kernel), jnp.float32(states), 5)
     close(ours, theirs)
-    folded = layers.correlate_folded(jnp.float32(kernel), jnp.float32(states), 5)
+    folded = correlation.correlate_folded(jnp.float32(kernel), jnp.float32(states), 5)
     assert folded.shape == (4, 4, 3, 5, images)  # the seventh row has no partner
     for part, (down, right) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
         close(folded[part], theirs[:, down:6:2, right::2])
-    np.testing.assert_array_equal(layers.fold(layers.unfold(folded)), folded)
+    np.testing.assert_array_equal(folding.fold(folding.unfold(folded)), folded)
 
     weights = rng.normal(size=theirs.shape)  # the objective: sum(weights * sums), rows 0 to 5
     weights[:, 6] = 0
@@ -109,10 +111,10 @@ def test_every_formulation_of_the_convolution(monkeypatch, backend, images):
         for_states[:, y : y + 7, x : x + 10] += np.einsum("mi,mrcn->ircn", one, weights)
 
     def plain(kernel, states):
-        return jnp.sum(layers.correlate(kernel, states, 5) * weights)
+        return jnp.sum(correlation.correlate(kernel, states, 5) * weights)
 
     def by_blocks(kernel, states):
-        sums = layers.unfold(layers.correlate_folded(kernel, states, 5))
+        sums = folding.unfold(correlation.correlate_folded(kernel, states, 5))
         return jnp.sum(sums * weights[:, :6])
 
     for objective in (plain, by_blocks):
@@ -129,7 +131,7 @@ def test_a_window_of_all_the_states_is_a_product_of_matrices(images):
     columns = states.reshape(75, images)
 
     def objective(kernel, states):
-        sums = layers.correlate(kernel, states, 5)
+        sums = correlation.correlate(kernel, states, 5)
         return jnp.sum(sums[:, 0, 0] * weights), sums
 
     gradients, sums = jax.grad(objective, argnums=(0, 1), has_aux=True)(
@@ -145,7 +147,7 @@ def test_a_window_as_high_as_the_states_slides_along_them():
     kernel, states = rng.normal(size=(2, 75)), rng.normal(size=(3, 5, 9, 2))
     windows = np.lib.stride_tricks.sliding_window_view(states, (5, 5), axis=(1, 2))
     theirs = np.einsum("miyx,ircnyx->mrcn", kernel.reshape(2, 3, 5, 5), windows)
-    close(layers.correlate(jnp.float32(kernel), jnp.float32(states), 5), theirs)
+    close(correlation.correlate(jnp.float32(kernel), jnp.float32(states), 5), theirs)
 
 
 def test_predictor_gives_the_networks_scores_in_order(digits):
@@ -212,7 +214,7 @@ def test_table_1():
 def test_first_map_of_c3_reads_three_maps_of_s2():
     module = LeNet5()
     params = parameters(module)
-    conv = layers.Convolution(16, table=TABLE_I)
+    conv = Convolution(16, table=TABLE_I)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(6, 14, 14, 2)), jnp.float32)
 
     def first_map(x):
@@ -224,7 +226,7 @@ def test_first_map_of_c3_reads_three_maps_of_s2():
 
 def test_masked_weights_have_no_gradient_and_no_value(digits):
     module = LeNet5()
-    outside = layers.Convolution(16, table=TABLE_I).mask(6) == 0
+    outside = Convolution(16, table=TABLE_I).mask(6) == 0
     assert outside.sum() == (96 - 60) * 25
     assert (np.asarray(fresh(module)["c3"]["kernel"])[outside] == 0).all()
     params = parameters(module)
@@ -276,10 +278,10 @@ def test_initialisation(rule, bound, biases):
 def test_wrong_shapes_are_refused_with_numbers():
     states = jnp.zeros((3, 4, 4, 1))
     with pytest.raises(ValueError, match="2 rows .* 3 maps"):
-        layers.Convolution(3, table=((0,), (1,))).init(jax.random.key(0), states)
+        Convolution(3, table=((0,), (1,))).init(jax.random.key(0), states)
     with pytest.raises(ValueError, match=r"\[0, 7\]"):
-        layers.Convolution(1, size=3, table=((0, 7),)).init(jax.random.key(0), states)
+        Convolution(1, size=3, table=((0, 7),)).init(jax.random.key(0), states)
     with pytest.raises(ValueError, match="5x5.*4x4"):
-        layers.Convolution(2).init(jax.random.key(0), states)
+        Convolution(2).init(jax.random.key(0), states)
     with pytest.raises(ValueError, match="84 bits .* 3 units"):
-        layers.RBF().init(jax.random.key(0), states)
+        RBF().init(jax.random.key(0), states)

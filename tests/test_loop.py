@@ -16,8 +16,9 @@ import pytest
 
 from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.errors import UserError
-from lenet_jax.training import config, loop, step
-from lenet_jax.training.architecture import Nielsen
+from lenet_jax.experiment import SDLM, SGD, Adam, CrossEntropy, Distortion, Experiment
+from lenet_jax.experiment.architecture import Nielsen
+from lenet_jax.training import loop, replicas, scoring, step
 
 
 def patterns(number, seed):
@@ -28,11 +29,11 @@ def patterns(number, seed):
 
 
 DATASET = Dataset("noise", "drawn here", "0" * 64, patterns(30, 1), patterns(7, 2), patterns(11, 3))
-SDLM = config.SDLM(mu=0.05, learning_rates=(0.02, 0.005))
-LINEAR = config.Experiment(
+SDLM = SDLM(mu=0.05, learning_rates=(0.02, 0.005))
+LINEAR = Experiment(
     name="linear",
     model=Nielsen(hidden=()),
-    loss=config.CrossEntropy(),
+    loss=CrossEntropy(),
     optimizer=SDLM,
     passes=3,
     batch_size=30,
@@ -94,8 +95,8 @@ def test_rows_and_result_are_what_numpy_finds(tmp_path):
     [
         # Four updates a pass, of which the fourth, eighth and twelfth are the last: the rate rises
         # for three and falls for nine.
-        (config.Adam(learning_rate=0.9, warmup=0.25), [0.9, 0.5, 0.1]),
-        (config.SGD(learning_rate=0.3), [0.3, 0.3, 0.3]),
+        (Adam(learning_rate=0.9, warmup=0.25), [0.9, 0.5, 0.1]),
+        (SGD(learning_rate=0.3), [0.3, 0.3, 0.3]),
     ],
     ids=["Adam", "SGD"],
 )
@@ -109,10 +110,10 @@ def test_a_rows_learning_rate_is_that_of_the_passs_last_update(tmp_path, optimiz
 def test_as_many_seeds_are_taken_as_fit(monkeypatch):
     """A network needs two to three times what it holds, and its order of the patterns twice."""
     patterns, seeds = 10_000, 10**6
-    experiment = dataclasses.replace(LINEAR, distortion=config.Distortion(shear=0.1, versions=3))
+    experiment = dataclasses.replace(LINEAR, distortion=Distortion(shear=0.1, versions=3))
 
     def recipe(devices):
-        return step.recipe(experiment, patterns, step.mesh(jax.devices()[:devices], seeds))
+        return step.recipe(experiment, patterns, replicas.mesh(jax.devices()[:devices], seeds))
 
     def fit(recipe, seeds, memory):
         monkeypatch.setattr(loop, "_bytes_of", lambda _: memory)
@@ -150,7 +151,7 @@ def test_four_devices_train_as_one_does(tmp_path):
 def test_images_that_are_counted_go_to_the_devices_once(tmp_path, monkeypatch):
     sent = []
 
-    def blocks(images, *more, original=step.blocks):
+    def blocks(images, *more, original=scoring.blocks):
         sent.append(len(images))
         return original(images, *more)
 

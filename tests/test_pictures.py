@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from benchmarks import reading
-from lenet_jax.data import pictures
 from lenet_jax.errors import UserError
+from lenet_jax.recognition import decoding, parts, preparation
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_boxes_hold_each_digit_in_order(digits):
         places.append(
             (left + columns.min(), top + rows.min(), left + columns.max() + 1, top + rows.max() + 1)
         )
-    boxes = pictures.find(canvas.astype(np.float32)).boxes
+    boxes = parts.find(canvas.astype(np.float32)).boxes
     assert len(boxes) == 6
     np.testing.assert_allclose(boxes, places, atol=2)  # the blur against grain moves edges
 
@@ -67,7 +67,7 @@ def test_two_lines_are_read_one_after_the_other(digits):
         ink = reading.enlarged(image, 90)
         top, left = 30 + 140 * (at // 2), 60 + 160 * (at % 2)
         canvas[top : top + 90, left : left + ink.shape[1]] -= 255 * ink
-    boxes = pictures.find(canvas).boxes
+    boxes = parts.find(canvas).boxes
     assert [(box[0] > 180, box[1] > 130) for box in boxes] == [(0, 0), (1, 0), (0, 1), (1, 1)]
 
 
@@ -77,7 +77,7 @@ def test_halves_are_one_digit_where_they_are_as_tall_as_another(row, whole):
     canvas = np.full((160, 200), 255.0, np.float32)
     canvas[30:70, 120:150] = canvas[74:120, 125:155] = 0
     canvas[(30, 75)[row] : 120, 50:60] = 0
-    assert len(pictures.find(canvas).boxes) == 1 + whole
+    assert len(parts.find(canvas).boxes) == 1 + whole
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,8 @@ def test_halves_are_one_digit_where_they_are_as_tall_as_another(row, whole):
     ids=["inverted", "darker", "lit from one side", "grain"],
 )
 def test_the_same_digits_are_found_in_another_light(page, change):
-    plain = pictures.find(page.astype(np.float32)).boxes
-    changed = pictures.find(
-        np.clip(change(page.astype(np.float64)), 0, 255).astype(np.float32)
-    ).boxes
+    plain = parts.find(page.astype(np.float32)).boxes
+    changed = parts.find(np.clip(change(page.astype(np.float64)), 0, 255).astype(np.float32)).boxes
     assert len(plain) > 1
     np.testing.assert_allclose(changed, plain, atol=2)
 
@@ -133,7 +131,7 @@ THREE = [(40, 35), (70, 30), (98, 45), (65, 72), (98, 95), (70, 120), (40, 112)]
          "7s in a column", "4", "a square 9"],
 )  # fmt: skip
 def test_a_straight_stroke_is_no_rule_of_the_paper(picture, boxes):
-    np.testing.assert_allclose(pictures.find(picture).boxes, boxes, atol=4)
+    np.testing.assert_allclose(parts.find(picture).boxes, boxes, atol=4)
 
 
 def rules(height, width, apart, across, down, margin=0):
@@ -193,8 +191,8 @@ def test_the_rules_of_the_paper_are_no_digits(paper, edges, digits):
     if edges != "sharp":
         light = np.linspace(1, 0.7, paper.shape[1])
         picture = ndimage.gaussian_filter(picture, 0.7) * light + rng.normal(0, 2, paper.shape)
-    found = pictures.find(picture.astype(np.float32)).boxes
-    expected = pictures.find(blank.astype(np.float32)).boxes
+    found = parts.find(picture.astype(np.float32)).boxes
+    expected = parts.find(blank.astype(np.float32)).boxes
     np.testing.assert_allclose(found, expected, atol=8)
 
 
@@ -208,7 +206,7 @@ def test_ones_on_ruled_paper_are_read(top, bottom, apart, down):
     paper = np.where(rules(200, 600, apart, True, down), 120, 255)
     lefts = [120, 160, 200, 480]
     ones = drawn((600, 200), *([(x, top), (x, bottom)] for x in lefts))
-    boxes = pictures.find(np.minimum(paper, ones).astype(np.float32)).boxes
+    boxes = parts.find(np.minimum(paper, ones).astype(np.float32)).boxes
     expected = [(x - 3, top, x + 3, bottom) for x in lefts]
     np.testing.assert_allclose(boxes, expected, atol=4)
 
@@ -235,7 +233,7 @@ def test_a_row_in_a_tight_crop_has_its_digits(margin, digits):
             places.append((left, margin, left + wide, margin + tall))
             ink[margin : margin + tall, left : left + wide] = stroke
             left += wide + 25
-        boxes = pictures.find((235 - 195 * ink).astype(np.float32)).boxes
+        boxes = parts.find((235 - 195 * ink).astype(np.float32)).boxes
         np.testing.assert_allclose(boxes, places, atol=10)  # the tip of a hook may be lost
 
 
@@ -252,16 +250,16 @@ def test_what_touches_the_edge_is_no_digit(strokes, digits):
     ink = np.zeros((200, 300), np.float32)
     digit = reading.enlarged(digits[0][3], 80)
     ink[30:110, 100 : 100 + digit.shape[1]] = digit
-    (alone,) = pictures.find(235 - 195 * ink).boxes
+    (alone,) = parts.find(235 - 195 * ink).boxes
     for stroke in strokes:
         ink[stroke] = 1
-    assert pictures.find(235 - 195 * ink).boxes == [alone]
+    assert parts.find(235 - 195 * ink).boxes == [alone]
 
 
 def test_a_prepared_digit_is_framed_as_mnist_is(page):
-    found = pictures.find(page.astype(np.float32))
+    found = parts.find(page.astype(np.float32))
     for box in found.boxes:
-        image = pictures.prepare(found.ink, box).astype(float)
+        image = preparation.prepare(found.ink, box).astype(float)
         assert image.shape == (28, 28) and image.max() > 200
         rows, columns = np.nonzero(image > 0)
         assert max(np.ptp(rows), np.ptp(columns)) + 1 in (19, 20)
@@ -273,7 +271,7 @@ def test_a_thin_stroke_is_thickened_alike_at_every_size():
     for height in range(160, 168):
         ink = np.zeros((200, 40), np.float32)
         ink[10 : 10 + height, 18:21] = 1
-        image = pictures.prepare(ink, (18, 10, 21, 10 + height)).astype(float)
+        image = preparation.prepare(ink, (18, 10, 21, 10 + height)).astype(float)
         assert image[14].sum() / 255 == pytest.approx(1.75, abs=0.25)
 
 
@@ -284,7 +282,7 @@ def test_a_part_that_touches_is_cut_where_there_is_least_ink(digits):
     ink[10:110, 10 + left.shape[1] : -10] = right
     ink[60:64, left.shape[1] - 5 : left.shape[1] + 25] = 1  # a stroke that joins them
     box = 10, 10, ink.shape[1] - 10, 110
-    whole, halves, *_ = pictures.ways_to_cut(ink, box)
+    whole, halves, *_ = parts.ways_to_cut(ink, box)
     assert whole == [box]
     assert abs(halves[0][2] - (10 + left.shape[1])) < 15 and len(halves) == 2
     assert halves[0][2] <= halves[1][0]
@@ -307,14 +305,14 @@ def test_a_part_that_touches_is_cut_where_there_is_least_ink(digits):
     ids=["L", "RGB", "palette", "CMYK", "16 bit", "I", "F", "array", "colour array", "0 to 1"],
 )
 def test_every_form_of_picture_has_the_same_grey_levels(page, form):
-    np.testing.assert_allclose(pictures.read(form(page)), page, atol=3)  # CMYK and palette round
+    np.testing.assert_allclose(decoding.read(form(page)), page, atol=3)  # CMYK and palette round
 
 
 @pytest.mark.parametrize("pen, paper", [(0, 255), (100, 255), (160, 0), (255, 0)])
 def test_what_is_transparent_is_paper(page, pen, paper):
     ink = (255 - page).clip(60) - 60
     rgba = np.stack([np.full_like(ink, pen)] * 3 + [ink], axis=-1)
-    grey = pictures.read(png(rgba))
+    grey = decoding.read(png(rgba))
     assert grey[ink == 0].mean() == paper
     np.testing.assert_allclose(grey, paper + (pen - paper) * (ink / 255), atol=1)
 
@@ -325,7 +323,7 @@ def test_a_photo_taken_sideways_is_turned_upright(page):
     turned = Image.fromarray(page).transpose(Image.Transpose.ROTATE_90)
     file = io.BytesIO()
     turned.save(file, "PNG", exif=exif)
-    np.testing.assert_allclose(pictures.read(file.getvalue()), page, atol=0.01)
+    np.testing.assert_allclose(decoding.read(file.getvalue()), page, atol=0.01)
 
 
 @pytest.mark.parametrize(
@@ -340,14 +338,14 @@ def test_a_photo_taken_sideways_is_turned_upright(page):
 )
 def test_what_is_no_picture_is_refused(content, said):
     with pytest.raises(UserError, match=said):
-        pictures.read(content)
+        decoding.read(content)
 
 
 def test_a_truncated_jpeg_is_damaged(page):
     file = io.BytesIO()
     Image.fromarray(page).save(file, "JPEG")
     with pytest.raises(UserError, match="damaged"):
-        pictures.read(file.getvalue()[: len(file.getvalue()) // 2])
+        decoding.read(file.getvalue()[: len(file.getvalue()) // 2])
 
 
 @pytest.mark.parametrize(
@@ -365,12 +363,12 @@ def test_a_truncated_jpeg_is_damaged(page):
 )
 def test_arrays_that_are_no_pictures_are_refused(array, said):
     with pytest.raises(UserError, match=said):
-        pictures.read(array)
+        decoding.read(array)
 
 
 def test_a_picture_of_a_pixel_holds_no_digit():
     with pytest.raises(UserError, match="1 x 1 pixels"):
-        pictures.find(pictures.read(np.zeros((1, 1), np.uint8)))
+        parts.find(decoding.read(np.zeros((1, 1), np.uint8)))
 
 
 @pytest.mark.parametrize(
@@ -385,17 +383,17 @@ def test_a_picture_of_a_pixel_holds_no_digit():
     ids=["white", "black", "small", "gradient", "grain"],
 )
 def test_a_blank_page_has_no_digits(picture):
-    assert pictures.find(picture.astype(np.float32)).boxes == []
+    assert parts.find(picture.astype(np.float32)).boxes == []
 
 
 def test_a_thin_1_beside_a_fat_digit_is_no_speck():
     """It has a fourteenth of the other's ink."""
     canvas = np.full((90, 160), 255.0, np.float32)
     canvas[10:80, 20:60] = canvas[12:78, 100:103] = 0
-    assert len(pictures.find(canvas).boxes) == 2
+    assert len(parts.find(canvas).boxes) == 2
 
 
 def test_a_page_with_specks_alone_has_no_digits():
     canvas = np.full((60, 60), 255.0, np.float32)
     canvas[[10, 30, 45], [12, 40, 20]] = 0
-    assert pictures.find(canvas).boxes == []
+    assert parts.find(canvas).boxes == []

@@ -22,21 +22,31 @@ from scipy import stats
 
 import lenet_jax
 from lenet_jax import commandline, pretrained, reproduce
-from lenet_jax.analysis import figures, rejection, report, results, robustness
 from lenet_jax.data import dataset
 from lenet_jax.data import digits as embedded
-from lenet_jax.data.normalize import normalize
+from lenet_jax.data.frames import normalize
 from lenet_jax.errors import UserError
-from lenet_jax.models import layers
+from lenet_jax.experiment import (
+    MAP,
+    SGD,
+    Experiment,
+    Muon,
+    SquaredError,
+    architecture,
+    serialization,
+)
+from lenet_jax.layers.convolution import Convolution
+from lenet_jax.measurement import records, rejection, robustness
 from lenet_jax.models.lenet import TABLE_I, LeNet5
-from lenet_jax.recognition import network
+from lenet_jax.recognition import networks
 from lenet_jax.recognition.predictor import predictor
-from lenet_jax.training import architecture, config, loop
+from lenet_jax.reports import figures, results
+from lenet_jax.training import loop
 
 
 def test_the_interval_is_that_of_a_t_test():
     values = [0.9, 1.1, 1.0, 0.8]
-    found = results.interval(values)
+    found = records.interval(values)
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert found["mean"] == pytest.approx(0.95)
     assert found["sd"] == pytest.approx(math.sqrt(0.05 / 3))
@@ -44,15 +54,15 @@ def test_the_interval_is_that_of_a_t_test():
 
 
 def test_fewer_than_three_values_stand_for_themselves():
-    assert results.interval([1.0]) == {"mean": 1.0, "sd": None, "ci95": None}
-    assert results.interval([1.0, 2.0]) == {"mean": 1.5, "sd": None, "ci95": None}
-    assert results.interval([1.0, 2.0, 3.0])["ci95"] == pytest.approx(4.30265 / math.sqrt(3))
-    assert results.shown([0.81]) == "0.81"
-    assert results.shown([0.97, 0.81]) == "0.97, 0.81"
-    assert results.shown([1.0, 2.0, 3.0]) == "2.00 +- 2.48"
-    assert results.shown([1.0, 2.0, 3.0], 4) == "2.0000 +- 2.4841"
+    assert records.interval([1.0]) == {"mean": 1.0, "sd": None, "ci95": None}
+    assert records.interval([1.0, 2.0]) == {"mean": 1.5, "sd": None, "ci95": None}
+    assert records.interval([1.0, 2.0, 3.0])["ci95"] == pytest.approx(4.30265 / math.sqrt(3))
+    assert records.shown([0.81]) == "0.81"
+    assert records.shown([0.97, 0.81]) == "0.97, 0.81"
+    assert records.shown([1.0, 2.0, 3.0]) == "2.00 +- 2.48"
+    assert records.shown([1.0, 2.0, 3.0], 4) == "2.0000 +- 2.4841"
     two = {"misses": [97, 81], "test_size": 10_000}
-    assert results.errors(two) == [0.97, 0.81]
+    assert records.errors(two) == [0.97, 0.81]
 
 
 def test_three_networks_alone_averaged_and_voting():
@@ -68,7 +78,7 @@ def test_three_networks_alone_averaged_and_voting():
     images = np.zeros((5, 28, 28), np.uint8)
     nothing = dataset.Images(images[:0], labels[:0])
     data = dataset.Dataset("x", "", "sum", nothing, nothing, dataset.Images(images, labels))
-    found = results.of_scores(
+    found = records.of_scores(
         scores,
         data,
         experiment="x",
@@ -97,28 +107,28 @@ def test_a_measurement_says_its_source_command_and_day(tmp_path, monkeypatch):
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     package = tmp_path / "lenet_jax"
-    files = {name: package / f"{name}.py" for name in ("__init__", "analysis/results", "train")}
+    files = {name: package / f"{name}.py" for name in ("__init__", "measurement/records", "train")}
     for file in files.values():
         file.parent.mkdir(exist_ok=True)
         file.write_text("")
     monkeypatch.setattr(lenet_jax, "__file__", str(files["__init__"]))
-    monkeypatch.setattr(results, "__file__", str(files["analysis/results"]))
+    monkeypatch.setattr(records, "__file__", str(files["measurement/records"]))
     monkeypatch.setattr(sys, "orig_argv", ["/usr/bin/python3", "-m", "x", "one two"])
     git("init")
     (tmp_path / "other").write_text("")
     git("add", "other")
     git("commit", "-m", "x")
-    assert results.origin()["commit"] is None  # there is a repository, and it is another's
+    assert records.origin()["commit"] is None  # there is a repository, and it is another's
     git("add", ".")
     git("commit", "-m", "x")
-    found = results.origin()
+    found = records.origin()
     assert found["commit"] == git("rev-parse", "--short=12", "HEAD")
     assert found["command"] == "python -m x 'one two'"
     assert found["date"] in {str(datetime.now(UTC).date() - timedelta(days=n)) for n in (0, 1)}
     (tmp_path / "other").write_text("no source")
-    assert results.origin()["commit"] == found["commit"]
+    assert records.origin()["commit"] == found["commit"]
     files["train"].write_text("pass")
-    assert results.origin()["commit"] == found["commit"] + "+"
+    assert records.origin()["commit"] == found["commit"] + "+"
 
 
 def test_seconds_are_those_of_all_passes_and_programs(tmp_path):
@@ -131,7 +141,7 @@ def test_seconds_are_those_of_all_passes_and_programs(tmp_path):
     (tmp_path / "times.jsonl").write_text("\n".join(rows) + "\n")
     record = {"seeds": [0, 1], "train_size": 500}
     run = loop.Result(record, [], tmp_path, None, None)  # type: ignore[arg-type]
-    assert results.seconds(run) == 10 + 20 + 5
+    assert records.seconds(run) == 10 + 20 + 5
 
 
 def test_margins_are_between_the_two_best():
@@ -300,7 +310,7 @@ PUBLISHED = {
 def check_page(page, records, published):
     """Every number of RESULTS.md, from the counts in the records."""
     rows = cells(page, "| | the paper")
-    for name, file, what, *_ in report.ROWS:
+    for name, file, what, *_ in results.ROWS:
         if file not in records:
             assert name not in rows
             continue
@@ -345,7 +355,7 @@ def test_the_committed_page_is_of_the_committed_records():
     names = [key.replace(":", "-") for key in reproduce.SETS["paper"].experiments]
     records = {name: record(ROOT, name) for name in names}
     check_page((ROOT / "RESULTS.md").read_text(), records, published=True)
-    written = f"{report.table(records)}\n\n{report.ablations(records)}\n\n"
+    written = f"{results.table(records)}\n\n{results.ablations(records)}\n\n"
     check_page(written, records, published=True)
 
 
@@ -366,7 +376,7 @@ def test_a_record_of_another_configuration_or_other_data_is_refused(quick, here)
     assert "seeds: [2] there, [3] here" in str(refused.value)
     config_there = record(quick)["config"]
     with pytest.raises(UserError, match="dataset: 'uci-digits' there, 'mnist' here"):
-        results.read(quick / "results" / "classic.json", config_there, "mnist")
+        records.read(quick / "results" / "classic.json", config_there, "mnist")
 
 
 @pytest.mark.parametrize(
@@ -388,7 +398,7 @@ def test_what_cannot_be_reproduced_is_said_at_once(program, tmp_path, flags, sai
 def test_more_seeds_than_memory_go_in_groups(monkeypatch, capsys):
     given = reproduce.parse(["--quick", "--seeds", "7", "3", "5"])
     experiment = reproduce.prepared("classic", 3, given)
-    assert isinstance(experiment, config.Experiment)
+    assert isinstance(experiment, Experiment)
     assert reproduce.groups(experiment, 1500) == [experiment]
     monkeypatch.setattr(loop, "_bytes_of", lambda _: 3.0 * 2**20)  # a network takes 1.4 MiB
     parts = reproduce.groups(experiment, 1500)
@@ -403,13 +413,13 @@ def test_the_hardware_is_named_by_its_processor_and_the_cores_in_use():
     if not models:
         pytest.skip("/proc/cpuinfo names no model (arm64)")
     used = min(4, os.cpu_count() or 1)  # of four devices here
-    assert results.hardware() == f"{models[0]}, {used} core{'s' if used > 1 else ''}"
+    assert records.hardware() == f"{models[0]}, {used} core{'s' if used > 1 else ''}"
 
 
 def test_a_damaged_record_is_refused_by_name(tmp_path):
     (tmp_path / "x.json").write_text('{"config": ')
     with pytest.raises(UserError, match="x.json is damaged"):
-        results.read(tmp_path / "x.json", {}, "mnist")
+        records.read(tmp_path / "x.json", {}, "mnist")
 
 
 # What the paper's figures show, in percent.
@@ -517,7 +527,7 @@ def test_every_experiment_has_its_record_and_no_other_lies_there():
     for chosen in reproduce.SETS:
         for _, page in pages(chosen):
             file = ROOT / "results" / f"{page.name}.json"
-            found = results.read(file, config.as_json(page), "mnist")
+            found = records.read(file, serialization.as_json(page), "mnist")
             assert found["test_size"] == 10_000 and found["commit"] and found["hardware"]
             seeds = getattr(page, "all_seeds", [0])
             assert found["seeds"] == list(seeds) and len(found["misses"]) == len(seeds)
@@ -540,7 +550,7 @@ def test_the_networks_that_reproduce_saves(tmp_path, monkeypatch):
     """
     asked: dict[str, Any] = {}
     monkeypatch.setattr(pretrained, "save", partial(pretrained.save, folder=tmp_path / "package"))
-    real = results.reject_below
+    real = records.reject_below
 
     def reject_below(run, held_out):
         asked.update(run=run, images=held_out, below=real(run, held_out))
@@ -549,16 +559,16 @@ def test_the_networks_that_reproduce_saves(tmp_path, monkeypatch):
     def load(validation, **_):
         return dataset.embedded(200, 300 if validation else 0)
 
-    monkeypatch.setattr(results, "reject_below", reject_below)
+    monkeypatch.setattr(records, "reject_below", reject_below)
     monkeypatch.setattr(dataset, "load", load)
     given = reproduce.parse(["--out", str(tmp_path), "--seeds", "2"])
     experiment = reproduce.prepared("classic", 2, given)
-    assert isinstance(experiment, config.Experiment)
+    assert isinstance(experiment, Experiment)
     experiment = dataclasses.replace(  # a small one, soon compiled
         experiment,
         model=architecture.FullyConnected(hidden=(10,)),
-        loss=config.SquaredError(),
-        optimizer=config.SGD(0.02),
+        loss=SquaredError(),
+        optimizer=SGD(0.02),
         batch_size=10,
         passes=1,
     )
@@ -614,17 +624,15 @@ def test_a_saved_network_loads_as_it_was(tmp_path, digits):
 
 def test_what_is_saved_and_loaded_is_zero_outside_the_table(tmp_path, digits):
     """Muon moves weights that are no connections; in training they weigh nothing."""
-    outside = layers.Convolution(16, table=TABLE_I).mask(6) == 0
-    experiment = config.Experiment(
-        name="muon", loss=config.MAP(), optimizer=config.Muon(), passes=1, batch_size=50
-    )
+    outside = Convolution(16, table=TABLE_I).mask(6) == 0
+    experiment = Experiment(name="muon", loss=MAP(), optimizer=Muon(), passes=1, batch_size=50)
     data = dataset.embedded(limit=100)
     run = loop.train(experiment, data, tmp_path / "run", lambda _: None)
     trained = jax.tree.map(lambda a: np.asarray(a[0]), run.params)
     assert (trained["c3"]["kernel"][outside] != 0).all()
-    card = {"experiment": "muon", "config": config.as_json(experiment)}
+    card = {"experiment": "muon", "config": serialization.as_json(experiment)}
     pretrained.save("muon", trained, card, tmp_path / "saved")
-    of_run = network.load(str(tmp_path / "run"))
+    of_run = networks.load(str(tmp_path / "run"))
     saved = pretrained.load("muon", tmp_path / "saved")
     for module, params in (saved, (of_run.module, of_run.params)):
         assert (params["c3"]["kernel"][outside] == 0).all()

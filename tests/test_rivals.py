@@ -9,12 +9,13 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
+from lenet_jax.baselines import boosting, classical
 from lenet_jax.data import digits as embedded
 from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.data.deslant import deslant, sampled
 from lenet_jax.errors import UserError
-from lenet_jax.rivals import boosting, classical
-from lenet_jax.training import architecture, config, loop, step
+from lenet_jax.experiment import Distortion, Experiment, Rival, SquaredError, architecture
+from lenet_jax.training import loop, replicas, step
 
 
 def test_sampling_between_pixels_is_scipys():
@@ -85,7 +86,7 @@ METHODS = {  # with the most that it may miss of 300 embedded digits; guessing m
 @pytest.mark.parametrize("deslanted", [False, True])
 def test_each_method_reads_and_counts_what_it_keeps(halves, method, deslanted):
     (images, labels), (shown, truth) = halves
-    rival = config.Rival("x", method=method, deslanted=deslanted, units=100, components=20)
+    rival = Rival("x", method=method, deslanted=deslanted, units=100, components=20)
     fitted = classical.fit(rival, images, labels)
     scores = fitted.scores(shown)
     assert scores.shape == (300, 10) and scores.dtype == np.float32
@@ -119,14 +120,14 @@ def test_each_method_reads_and_counts_what_it_keeps(halves, method, deslanted):
 
 @pytest.mark.parametrize("method", ["linear", "pairwise", "quadratic", "rbf"])
 def test_least_squares_have_the_ridge_of_the_page(method):
-    made = classical.make(config.Rival("x", method=method, ridge=7.0))
+    made = classical.make(Rival("x", method=method, ridge=7.0))
     ridges = [v for name, v in made.get_params().items() if name.split("__")[-1] == "alpha"]
     assert ridges == [7.0]
 
 
 def test_a_virtual_machine_has_seen_its_support_vectors_move(halves):
     (images, labels), _ = halves
-    rival = config.Rival("x", method="svm", degree=9)
+    rival = Rival("x", method="svm", degree=9)
     plain = classical.fit(rival, images, labels).estimator[-1]
     virtual = classical.fit(
         dataclasses.replace(rival, method="virtual-svm"), images, labels
@@ -178,11 +179,11 @@ def test_boosted_answers_come_from_the_first_where_it_is_sure():
 
 @pytest.fixture(scope="module")
 def stream(digits):
-    experiment = config.Experiment(
+    experiment = Experiment(
         name="x",
         model=architecture.LeNet4(reading="17k"),
-        loss=config.SquaredError(),
-        distortion=config.Distortion(translation=1.0, versions=10),
+        loss=SquaredError(),
+        distortion=Distortion(translation=1.0, versions=10),
     )
     train = Images(digits[0][:100], digits[1][:100])
     nothing = Images(digits[0][:0], digits[1][:0])
@@ -192,7 +193,7 @@ def stream(digits):
 
 def untrained(experiment, seed):
     """Answers of a network that has learned nothing: wrong and right at random."""
-    recipe = step.recipe(experiment, 100, step.mesh(jax.devices()[:1]))
+    recipe = step.recipe(experiment, 100, replicas.mesh(jax.devices()[:1]))
     params = step.initial_state(recipe, np.array([seed], np.uint32)).params
     return loop.Result({}, [], None, recipe, params)  # type: ignore[arg-type]
 

@@ -8,26 +8,36 @@ import optax
 import pytest
 from conftest import apply
 
-from lenet_jax.data.normalize import normalize
+from lenet_jax.data.frames import normalize
 from lenet_jax.errors import UserError
-from lenet_jax.training import architecture, config, curvature, loop, losses, optimizers, step
+from lenet_jax.experiment import (
+    ML,
+    SDLM,
+    SGD,
+    Adam,
+    CrossEntropy,
+    Distortion,
+    Experiment,
+    Muon,
+    SquaredError,
+    architecture,
+)
+from lenet_jax.training import curvature, loop, losses, optimizers, replicas, scoring, step
 from lenet_jax.training.checkpoint import Checkpoints, digest
 
 SMALL: dict[str, Any] = {  # compiled in a fraction of the time, where any network will do
     "model": architecture.FullyConnected(hidden=(9,)),
-    "loss": config.SquaredError(),
+    "loss": SquaredError(),
 }
 
 
 def start(digits, devices, batch_size=8, patterns=12, measured=True, **more):
     """The beginning of a run; unless `measured` the curvature stays zero (its program is large)."""
-    experiment = config.Experiment(
-        name="test", batch_size=batch_size, **{"loss": config.ML(), **more}
-    )
+    experiment = Experiment(name="test", batch_size=batch_size, **{"loss": ML(), **more})
     seeds = np.asarray(experiment.all_seeds, np.uint32)
-    mesh = step.mesh(jax.devices()[:devices], len(seeds))
+    mesh = replicas.mesh(jax.devices()[:devices], len(seeds))
     recipe = step.recipe(experiment, patterns, mesh)
-    images, labels = (step.replicated(mesh, a[:patterns]) for a in digits)
+    images, labels = (replicas.replicated(mesh, a[:patterns]) for a in digits)
     state = step.initial_state(recipe, seeds)
     if measured:
         state = step.begin_pass(recipe, state, 1, images, labels)
@@ -120,7 +130,7 @@ def test_a_pmapped_step_gives_the_same_numbers(digits, whole_pass):
 
 def test_cuts_into_chunks_leave_no_trace(digits):
     recipe, state, images, labels, order = start(
-        digits, 1, batch_size=1, measured=False, distortion=config.Distortion(shear=0.2)
+        digits, 1, batch_size=1, measured=False, distortion=Distortion(shear=0.2)
     )
     other = jax.tree.map(jnp.copy, state)
     state = step.run_steps(recipe, state, images, labels, order, 0, 12)
@@ -166,9 +176,9 @@ def test_samples_of_a_fixed_set_stay_and_others_are_new_in_each_pass(digits):
     key, samples = jax.random.key(3), jnp.asarray([4, 24, 44, 5])  # pattern 4 thrice, and 5
 
     def shown(number, **more):
-        ranges = config.Distortion(rotation=20.0, inverted=0.05, **more)
-        experiment = config.Experiment(name="test", distortion=ranges)
-        recipe = step.recipe(experiment, 20, step.mesh(jax.devices()[:1]))
+        ranges = Distortion(rotation=20.0, inverted=0.05, **more)
+        experiment = Experiment(name="test", distortion=ranges)
+        recipe = step.recipe(experiment, 20, replicas.mesh(jax.devices()[:1]))
         return np.asarray(step.distorted(recipe, key, number, samples, images))
 
     fixed = shown(1, versions=3)
@@ -184,22 +194,22 @@ def test_samples_of_a_fixed_set_stay_and_others_are_new_in_each_pass(digits):
 def test_every_image_is_counted_once(digits, devices):
     recipe, state, *_ = start(digits, devices, measured=False, **SMALL)
     images, labels = digits[0][:457], digits[1][:457]
-    blocks = step.blocks(images, labels, recipe.mesh)
-    right = step.count_right(recipe, state.params, *blocks)
+    blocks = scoring.blocks(images, labels, recipe.mesh)
+    right = scoring.count_right(recipe.model, recipe.mesh, state.params, *blocks)
     scores, _ = apply(recipe.model, first(state.params), normalize(jnp.asarray(images), "28x28"))
     assert int(right[0]) == (np.asarray(scores).argmax(1) == labels).sum()
-    ours = np.asarray(step.scores_of(recipe, state.params, blocks[0]))
+    ours = np.asarray(scoring.scores_of(recipe.model, recipe.mesh, state.params, blocks[0]))
     same(ours[0, :457], scores)
 
 
 def test_adams_rate_and_its_first_steps_of_size_rate(digits):
     """After k equal signs Adam's bias-corrected step is the rate: here k = 1, at the peak."""
-    adam = config.Adam(learning_rate=0.01, warmup=0.25)
+    adam = Adam(learning_rate=0.01, warmup=0.25)
     rate = optimizers.schedule(adam, passes=2, steps_per_pass=4)
     np.testing.assert_allclose(
         [rate(n) for n in (0, 1, 2, 5, 8)], [0.01 / 3, 0.02 / 3, 0.01, 0.005, 0], rtol=1e-6
     )
-    adam = config.Adam(learning_rate=0.01, warmup=0.0)
+    adam = Adam(learning_rate=0.01, warmup=0.0)
     recipe, state, images, labels, order = start(
         digits, 1, batch_size=8, patterns=8, optimizer=adam
     )
@@ -217,7 +227,7 @@ def test_muons_first_steps_are_orthogonal(digits):
     them near 1. Biases take Adam's first step in Nesterov's way, b m2 + (1 - b) g of the unit
     gradient with m2 = (1 - b)/(1 - b^2), b = 0.9.
     """
-    muon = config.Muon(learning_rate=0.01, adam_learning_rate=0.02, warmup=0.0)
+    muon = Muon(learning_rate=0.01, adam_learning_rate=0.02, warmup=0.0)
     recipe, state, images, labels, order = start(
         digits, 1, batch_size=8, patterns=8, measured=False, optimizer=muon
     )
@@ -245,7 +255,7 @@ def test_muons_first_steps_are_orthogonal(digits):
 
 def test_first_loss_that_is_not_finite_is_named(digits):
     recipe, state, images, labels, order = start(
-        digits, 1, batch_size=1, measured=False, optimizer=config.SDLM(learning_rates=(3e38,))
+        digits, 1, batch_size=1, measured=False, optimizer=SDLM(learning_rates=(3e38,))
     )
     at = 0
     for at in range(12):
@@ -295,8 +305,8 @@ def test_a_replica_is_the_run_of_its_seed(digits):
 
 DROPOUT: dict[str, Any] = {
     "model": architecture.Nielsen(hidden=(20,), dropout=0.5),
-    "loss": config.CrossEntropy(),
-    "optimizer": config.SGD(0.5),
+    "loss": CrossEntropy(),
+    "optimizer": SGD(0.5),
 }
 
 
@@ -342,7 +352,7 @@ def test_a_second_call_is_not_compiled_again(digits, seeds, batch_size):
     def note(event: str, duration_secs: float, **_: Any) -> None:
         events.append(event)
 
-    another = step.recipe(config.Experiment(**given), len(images), recipe.mesh)
+    another = step.recipe(Experiment(**given), len(images), recipe.mesh)
     assert another is not recipe
     jax.monitoring.register_event_duration_secs_listener(note)
     state = step.run_steps(recipe, state, images, labels, order, 1, 2)
@@ -374,7 +384,7 @@ def test_large_batches_go_in_parts(digits):
 
     The curvature is measured on the same 83 patterns, in parts as well.
     """
-    assert step.CACHED < 83 / 2
+    assert scoring.CACHED < 83 / 2
     recipe, state, images, labels, order = start(digits, 1, batch_size=83, patterns=83)
     given = jax.tree.map(jnp.copy, state)
     after = first(step.run_steps(recipe, state, images, labels, order, 0, 1))
@@ -396,11 +406,11 @@ def test_large_batches_go_in_parts(digits):
 
 def test_devices_divide_the_batch():
     for batch_size, number in ((1, 1), (16, 1), (32, 2), (48, 3), (67, 1), (64, 4), (128, 4)):
-        experiment = config.Experiment(name="test", batch_size=batch_size)
+        experiment = Experiment(name="test", batch_size=batch_size)
         assert len(loop.choose_devices(experiment, print)) == number
-    several = config.Experiment(name="test", seeds=(3,))
+    several = Experiment(name="test", seeds=(3,))
     assert len(loop.choose_devices(several, print)) == 4
     with pytest.raises(UserError, match="--devices 4 .*--batch-size 6"):
-        config.Experiment(name="test", batch_size=6, devices=4)
+        Experiment(name="test", batch_size=6, devices=4)
     with pytest.raises(UserError, match="--devices 64.* sees 4"):
-        loop.choose_devices(config.Experiment(name="test", batch_size=64, devices=64), print)
+        loop.choose_devices(Experiment(name="test", batch_size=64, devices=64), print)

@@ -16,30 +16,31 @@ from test_step import start
 
 from lenet_jax.data import mnist
 from lenet_jax.errors import UserError
-from lenet_jax.training import config, step
-from lenet_jax.training.architecture import Nielsen
+from lenet_jax.experiment import SDLM, SGD, Adam, CrossEntropy, Distortion, Experiment, Muon
+from lenet_jax.experiment.architecture import Nielsen
+from lenet_jax.training import replicas, scoring, step
 
 
 @pytest.mark.parametrize(
     "optimizer, sizes",
     [
-        (config.SDLM(learning_rates=(0.8, 0.2)), [1, 1, 0.25, 0.25]),
-        (config.Adam(warmup=0.0), [1, 0.75, 0.5, 0.25]),
-        (config.Muon(warmup=0.0), [1, 0.75, 0.5, 0.25]),
+        (SDLM(learning_rates=(0.8, 0.2)), [1, 1, 0.25, 0.25]),
+        (Adam(warmup=0.0), [1, 0.75, 0.5, 0.25]),
+        (Muon(warmup=0.0), [1, 0.75, 0.5, 0.25]),
     ],
     ids=["SDLM", "Adam", "Muon"],
 )
 def test_a_short_last_batch_is_a_step_of_the_schedule(optimizer, sizes):
     """Twelve patterns by eights are two steps; what a steady gradient moves is the rate alone."""
-    experiment = config.Experiment(
+    experiment = Experiment(
         name="test",
         model=Nielsen(hidden=()),
-        loss=config.CrossEntropy(),
+        loss=CrossEntropy(),
         optimizer=optimizer,
         passes=2,
         batch_size=8,
     )
-    recipe = step.recipe(experiment, 12, step.mesh(jax.devices()[:1]))
+    recipe = step.recipe(experiment, 12, replicas.mesh(jax.devices()[:1]))
     ones = {"output": {"kernel": jnp.eye(10, 784), "bias": jnp.ones(10)}}
     state, moved = recipe.optimizer.init(ones), []
     for _ in range(4):
@@ -50,7 +51,7 @@ def test_a_short_last_batch_is_a_step_of_the_schedule(optimizer, sizes):
 
 
 def test_every_seed_is_another_network():
-    recipe = step.recipe(config.Experiment(name="test"), 12, step.mesh(jax.devices()[:1]))
+    recipe = step.recipe(Experiment(name="test"), 12, replicas.mesh(jax.devices()[:1]))
     seeds = np.array([0, 1, 2, 3, 2**31, 2**32 - 2, 2**32 - 1], np.uint32)
     state = step.initial_state(recipe, seeds)
     for stack in (state.params["f6"]["kernel"], jax.random.key_data(state.key)):
@@ -61,23 +62,23 @@ def test_every_seed_is_another_network():
     "given", [{"seed": 2**32}, {"seeds": (0, 2**32)}, {"seeds": (3, -1)}, {"seeds": (0,)}]
 )
 def test_seeds_have_32_bits(given):
-    config.Experiment(name="test", seed=2**32 - 1)
+    Experiment(name="test", seed=2**32 - 1)
     with pytest.raises(UserError, match="0 to 4294967295|1 or more"):
-        config.Experiment(name="test", **given)
+        Experiment(name="test", **given)
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: config.Adam(learning_rate=0.0),
-        lambda: config.Adam(warmup=1.0),
-        lambda: config.Adam(warmup=-0.1),
-        lambda: config.Muon(learning_rate=0.0),
-        lambda: config.Muon(adam_learning_rate=0.0),
-        lambda: config.Muon(warmup=1.0),
-        lambda: config.SDLM(learning_rates=(1e-3, 0.0)),
-        lambda: config.Experiment(name="test", devices=0),
-        lambda: config.Experiment(name="test", keep=0),
+        lambda: Adam(learning_rate=0.0),
+        lambda: Adam(warmup=1.0),
+        lambda: Adam(warmup=-0.1),
+        lambda: Muon(learning_rate=0.0),
+        lambda: Muon(adam_learning_rate=0.0),
+        lambda: Muon(warmup=1.0),
+        lambda: SDLM(learning_rates=(1e-3, 0.0)),
+        lambda: Experiment(name="test", devices=0),
+        lambda: Experiment(name="test", keep=0),
     ],
 )
 def test_what_no_run_can_have_is_refused(make):
@@ -100,8 +101,8 @@ def dropout_masks(devices, updates=1, seed=0):
         batch_size=64,
         patterns=64,
         model=Nielsen(hidden=(), dropout=0.5),
-        loss=config.CrossEntropy(),
-        optimizer=config.SGD(learning_rate=1.0),
+        loss=CrossEntropy(),
+        optimizer=SGD(learning_rate=1.0),
         seed=seed,
     )
     for _ in range(updates):
@@ -119,7 +120,7 @@ def test_dropout_leaves_out_other_inputs_of_each_pattern(devices):
 
     Two masks of 784 fair coins agree in half of the places, and each keeps half.
     """
-    assert step.CACHED < 64
+    assert scoring.CACHED < 64
     ways = {}, {"updates": 2}, {"seed": 1}
     kept = np.concatenate([dropout_masks(devices, **way) for way in ways])
     signs = np.where(kept, 1, -1)
@@ -138,14 +139,14 @@ def measured(number, seed=0, versions=None):
     patterns = np.zeros((63, 28, 28), np.uint8)
     row, column = np.divmod(np.arange(63), 9)
     patterns[np.arange(63), 3 * row + 4, 3 * column + 1] = 255
-    experiment = config.Experiment(
+    experiment = Experiment(
         name="test",
         model=Nielsen(hidden=()),
-        loss=config.CrossEntropy(),
-        optimizer=config.SDLM(samples=40),
-        distortion=config.Distortion(shifted=versions is not None, versions=versions),
+        loss=CrossEntropy(),
+        optimizer=SDLM(samples=40),
+        distortion=Distortion(shifted=versions is not None, versions=versions),
     )
-    recipe = step.recipe(experiment, 63, step.mesh(jax.devices()[:1]))
+    recipe = step.recipe(experiment, 63, replicas.mesh(jax.devices()[:1]))
     state = step.initial_state(recipe, np.array([seed], np.uint32))
     state = step.begin_pass(recipe, state, number, patterns, np.zeros(63, np.int32))
     h = np.asarray(state.curvature["output"]["kernel"]).reshape(10, 28, 28)
@@ -182,8 +183,8 @@ def test_step_sizes_of_the_first_pass_span_what_section_iii_b_reports(real_mnist
     with gzip.open(images_file) as images, gzip.open(labels_file) as labels:
         pixels = np.frombuffer(images.read(16 + 500 * 784), np.uint8, offset=16)
         classes = np.frombuffer(labels.read(8 + 500), np.uint8, offset=8)
-    experiment = config.Experiment(name="test", seeds=(5,))
-    recipe = step.recipe(experiment, 500, step.mesh(jax.devices()[:1], 5))
+    experiment = Experiment(name="test", seeds=(5,))
+    recipe = step.recipe(experiment, 500, replicas.mesh(jax.devices()[:1], 5))
     state = step.initial_state(recipe, np.arange(5, dtype=np.uint32))
     state = step.begin_pass(recipe, state, 1, pixels.reshape(500, 28, 28), classes.astype(np.int32))
     h = np.concatenate([a.reshape(5, -1) for a in jax.tree.leaves(state.curvature)], axis=1)
@@ -201,9 +202,9 @@ def test_an_update_sees_its_patterns_in_the_distortions_of_its_pass(digits):
         batch_size=4,
         patterns=8,
         model=Nielsen(hidden=()),
-        loss=config.CrossEntropy(),
-        optimizer=config.SGD(learning_rate=1.0),
-        distortion=config.Distortion(translation=2.0),
+        loss=CrossEntropy(),
+        optimizer=SGD(learning_rate=1.0),
+        distortion=Distortion(translation=2.0),
     )
     for number, at in ((1, 0), (1, 1), (2, 0), (2, 1)):
         samples = order[0, at]
@@ -217,12 +218,12 @@ def test_an_update_sees_its_patterns_in_the_distortions_of_its_pass(digits):
 
 def test_whatever_a_network_answers_filled_up_images_are_not_counted():
     """Ten networks, each of which answers with one class only."""
-    experiment = config.Experiment(
-        name="test", model=Nielsen(hidden=()), loss=config.CrossEntropy(), seeds=(10,)
-    )
-    recipe = step.recipe(experiment, 12, step.mesh(jax.devices()[:1], 10))
+    experiment = Experiment(name="test", model=Nielsen(hidden=()), loss=CrossEntropy(), seeds=(10,))
+    recipe = step.recipe(experiment, 12, replicas.mesh(jax.devices()[:1], 10))
     params = {"output": {"kernel": np.zeros((10, 10, 784), np.float32), "bias": np.eye(10)}}
     labels = np.array([0, 3, 3, 9, 8, 3, 1], np.int32)
     images = np.zeros((7, 28, 28), np.uint8)
-    right = step.count_right(recipe, params, *step.blocks(images, labels, recipe.mesh))
+    right = scoring.count_right(
+        recipe.model, recipe.mesh, params, *scoring.blocks(images, labels, recipe.mesh)
+    )
     np.testing.assert_array_equal(right, [1, 1, 0, 3, 0, 0, 0, 0, 1, 1])

@@ -15,15 +15,15 @@ from flax import linen as nn
 from PIL import Image, ImageSequence
 
 from lenet_jax import visualize
-from lenet_jax.analysis import activations, drawings
-from lenet_jax.analysis.occlusion import covered
-from lenet_jax.analysis.saliency import gradient
 from lenet_jax.data import digits as embedded
-from lenet_jax.data.normalize import normalize
+from lenet_jax.data.frames import normalize
 from lenet_jax.errors import UserError
-from lenet_jax.models.codes import codes
+from lenet_jax.inspection import activations, drawings
+from lenet_jax.inspection.occlusion import covered
+from lenet_jax.inspection.saliency import gradient
+from lenet_jax.layers.codes import codes
 from lenet_jax.models.lenet import LeNet5
-from lenet_jax.recognition import network
+from lenet_jax.recognition import networks
 from lenet_jax.recognition.predictor import predictor
 
 pytestmark = pytest.mark.xdist_group("visualize")  # one process trains the run for all of these
@@ -54,7 +54,7 @@ def run(program, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(run):
-    last = network.load(str(run))
+    last = networks.load(str(run))
     return last.module, last.params
 
 
@@ -283,12 +283,12 @@ def test_the_top_nine_drawn_are_what_the_strongest_units_saw(trained, images):
 
 def test_another_network_can_be_drawn(other, images, tmp_path):
     module, params = other
-    networks = [network.Network(module, params, {}, when) for when in ("pass 1", "pass 2")]
+    history = [networks.TrainedNetwork(module, params, {}, when) for when in ("pass 1", "pass 2")]
     of_one = drawings.maps, drawings.occlusion, drawings.saliency
     drawn = [
         *(draw(module, params, images[3]) for draw in of_one),
         drawings.top_nine(module, params, images),
-        *drawings.training(networks, images[3]),
+        *drawings.training(history, images[3]),
     ]
     for number, figure in enumerate(drawn):
         figure.savefig(tmp_path / f"{number}.png")
@@ -297,11 +297,11 @@ def test_another_network_can_be_drawn(other, images, tmp_path):
 
 
 def test_the_frames_of_a_run_have_the_same_greys(run, images):
-    networks = network.history(str(run))
-    assert [n.when for n in networks] == ["pass 1", "pass 2", "pass 3"]
-    frames = list(drawings.training(networks, images[3]))
+    history = networks.history(str(run))
+    assert [n.when for n in history] == ["pass 1", "pass 2", "pass 3"]
+    frames = list(drawings.training(history, images[3]))
     every = [
-        apply(n.module, n.params, normalize(jnp.asarray(images[3:4])))[1]["c1"] for n in networks
+        apply(n.module, n.params, normalize(jnp.asarray(images[3:4])))[1]["c1"] for n in history
     ]
     for frame, states in zip(frames, every, strict=True):
         shown = frame.axes[1].images[0]
@@ -315,7 +315,7 @@ def test_a_runs_last_network_misses_what_the_run_says(run, program, tmp_path, im
         run = tmp_path / "seeds"
         flags = ("--passes", 1, "--seeds", *seeds, "--workdir", run)
         assert program("train", *CLASSIC, *flags).returncode == 0
-    last = network.load(str(run))
+    last = networks.load(str(run))
     row = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     answers = predictor(last.module, last.params)(images).argmax(axis=1)
     misses = int((answers != embedded.load()["test_labels"]).sum())
@@ -383,7 +383,7 @@ def test_a_run_with_one_good_checkpoint_says_so(program, run, tmp_path):
     assert files_of(copy) == before
     shutil.rmtree(copy / "checkpoints")
     with pytest.raises(UserError, match="it has no checkpoints"):
-        network.load(str(copy))
+        networks.load(str(copy))
 
 
 def test_a_users_own_picture(program, images, tmp_path):

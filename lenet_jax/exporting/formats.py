@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lenet_jax.errors import UserError
-from lenet_jax.recognition.network import Network
+from lenet_jax.recognition.networks import TrainedNetwork
 
 TOLERANCE = 1e-5  # of the largest score
 
@@ -48,7 +48,7 @@ def check(formats: Sequence[str]) -> None:
 def export(
     name: str,
     path: Path,
-    network: Network,
+    network: TrainedNetwork,
     images: np.ndarray,
     scores: np.ndarray,
 ) -> float:

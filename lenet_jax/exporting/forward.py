@@ -8,8 +8,10 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 
-from lenet_jax.data.normalize import normalize
-from lenet_jax.models.layers import Convolution, Network, fold
+from lenet_jax.data.frames import normalize
+from lenet_jax.layers.convolution import Convolution
+from lenet_jax.layers.folding import fold
+from lenet_jax.layers.network import Network
 
 
 def forward(module: Network, params: Any) -> Callable[[jax.Array], jax.Array]:

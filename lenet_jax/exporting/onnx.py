@@ -18,7 +18,7 @@ from onnx import helper, numpy_helper
 
 from lenet_jax.errors import UserError
 from lenet_jax.exporting.forward import forward
-from lenet_jax.models.layers import Network
+from lenet_jax.layers.network import Network
 
 OPSET, IR_VERSION = 17, 8  # of 2022, so that older runtimes read the file too
 

@@ -18,7 +18,7 @@ from jax import export
 
 from lenet_jax.errors import UserError
 from lenet_jax.exporting.forward import forward
-from lenet_jax.models.layers import Network
+from lenet_jax.layers.network import Network
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 

@@ -19,8 +19,9 @@ from flax import traverse_util
 from lenet_jax import pretrained
 from lenet_jax.errors import UserError
 from lenet_jax.exporting import safetensors
-from lenet_jax.models.codes import codes
-from lenet_jax.models.layers import Convolution, Network
+from lenet_jax.layers.codes import codes
+from lenet_jax.layers.convolution import Convolution
+from lenet_jax.layers.network import Network
 from lenet_jax.models.lenet import TABLES, LeNet5
 from lenet_jax.recognition.predictor import predictor
 

@@ -5,7 +5,7 @@ import pkgutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lenet_jax.models.layers import Network
+    from lenet_jax.layers.network import Network
 
 
 def make(name: str, fields: dict[str, Any]) -> "Network":
@@ -16,7 +16,7 @@ def make(name: str, fields: dict[str, Any]) -> "Network":
     """
     for file in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{file.name}")
-    from lenet_jax.models.layers import Network
+    from lenet_jax.layers.network import Network
 
     networks: dict[str, Any] = {network.__name__: network for network in Network.__subclasses__()}
     return networks[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})

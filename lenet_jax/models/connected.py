@@ -5,7 +5,10 @@ from typing import ClassVar
 import jax
 from flax import linen as nn
 
-from lenet_jax.models.layers import Convolution, Initialization, Network, images_last
+from lenet_jax.layers.convolution import Convolution
+from lenet_jax.layers.folding import images_last
+from lenet_jax.layers.initialization import Initialization
+from lenet_jax.layers.network import Network
 
 
 class FullyConnected(Network):

@@ -8,17 +8,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from lenet_jax.models.layers import (
-    RBF,
-    AveragePooling,
-    Convolution,
-    Initialization,
-    MaxPooling,
-    Network,
-    Subsampling,
-    images_last,
-    unfold,
-)
+from lenet_jax.layers.convolution import Convolution
+from lenet_jax.layers.folding import images_last, unfold
+from lenet_jax.layers.initialization import Initialization
+from lenet_jax.layers.network import Network
+from lenet_jax.layers.pooling import AveragePooling, MaxPooling, Subsampling
+from lenet_jax.layers.rbf import RBF
 
 Table = tuple[tuple[int, ...], ...]
 

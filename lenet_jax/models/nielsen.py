@@ -7,7 +7,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from lenet_jax.models.layers import Convolution, MaxPooling, Network, Squashing, images_last, unfold
+from lenet_jax.layers.convolution import Convolution
+from lenet_jax.layers.folding import images_last, unfold
+from lenet_jax.layers.network import Network, Squashing
+from lenet_jax.layers.pooling import MaxPooling
 
 
 class Nielsen(Network):

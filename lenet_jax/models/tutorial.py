@@ -6,15 +6,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from lenet_jax.models.layers import (
-    Convolution,
-    Initialization,
-    MaxPooling,
-    Network,
-    Squashing,
-    images_last,
-    unfold,
-)
+from lenet_jax.layers.convolution import Convolution
+from lenet_jax.layers.folding import images_last, unfold
+from lenet_jax.layers.initialization import Initialization
+from lenet_jax.layers.network import Network, Squashing
+from lenet_jax.layers.pooling import MaxPooling
 
 
 class Tutorial(Network):

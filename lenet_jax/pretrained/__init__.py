@@ -8,7 +8,7 @@ from lenet_jax import models
 from lenet_jax.errors import UserError
 
 if TYPE_CHECKING:  # jax comes with it, and a program asks for the names before that
-    from lenet_jax.models.layers import Network
+    from lenet_jax.layers.network import Network
 
 FOLDER = Path(__file__).parent
 DEFAULT = "lenet5-best"
@@ -57,8 +57,8 @@ def save(name: str, params: Any, card: dict[str, Any], folder: Path = FOLDER) ->
     from flax import traverse_util
     from safetensors.numpy import save_file
 
-    from lenet_jax.data.normalize import normalize
-    from lenet_jax.models.layers import connected
+    from lenet_jax.data.frames import normalize
+    from lenet_jax.layers.network import connected
 
     network = module(card)
     image = normalize(jnp.zeros((1, 28, 28)), network.frame)

@@ -11,8 +11,8 @@ from jax import lax
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-from lenet_jax.data.normalize import normalize
-from lenet_jax.models.layers import Network
+from lenet_jax.data.frames import normalize
+from lenet_jax.layers.network import Network
 
 BLOCK = 64  # images whose states stay in a CPU core's cache
 

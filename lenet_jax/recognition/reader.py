@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from lenet_jax import pretrained
-from lenet_jax.data import pictures
-from lenet_jax.recognition import network as networks
+from lenet_jax.recognition import decoding, networks, parts, preparation
 from lenet_jax.recognition.predictor import predictor
 
 Box = tuple[int, int, int, int]
@@ -52,7 +51,7 @@ def recognize(picture: Any, network: str = "", reject_below: float | None = None
     (default: that of the network's card; a run has none). What the rubbish class beats always is.
     Raises UserError for what is no picture and for an unknown network.
     """
-    return read(pictures.read(picture), *reader(network or pretrained.DEFAULT), reject_below)
+    return read(decoding.read(picture), *reader(network or pretrained.DEFAULT), reject_below)
 
 
 @cache
@@ -83,12 +82,12 @@ def read(
     reject_below: float | None = None,
 ) -> list[Digit]:
     """The digits of grey levels, float32 [h, w] of 0 to 255, by the scores of a network."""
-    page = pictures.find(grey)
-    ways = [pictures.ways_to_cut(page.ink, box) for box in page.boxes]
+    page = parts.find(grey)
+    ways = [parts.ways_to_cut(page.ink, box) for box in page.boxes]
     pieces = [box for some in ways for way in some for box in way]
     if not pieces:
         return []
-    images = np.stack([pictures.prepare(page.ink, box) for box in pieces])
+    images = np.stack([preparation.prepare(page.ink, box) for box in pieces])
     j, below = limits(card)
     below = below if reject_below is None else reject_below
     answers = {
@@ -157,13 +156,13 @@ def plain(digit: Digit) -> dict[str, Any]:
 
 
 def annotate(pixels: np.ndarray, digits: Sequence[Digit]) -> Any:
-    """The picture (`pictures.pixels`) with a box around each digit and its answer above it.
+    """The picture (`decoding.pixels`) with a box around each digit and its answer above it.
 
     A Pillow image; taller than the picture where an answer had no room.
     """
     from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-    shown = pixels if pixels.shape[2:] == (3,) else pictures.grey(pixels)
+    shown = pixels if pixels.shape[2:] == (3,) else decoding.grey(pixels)
     picture = Image.fromarray(shown.astype(np.uint8)).convert("RGB")
     sizes = [max(12, digit.box[3] // 3) for digit in digits]
     edges = [max(1, size // 12) for size in sizes]

@@ -16,9 +16,9 @@ from starlette.types import ASGIApp
 import lenet_jax
 from lenet_jax.errors import UserError
 from lenet_jax.serving import headers, uploads
-from lenet_jax.serving.metrics import Metrics
 from lenet_jax.serving.openapi import DOCUMENT, PATHS
 from lenet_jax.serving.reading import PictureReader
+from lenet_jax.serving.traffic import Metrics
 
 SECONDS = 20  # from the first byte of a request to its answer
 QUEUE = 128  # requests whose pictures are on their way, waiting or worked on

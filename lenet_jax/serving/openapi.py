@@ -3,7 +3,7 @@
 from typing import Any
 
 import lenet_jax
-from lenet_jax.data import pictures
+from lenet_jax.recognition.decoding import MEGAPIXELS
 from lenet_jax.serving import uploads
 
 NUMBERS = {"type": "array", "items": {"type": "number"}}
@@ -55,7 +55,7 @@ RECOGNIZE: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": f"A PNG or JPEG of at most {uploads.BODY // 2**20} MiB and "
-        f"{pictures.MEGAPIXELS} megapixels.",
+        f"{MEGAPIXELS} megapixels.",
         "content": {
             "image/png": {"schema": FILE},
             "image/jpeg": {"schema": FILE},

@@ -14,10 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lenet_jax.data.normalize import normalize
-from lenet_jax.models.codes import codes
-from lenet_jax.recognition import network as networks
-from lenet_jax.recognition import reader
+from lenet_jax.data.frames import normalize
+from lenet_jax.layers.codes import codes
+from lenet_jax.recognition import networks, reader
 from lenet_jax.serving import uploads
 from lenet_jax.serving.batching import Batcher
 

@@ -15,8 +15,9 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from lenet_jax.data import pictures
 from lenet_jax.errors import UserError
+from lenet_jax.recognition import decoding
+from lenet_jax.recognition.decoding import MEGAPIXELS
 
 BODY = 5 * 2**20  # bytes
 FORMATS = ("PNG", "JPEG")  # each decoder more is a door more
@@ -79,11 +80,11 @@ def grey_levels(picture: bytes) -> np.ndarray:
     and those of too many pixels, which are not decoded.
     """
     try:
-        return pictures.read(Image.open(io.BytesIO(picture), formats=FORMATS))
+        return decoding.read(Image.open(io.BytesIO(picture), formats=FORMATS))
     except UnidentifiedImageError as error:
         raise HTTPException(415, "the body is neither a PNG nor a JPEG picture") from error
     except Image.DecompressionBombError as error:
-        allowed = f"allowed are {pictures.MEGAPIXELS} megapixels"
+        allowed = f"allowed are {MEGAPIXELS} megapixels"
         raise UserError(f"the picture is too large: {allowed}") from error
     except UserError:
         raise

@@ -5,7 +5,7 @@ through the squared weights and the squared slopes (eq. 27); a weight collects i
 input (eq. 25), over all the connections that share it (eq. 23). So it is the same automatic
 differentiation with other rules for four methods of a network, and works on any network whose
 layers form their sums in `weigh`, take shares in `scale` and squash in `squash`
-(`models/layers.py`).
+(`lenet_jax/layers`).
 """
 
 from collections.abc import Callable

@@ -17,7 +17,8 @@ import psutil
 import lenet_jax
 from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.errors import UserError
-from lenet_jax.training import config, optimizers, step
+from lenet_jax.experiment import SDLM, Experiment, serialization
+from lenet_jax.training import optimizers, replicas, scoring, step
 from lenet_jax.training.checkpoint import Checkpoints
 from lenet_jax.training.folder import RunFolder, write_whole
 from lenet_jax.training.metrics import Metrics
@@ -47,7 +48,7 @@ class Result:
     params: step.Params
 
 
-def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -> Result:
+def train(experiment: Experiment, dataset: Dataset, workdir: Path, say) -> Result:
     """Runs an experiment in a folder, from where an earlier program left it.
 
     All seeds go through the passes together.
@@ -60,10 +61,10 @@ def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -
     finite.
     """
     seeds = np.asarray(experiment.all_seeds, np.uint32)
-    mesh = step.mesh(choose_devices(experiment, say), len(seeds))
+    mesh = replicas.mesh(choose_devices(experiment, say), len(seeds))
     recipe = step.recipe(experiment, len(dataset.train), mesh)
     about_data = {"dataset": dataset.name, "dataset_sha256": dataset.sha256}
-    resolved = config.as_json(experiment) | about_data
+    resolved = serialization.as_json(experiment) | about_data
     batch_size, patterns = experiment.batch_size, len(dataset.train)
     versions = experiment.distortion.versions or 1
 
@@ -75,10 +76,10 @@ def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -
         restored = checkpoints.restore(state)
         if restored is not None:
             state = restored
-        images, labels = step.replicated(mesh, (dataset.train.images, dataset.train.labels))
+        images, labels = replicas.replicated(mesh, (dataset.train.images, dataset.train.labels))
         # Sent to the devices once, and counted on after each pass.
         counted = {"validation": dataset.validation, "test": dataset.test}
-        blocks = {name: step.blocks(s.images, s.labels, mesh) for name, s in counted.items()}
+        blocks = {name: scoring.blocks(s.images, s.labels, mesh) for name, s in counted.items()}
         steps = -(-patterns // batch_size)
         done, at = divmod(int(state.step[0]), steps)
         if restored is not None:
@@ -110,7 +111,7 @@ def train(experiment: config.Experiment, dataset: Dataset, workdir: Path, say) -
                 row = row_of_pass(experiment, recipe, dataset, blocks, state, number)
                 bar.say(_line(row, dataset, experiment.passes, speed))
                 if number == experiment.passes:
-                    of_train = step.blocks(dataset.train.images, dataset.train.labels, mesh)
+                    of_train = scoring.blocks(dataset.train.images, dataset.train.labels, mesh)
                     row["train_misses"] = misses(recipe, state, dataset.train, of_train)
                 metrics.record(row, speed)
                 checkpoints.save(int(state.step[0]), state, {"pass": number} | resolved)
@@ -148,9 +149,9 @@ def check_memory(recipe: step.Recipe, seeds: int, patterns: int) -> None:
         )
 
 
-def seeds_that_fit(experiment: config.Experiment, patterns: int, wanted: int) -> int:
+def seeds_that_fit(experiment: Experiment, patterns: int, wanted: int) -> int:
     """How many of the wanted seeds one run can hold, at least 1."""
-    mesh = step.mesh(choose_devices(experiment, lambda _: None), wanted)
+    mesh = replicas.mesh(choose_devices(experiment, lambda _: None), wanted)
     fit, _, _ = _room(step.recipe(experiment, patterns, mesh), wanted, patterns)
     return max(1, min(fit, wanted))
 
@@ -179,7 +180,7 @@ def _bytes_of(device: Any) -> float:
 
 
 def row_of_pass(
-    experiment: config.Experiment,
+    experiment: Experiment,
     recipe: step.Recipe,
     dataset: Dataset,
     blocks: dict[str, Blocks],
@@ -207,15 +208,16 @@ def row_of_pass(
 
 def misses(recipe: step.Recipe, state: step.TrainState, images: Images, blocks: Blocks) -> Any:
     """How many images, on the devices as `blocks`, each network takes for another class."""
-    return each(len(images) - np.asarray(step.count_right(recipe, state.params, *blocks)))
+    return each(
+        len(images)
+        - np.asarray(scoring.count_right(recipe.model, recipe.mesh, state.params, *blocks))
+    )
 
 
-def step_sizes(
-    experiment: config.Experiment, state: step.TrainState, number: int
-) -> dict[str, Any]:
+def step_sizes(experiment: Experiment, state: step.TrainState, number: int) -> dict[str, Any]:
     """The learning rate of a pass, and for SDLM the smallest and largest of its eta/(mu + h)."""
     optimizer = experiment.optimizer
-    if not isinstance(optimizer, config.SDLM):
+    if not isinstance(optimizer, SDLM):
         steps = int(state.step[0]) // number
         schedule = optimizers.schedule(optimizer, experiment.passes, steps)
         return {"learning_rate": float(schedule(number * steps - 1))}
@@ -238,7 +240,7 @@ def each(values: Any) -> Any:
 
 
 def result(
-    experiment: config.Experiment, dataset: Dataset, recipe: step.Recipe, last: dict[str, Any]
+    experiment: Experiment, dataset: Dataset, recipe: step.Recipe, last: dict[str, Any]
 ) -> dict[str, Any]:
     """result.json: the counts of the last pass, and what they were counted on.
 
@@ -294,7 +296,7 @@ class Signals:
         self.came = True
 
 
-def choose_devices(experiment: config.Experiment, say) -> list[Any]:
+def choose_devices(experiment: Experiment, say) -> list[Any]:
     """The visible devices for a run: as many as asked for, or as many as it can use.
 
     Several seeds are spread over the devices. One network's batches are shared by as many as

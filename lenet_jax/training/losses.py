@@ -5,9 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from lenet_jax.training import config
+from lenet_jax.experiment import MAP, ML, CrossEntropy, Loss, SquaredError
 
-Loss = Callable[[jax.Array, jax.Array], jax.Array]
+LossFunction = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def maximum_likelihood(scores: jax.Array, labels: jax.Array) -> jax.Array:
@@ -40,20 +40,20 @@ def squared_error(scores: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.sum((scores - targets) ** 2, axis=1)
 
 
-def per_example(loss: config.Loss) -> Loss:
+def per_example(loss: Loss) -> LossFunction:
     """The function (scores, labels) -> losses that a configuration names."""
     match loss:
-        case config.ML():
+        case ML():
             return maximum_likelihood
-        case config.MAP(j=j):
+        case MAP(j=j):
             return lambda scores, labels: maximum_a_posteriori(scores, labels, j)
-        case config.CrossEntropy():
+        case CrossEntropy():
             return cross_entropy
-        case config.SquaredError():
+        case SquaredError():
             return squared_error
 
 
-def curvature_at_scores(loss: config.Loss, scores: jax.Array, labels: jax.Array) -> jax.Array:
+def curvature_at_scores(loss: Loss, scores: jax.Array, labels: jax.Array) -> jax.Array:
     """Where appendix C's backward pass begins: [n, classes] non-negative numbers, one example each.
 
     For a softmax the exact second derivatives p(1 - p), for squared errors 2. The penalty losses
@@ -62,9 +62,9 @@ def curvature_at_scores(loss: config.Loss, scores: jax.Array, labels: jax.Array)
     the same: its true value falls to zero once a pattern is learned, and steps would grow to eta/mu
     (the authors' code fills in a constant for this loss as well).
     """
-    if isinstance(loss, config.CrossEntropy):
+    if isinstance(loss, CrossEntropy):
         probabilities = jax.nn.softmax(scores)
         return probabilities * (1 - probabilities)
-    if isinstance(loss, config.SquaredError):
+    if isinstance(loss, SquaredError):
         return jnp.full_like(scores, 2)
     return jax.nn.one_hot(labels, scores.shape[1])

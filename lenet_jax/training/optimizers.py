@@ -9,7 +9,7 @@ import optax
 import optax.contrib
 from jax import lax
 
-from lenet_jax.training import config
+from lenet_jax.experiment import SDLM, SGD, Adam, Muon, Optimizer
 
 
 def scale_by_sdlm(mu: float) -> optax.GradientTransformationExtraArgs:
@@ -39,16 +39,14 @@ def scale_by_sdlm(mu: float) -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)  # type: ignore[arg-type]
 
 
-def schedule(
-    optimizer: config.Optimizer, passes: int, steps_per_pass: int
-) -> Callable[[Any], jax.Array]:
+def schedule(optimizer: Optimizer, passes: int, steps_per_pass: int) -> Callable[[Any], jax.Array]:
     """The global learning rate after so many updates.
 
     For SDLM eta, one for each pass, the last one for all that follow.
     """
-    if isinstance(optimizer, config.SGD):
+    if isinstance(optimizer, SGD):
         return lambda count: jnp.asarray(optimizer.learning_rate)
-    if not isinstance(optimizer, config.SDLM):
+    if not isinstance(optimizer, SDLM):
         return _up_and_down(optimizer.learning_rate, optimizer.warmup, passes * steps_per_pass)
     rates = optimizer.learning_rates
 
@@ -73,23 +71,23 @@ def _once(rate: Callable[[Any], Any]) -> Callable[[Any], jax.Array]:
 
 
 def of(
-    optimizer: config.Optimizer, passes: int, steps_per_pass: int
+    optimizer: Optimizer, passes: int, steps_per_pass: int
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer of an experiment. SDLM is w <- w - eta/(mu + h) dE/dw (eq. 18 and 21)."""
     rate = schedule(optimizer, passes, steps_per_pass)
     match optimizer:
-        case config.SDLM(mu=mu):
+        case SDLM(mu=mu):
             return optax.chain(scale_by_sdlm(mu), optax.scale_by_learning_rate(rate))
-        case config.Adam():
+        case Adam():
             first_order = optax.adam(rate)
-        case config.SGD(momentum=momentum, decay=decay):
+        case SGD(momentum=momentum, decay=decay):
             kernels = optax.masked(
                 optax.add_decayed_weights(decay),
                 lambda tree: jax.tree.map_with_path(lambda at, _: at[-1].key == "kernel", tree),
             )
             descent = optax.sgd(rate, momentum or None)
             first_order = optax.chain(kernels, descent) if decay else descent
-        case config.Muon(adam_learning_rate=peak, warmup=warmup):
+        case Muon(adam_learning_rate=peak, warmup=warmup):
             others = _up_and_down(peak, warmup, passes * steps_per_pass)
             first_order = optax.contrib.muon(rate, adam_learning_rate=others)
     return optax.with_extra_args_support(first_order)  # takes no curvature

@@ -5,32 +5,30 @@ A run trains one network or several, one for each seed; every state is stacked a
 those along "data" share every batch of one. With one device the program is the same.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import lax
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from lenet_jax.data import distort
-from lenet_jax.data.normalize import normalize
-from lenet_jax.models.layers import Network
-from lenet_jax.training import config, curvature, losses, optimizers
+from lenet_jax.data.frames import normalize
+from lenet_jax.experiment import SDLM, Distortion, Experiment, Loss, Optimizer
+from lenet_jax.layers.network import Network
+from lenet_jax.training import curvature, losses, optimizers
+from lenet_jax.training.replicas import STACKED, for_each_seed
+from lenet_jax.training.scoring import CACHED, Params, predict
 
-Params = Any
 ABSENT = -1  # in an order: no sample here, the last batch of a pass is short
+
 # Without it XLA's CPU copies C5's weights before each update.
 IN_PLACE = {"xla_cpu_copy_insertion_use_region_analysis": True}
-CACHED = 32  # images whose states stay in a CPU core's cache, forward and backward
-
-STACKED, WHOLE = P("seeds"), P()  # how arrays lie on the mesh
 
 
 @dataclass(frozen=True)
@@ -38,17 +36,17 @@ class Recipe:
     """What stays the same during a run, as values: equal ones share what jit has compiled."""
 
     model: Network
-    loss: config.Loss
-    method: config.Optimizer
+    loss: Loss
+    method: Optimizer
     passes: int
     steps_per_pass: int
-    distortion: config.Distortion
+    distortion: Distortion
     mesh: Mesh
 
     @property
-    def sdlm(self) -> config.SDLM | None:
+    def sdlm(self) -> SDLM | None:
         """Where it is None no curvature is measured."""
-        return self.method if isinstance(self.method, config.SDLM) else None
+        return self.method if isinstance(self.method, SDLM) else None
 
     @property
     def optimizer(self) -> optax.GradientTransformationExtraArgs:
@@ -71,7 +69,7 @@ class TrainState(NamedTuple):
     broken: jax.Array  # shape=(), int32, the first step whose loss was not finite, or -1
 
 
-def recipe(experiment: config.Experiment, patterns: int, on: Mesh) -> Recipe:
+def recipe(experiment: Experiment, patterns: int, on: Mesh) -> Recipe:
     """The network, loss and optimizer of an experiment on so many training patterns."""
     return Recipe(
         experiment.model.module(),
@@ -82,57 +80,6 @@ def recipe(experiment: config.Experiment, patterns: int, on: Mesh) -> Recipe:
         experiment.distortion,
         on,
     )
-
-
-def mesh(devices: Sequence[Any], seeds: int = 1) -> Mesh:
-    """The devices for a run: they share the batches of one network, or the networks of several."""
-    shape = (1, len(devices)) if seeds == 1 else (min(seeds, len(devices)), 1)
-    return jax.make_mesh(
-        shape, ("seeds", "data"), (AxisType.Auto,) * 2, devices=devices[: math.prod(shape)]
-    )
-
-
-def replicated(on: Mesh, tree: Any) -> Any:
-    """The arrays of a tree, whole on every device."""
-    return jax.device_put(tree, NamedSharding(on, WHOLE))
-
-
-def for_each_seed(
-    recipe: Recipe,
-    function: Callable[..., Any],
-    own: Any,
-    shared: Any = (),
-    own_specs: Any = STACKED,
-    shared_specs: Any = WHOLE,
-) -> Any:
-    """function(own, shared) for every network, inside the mesh; trees stacked as `own` is.
-
-    On a CPU core one after the other, so that each is what it is alone (at batch 1 to the last
-    bit). On a GPU or TPU under one vmap.
-    """
-    seeds = len(jax.tree.leaves(own)[0])
-    missing = -seeds % recipe.mesh.shape["seeds"]
-    if missing:  # the last devices repeat the last network
-        places = np.minimum(np.arange(seeds + missing), seeds - 1)
-        own = jax.tree.map(lambda a: a[places], own)
-
-    def shard(own, shared):
-        if jax.default_backend() == "cpu":
-            return lax.map(lambda one: function(one, shared), own)
-        return jax.vmap(lambda one: function(one, shared))(own)
-
-    result = jax.shard_map(
-        shard,
-        mesh=recipe.mesh,
-        in_specs=(own_specs, shared_specs),
-        out_specs=STACKED,
-        check_vma=False,
-    )(own, shared)
-    if missing:
-        result = jax.tree.map(lambda a: a[:seeds], result)
-    # Always the same layout, or the next call would be compiled once more.
-    layout = NamedSharding(recipe.mesh, WHOLE if missing else STACKED)
-    return lax.with_sharding_constraint(result, layout)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -155,7 +102,7 @@ def initial_state(recipe: Recipe, seeds: jax.Array) -> TrainState:
             broken=zero - 1,
         )
 
-    return for_each_seed(recipe, one, seeds)
+    return for_each_seed(recipe.mesh, one, seeds)
 
 
 @partial(jax.jit, static_argnums=(2, 3, 4, 5))
@@ -197,7 +144,7 @@ def update(
         present: jax.Array,
         places: jax.Array,
     ):
-        scores = predict(recipe, params, images, draw, places)
+        scores = predict(recipe.model, params, images, draw, places)
         each = losses.per_example(recipe.loss)(scores, labels)
         missed = jnp.argmax(scores, axis=1) != labels
         return jnp.sum(each * present), jnp.sum(missed & present, dtype=jnp.int32)
@@ -266,27 +213,6 @@ def distorted(
     return jnp.where(original[:, None, None], chosen, changed)
 
 
-def predict(
-    recipe: Recipe,
-    params: Params,
-    images: jax.Array,
-    dropout: jax.Array | None = None,
-    places: jax.Array | None = None,
-) -> jax.Array:
-    """Scores [n, classes] of images [n, 28, 28] of 0 to 255.
-
-    With dropout where a key is given; an image's mask comes from the key and its place in the
-    batch, int32 [n].
-    """
-    variables: dict[str, Any] = {"params": params}
-    if dropout is not None:
-        variables["batch"] = {"places": places}
-    chance = None if dropout is None else {"dropout": dropout}
-    shown = normalize(images, recipe.model.frame)
-    scores, _ = recipe.model.apply(variables, shown, rngs=chance)  # type: ignore[misc]
-    return scores
-
-
 @partial(jax.jit, static_argnums=0, donate_argnums=1, compiler_options=IN_PLACE)
 def run_steps(
     recipe: Recipe,
@@ -314,7 +240,7 @@ def run_steps(
         return lax.fori_loop(first, last, body, state)
 
     return for_each_seed(
-        recipe,
+        recipe.mesh,
         one,
         (state, order),
         (images, labels, first, last),
@@ -340,7 +266,7 @@ def begin_pass(
 
         def total(images: jax.Array, labels: jax.Array, present: jax.Array) -> Params:
             average = curvature.diagonal(
-                lambda params: predict(recipe, params, images),
+                lambda params: predict(recipe.model, params, images),
                 state.params,
                 lambda scores: (
                     present[:, None] * losses.curvature_at_scores(recipe.loss, scores, labels)
@@ -356,33 +282,7 @@ def begin_pass(
             h = jax.tree.map(jnp.maximum, h, state.curvature)
         return state._replace(curvature=h)
 
-    return for_each_seed(recipe, one, state, (number, images, labels))
-
-
-@partial(jax.jit, static_argnums=0)
-def count_right(recipe: Recipe, params: Params, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """How many predictions are right, int32 [seeds], of `blocks`' images and labels."""
-
-    def one(params: Params, shared) -> jax.Array:
-        def block(pair):
-            images, labels = pair
-            return jnp.sum(jnp.argmax(predict(recipe, params, images[0]), axis=1) == labels[0])
-
-        return lax.psum(lax.map(block, shared).sum(), "data")
-
-    return for_each_seed(recipe, one, params, (images, labels), shared_specs=P(None, "data"))
-
-
-@partial(jax.jit, static_argnums=0)
-def scores_of(recipe: Recipe, params: Params, images: jax.Array) -> jax.Array:
-    """float32 [seeds, images, classes] of `blocks`' images, the ones that fill up included."""
-
-    def one(params: Params, images: jax.Array) -> jax.Array:
-        scores = lax.map(lambda share: predict(recipe, params, share[0]), images)
-        return lax.all_gather(scores, "data", axis=1)
-
-    scores = for_each_seed(recipe, one, params, images, shared_specs=P(None, "data"))
-    return scores.reshape(len(scores), -1, scores.shape[-1])
+    return for_each_seed(recipe.mesh, one, state, (number, images, labels))
 
 
 @jax.jit
@@ -391,19 +291,3 @@ def finite(params: Params) -> jax.Array:
     leaves = jax.tree.leaves(params)
     each = [jnp.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim))) for leaf in leaves]
     return jnp.stack(each).all(axis=0)
-
-
-def blocks(
-    images: np.ndarray, labels: np.ndarray, on: Mesh, size: int = CACHED
-) -> tuple[jax.Array, jax.Array]:
-    """Images and labels cut up for `count_right`, on the devices that share each network's.
-
-    uint8 [blocks, shares, size, 28, 28] and int32 [blocks, shares, size]; the last block is filled
-    with the label -1.
-    """
-    shares = on.shape["data"]
-    missing = -len(labels) % (shares * size)
-    images = np.pad(images, ((0, missing), (0, 0), (0, 0)))
-    labels = np.pad(labels, (0, missing), constant_values=-1)
-    cut = images.reshape(-1, shares, size, 28, 28), labels.reshape(-1, shares, size)
-    return jax.device_put(cut, NamedSharding(on, P(None, "data")))

@@ -1,1 +1,0 @@
-"""Pictures and findings about a network or a run."""

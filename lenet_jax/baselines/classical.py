@@ -1,0 +1,155 @@
+"""Each method of Fig. 9 as a scikit-learn estimator, and what it costs to use."""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.linear_model import RidgeClassifier
+from sklearn.multiclass import OneVsOneClassifier
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer, PolynomialFeatures
+from sklearn.svm import SVC
+
+from lenet_jax.data.deslant import deslant
+from lenet_jax.experiment import Rival
+
+CLASSES = 10
+CACHE_MB = 2000
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained rival: numbers that it keeps, multiply-adds for a digit, seconds of training."""
+
+    estimator: Any
+    deslanted: bool
+    parameters: int
+    multiply_adds: int
+    seconds: float
+
+    def scores(self, images: np.ndarray) -> np.ndarray:
+        """float32 [n, 10] of uint8 images [n, 28, 28]; higher is better."""
+        shown = inputs(images, self.deslanted)
+        how = "predict_proba" if hasattr(self.estimator, "predict_proba") else "decision_function"
+        return np.asarray(getattr(self.estimator, how)(shown), np.float32)
+
+
+def fit(rival: Rival, images: np.ndarray, labels: np.ndarray) -> Fitted:
+    """Trains a rival on uint8 images [n, 28, 28] with labels [n], each of 0 to 9 among them."""
+    shown = inputs(images, rival.deslanted)
+    began = time.monotonic()
+    estimator = make(rival).fit(shown, labels)
+    if rival.method == "virtual-svm":
+        support = estimator[-1].support_
+        moved = [shift(images[support], down, right) for down, right in SHIFTS]
+        estimator = make(rival).fit(
+            inputs(np.concatenate(moved), rival.deslanted), np.tile(labels[support], len(moved))
+        )
+    seconds = time.monotonic() - began
+    return Fitted(estimator, rival.deslanted, *cost(rival, estimator, shown.shape), seconds)
+
+
+def inputs(images: np.ndarray, deslanted: bool) -> np.ndarray:
+    """float32 [n, pixels], 0 to 1: 784 pixels, or 400 of deslanted digits."""
+    shown = deslant(images) if deslanted else images.astype(np.float32)
+    return shown.reshape(len(images), -1) / 255
+
+
+def make(rival: Rival) -> Any:
+    """The untrained estimator of a method."""
+    match rival.method:
+        case "linear":
+            return RidgeClassifier(alpha=rival.ridge)
+        case "pairwise":
+            return OneVsOneClassifier(RidgeClassifier(alpha=rival.ridge))
+        case "neighbours":
+            return KNeighborsClassifier(rival.neighbours, algorithm="brute", n_jobs=-1)
+        case "quadratic":
+            return make_pipeline(
+                PCA(rival.components, random_state=0),
+                PolynomialFeatures(2),
+                # Products of products, summed in single precision, would lose their last digits.
+                RidgeClassifier(alpha=rival.ridge, solver="svd"),
+            )
+        case "rbf":
+            return make_pipeline(
+                Gaussians(rival.units // CLASSES, rival.width), RidgeClassifier(alpha=rival.ridge)
+            )
+        case "svm" | "virtual-svm":
+            # (x y + 1)^d of vectors of length 1, divided by its largest value, 2^d, within C.
+            return make_pipeline(
+                Normalizer(),
+                SVC(
+                    C=rival.penalty / 2**rival.degree,
+                    kernel="poly",
+                    degree=rival.degree,
+                    gamma=1.0,  # type: ignore[arg-type]
+                    coef0=1.0,
+                    cache_size=CACHE_MB,
+                ),
+            )
+
+
+class Gaussians(TransformerMixin, BaseEstimator):
+    """Gaussian units around the k means of each class (section III-C.4)."""
+
+    def __init__(self, each: int, width: float) -> None:
+        self.each = each
+        self.width = width
+
+    def fit(self, x: np.ndarray, y: np.ndarray) -> "Gaussians":
+        self.centres_ = np.concatenate(
+            [
+                KMeans(min(self.each, int((y == label).sum())), n_init=1, random_state=0)  # type: ignore[arg-type]
+                .fit(x[y == label])
+                .cluster_centers_
+                for label in np.unique(y)
+            ]
+        )
+        return self
+
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        """exp(-|x - c|^2 / 2 width^2), [n, units]."""
+        apart = (x**2).sum(1)[:, None] - 2 * x @ self.centres_.T + (self.centres_**2).sum(1)
+        return np.exp(-apart / (2 * self.width**2))
+
+
+SHIFTS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
+
+
+def shift(images: np.ndarray, down: int, right: int) -> np.ndarray:
+    """Images [n, h, w] moved by a pixel or none; background comes in."""
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+    height, width = images.shape[1:]
+    return padded[:, 1 - down : 1 - down + height, 1 - right : 1 - right + width]
+
+
+def cost(rival: Rival, estimator: Any, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Numbers kept, and multiply-adds for one digit; a kernel or a power counts as one."""
+    patterns, pixels = shape
+    pairs = math.comb(CLASSES, 2)
+    match rival.method:
+        case "linear":
+            return CLASSES * (pixels + 1), CLASSES * pixels
+        case "pairwise":
+            return pairs * (pixels + 1), pairs * pixels
+        case "neighbours":
+            return patterns * pixels, patterns * pixels
+        case "quadratic":
+            n = rival.components
+            terms = n + math.comb(n + 1, 2)
+            numbers = pixels * (n + 1) + CLASSES * (terms + 1)
+            return numbers, pixels * n + terms - n + CLASSES * terms
+        case "rbf":
+            units = len(estimator[0].centres_)
+            return units * pixels + CLASSES * (units + 1), units * (pixels + 1 + CLASSES)
+        case "svm" | "virtual-svm":
+            support = len(estimator[-1].support_)
+            weights = (CLASSES - 1) * support
+            return support * pixels + weights + pairs, support * (pixels + 1) + weights

@@ -1,0 +1,31 @@
+"""What is asked for, as data: an experiment, its parts, and the pages that hold them.
+
+Nothing here imports jax.
+"""
+
+from lenet_jax.experiment.baseline import Rival
+from lenet_jax.experiment.data import Data
+from lenet_jax.experiment.distortion import Distortion
+from lenet_jax.experiment.experiment import Experiment, Paper
+from lenet_jax.experiment.loss import MAP, ML, CrossEntropy, Loss, SquaredError
+from lenet_jax.experiment.optimizer import SDLM, SGD, Adam, Muon, Optimizer
+from lenet_jax.experiment.pages import variant
+
+__all__ = [
+    "MAP",
+    "ML",
+    "SDLM",
+    "SGD",
+    "Adam",
+    "CrossEntropy",
+    "Data",
+    "Distortion",
+    "Experiment",
+    "Loss",
+    "Muon",
+    "Optimizer",
+    "Paper",
+    "Rival",
+    "SquaredError",
+    "variant",
+]

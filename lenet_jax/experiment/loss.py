@@ -1,0 +1,38 @@
+"""The losses that an experiment may name."""
+
+from dataclasses import dataclass
+
+from lenet_jax.experiment.checks import require
+
+
+@dataclass(frozen=True)
+class ML:
+    """Maximum likelihood, eq. 8: the penalty of the right class."""
+
+
+@dataclass(frozen=True)
+class MAP:
+    """Maximum a posteriori, eq. 9: competition between the classes and a rubbish class."""
+
+    j: float = 10.0
+    """the rubbish class's penalty: a large one makes wrong classes compete, a small one lets go of
+    patterns that are learned"""
+
+    def __post_init__(self) -> None:
+        require(self.j > 0, "loss.j", self.j, "a positive number", "10")
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """The loss of a softmax over the scores."""
+
+
+@dataclass(frozen=True)
+class SquaredError:
+    """The squared distance of the outputs from +1 for the right class and -1 for the others."""
+
+
+Loss = ML | MAP | CrossEntropy | SquaredError
+
+# Which scores a loss is over (`Architecture.outputs`).
+SCORES = {ML: "penalties", MAP: "penalties", CrossEntropy: "logits", SquaredError: "states"}

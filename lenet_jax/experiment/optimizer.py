@@ -1,0 +1,87 @@
+"""The optimizers that an experiment may name, with their fields."""
+
+from dataclasses import dataclass
+
+from lenet_jax.experiment.checks import require
+
+
+@dataclass(frozen=True)
+class SDLM:
+    """Stochastic diagonal Levenberg-Marquardt, appendix C: a step of eta/(mu + h) per parameter."""
+
+    mu: float = 0.02
+    """bounds the step where the curvature h is small (eq. 21)"""
+    samples: int = 500
+    """patterns on which h is measured before each pass"""
+    learning_rates: tuple[float, ...] = (
+        (5e-4,) * 2 + (2e-4,) * 3 + (1e-4,) * 3 + (5e-5,) * 4 + (1e-5,)
+    )
+    """eta of each pass; the last one goes on"""
+    never_below_previous: bool = True
+    """h = max(h, h of the pass before): without it training falls apart in the second pass"""
+
+    def __post_init__(self) -> None:
+        rates = self.learning_rates
+        require(self.mu > 0, "optimizer.mu", self.mu, "a positive number", "the paper's is 0.02")
+        require(self.samples > 0, "optimizer.samples", self.samples, "1 or more", "500")
+        require(
+            len(rates) > 0 and all(rate > 0 for rate in rates),
+            "optimizer.learning-rates",
+            rates,
+            "one positive number or more",
+            "the paper's first is 0.0005",
+        )
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma and Ba 2015); its rate rises in a line, then falls in a line to zero."""
+
+    learning_rate: float = 2e-3
+    """the highest"""
+    warmup: float = 0.2
+    """share of the run in which the rate rises"""
+
+    def __post_init__(self) -> None:
+        rate, warmup = self.learning_rate, self.warmup
+        require(rate > 0, "optimizer.learning-rate", rate, "a positive number", "0.002")
+        require(0 <= warmup < 1, "optimizer.warmup", warmup, "0 or more, less than 1", "0.2")
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Plain gradient descent, at one rate."""
+
+    learning_rate: float = 0.1
+    momentum: float = 0.0
+    decay: float = 0.0
+    """of kernels: so much of each is added to its gradient (L2)"""
+
+    def __post_init__(self) -> None:
+        rate, momentum, decay = self.learning_rate, self.momentum, self.decay
+        require(rate > 0, "optimizer.learning-rate", rate, "a positive number", "0.1")
+        require(0 <= momentum < 1, "optimizer.momentum", momentum, "0 or more, less than 1", "0.9")
+        require(decay >= 0, "optimizer.decay", decay, "0 or more", "0.0001")
+
+
+@dataclass(frozen=True)
+class Muon:
+    """Muon (Jordan et al. 2024): kernels take steps along their gradients' running mean made
+    orthogonal, everything else Adam's. Both rates run as `Adam`'s does."""
+
+    learning_rate: float = 0.01
+    """the highest, for kernels"""
+    adam_learning_rate: float = 0.02
+    """the highest, for everything else"""
+    warmup: float = 0.05
+    """share of the run in which the rates rise"""
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "adam_learning_rate"):
+            flag, rate = f"optimizer.{name.replace('_', '-')}", getattr(self, name)
+            require(rate > 0, flag, rate, "a positive number", "0.01")
+        warmup = self.warmup
+        require(0 <= warmup < 1, "optimizer.warmup", warmup, "0 or more, less than 1", "0.05")
+
+
+Optimizer = SDLM | Adam | Muon | SGD

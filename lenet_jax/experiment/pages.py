@@ -1,0 +1,98 @@
+"""Experiments in files: what `--config` names."""
+
+import contextlib
+import dataclasses
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lenet_jax.errors import UserError
+from lenet_jax.experiment.baseline import Rival
+from lenet_jax.experiment.experiment import Experiment
+
+Page = TypeVar("Page", Experiment, Rival)
+
+
+def variant(base: Page, variants: dict[str, dict[str, Any]], name: str) -> Page:
+    """`base`, or for a name the variant of it with these fields, called <base>-<name>.
+
+    Raises UserError for a name that is none of the variants.
+    """
+    if not name:
+        return base
+    if name not in variants:
+        raise UserError(
+            f"{base.name} has no variant {name!r}. There are: {', '.join(variants) or 'none'}"
+        )
+    return dataclasses.replace(base, name=f"{base.name}-{name}", **variants[name])
+
+
+def load(config: str) -> Experiment:
+    """The experiment of `path/to/file.py[:variant]`: what its get_config([variant]) returns.
+
+    Raises UserError for a file that is missing, does not run or returns something else.
+    """
+    page = load_page(config)
+    if isinstance(page, Rival):
+        raise UserError(
+            f"--config {config}: the method {page.method!r} is no network and has no passes. "
+            "It is measured by python -m lenet_jax.reproduce --set family"
+        )
+    return page
+
+
+def load_page(config: str) -> Experiment | Rival:
+    """As `load`, a classical rival too."""
+    file, _, variant = config.partition(":")
+    path = Path(file)
+    if not path.is_file():
+        known = ", ".join(sorted(str(p) for p in Path("experiments").glob("*.py")))
+        raise UserError(f"--config {file}: no such file. There are: {known or 'none here'}")
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    if spec is None or spec.loader is None:
+        raise UserError(f"--config {file}: not a Python file; give one that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        with _beside(path.resolve().parent):
+            sys.modules[path.stem] = module
+            spec.loader.exec_module(module)
+            if not hasattr(module, "get_config"):
+                raise UserError(
+                    f"--config {file}: it has no get_config(); see experiments/classic.py"
+                )
+            experiment = module.get_config(variant) if variant else module.get_config()
+    except UserError:
+        raise
+    except BaseException as error:  # whatever a user's file may raise, SystemExit too
+        raise UserError(f"--config {config}: {type(error).__name__}: {error}") from error
+    if not isinstance(experiment, Experiment | Rival):
+        raise UserError(
+            f"--config {file}: get_config() returned {type(experiment).__name__}, expected a "
+            "lenet_jax.experiment.Experiment"
+        )
+    return experiment
+
+
+@contextlib.contextmanager
+def _beside(folder: Path) -> Iterator[None]:
+    """Imports find the folder's files first, and none of these stays.
+
+    So a variant's `import classic` is the file beside it, whatever else is installed or was
+    imported under that name, from another folder of pages too.
+    """
+    names = {file.stem for file in folder.glob("*.py")}
+
+    def take_out() -> dict[str, Any]:
+        found = [name for name in sys.modules if name.partition(".")[0] in names]
+        return {name: sys.modules.pop(name) for name in found}
+
+    others, path = take_out(), list(sys.path)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        take_out()
+        sys.modules.update(others)

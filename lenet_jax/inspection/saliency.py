@@ -1,0 +1,23 @@
+"""Saliency (Simonyan, Vedaldi and Zisserman 2014): the pixels that would change an answer most."""
+
+from functools import partial
+from typing import Any
+
+import jax
+
+from lenet_jax.data.frames import normalize
+from lenet_jax.layers.network import Network
+
+
+@partial(jax.jit, static_argnums=0)
+def gradient(module: Network, params: Any, image: Any) -> jax.Array:
+    """The gradient of the winning score with respect to the network's input, float32 [32, 32].
+
+    image: uint8 [28, 28]. Positive where more ink would make the answer surer.
+    """
+
+    def winning(inputs: jax.Array) -> jax.Array:
+        result: Any = module.apply({"params": params}, inputs[None])
+        return result[0].max()
+
+    return jax.grad(winning)(normalize(image[None], module.frame)[0])

@@ -1,0 +1,1 @@
+"""What section II says, readable as it."""

@@ -1,0 +1,34 @@
+"""States on their way through the layers: float32 [maps, height, width, images]."""
+
+import jax
+import jax.numpy as jnp
+
+
+def images_last(images: jax.Array) -> jax.Array:
+    """[images, height, width] -> [1, height, width, images], as states run through the layers."""
+    return jnp.moveaxis(images, 0, -1)[None]
+
+
+def fold(states: jax.Array) -> jax.Array:
+    """The four pixels of each 2x2 block as four arrays: [maps, 2h, 2w, images] -> [4, maps, h, w,
+    images], top left, top right, bottom left, bottom right. An odd last row or column is left out.
+    """
+    maps, height, width, images = states.shape
+    h, w = height // 2, width // 2
+    blocks = states[:, : 2 * h, : 2 * w].reshape(maps, h, 2, w, 2, images)
+    return blocks.transpose(2, 4, 0, 1, 3, 5).reshape(4, maps, h, w, images)
+
+
+def unfold(folded: jax.Array) -> jax.Array:
+    """The inverse of `fold`: [4, maps, h, w, images] -> [maps, 2h, 2w, images]."""
+    _, maps, h, w, images = folded.shape
+    blocks = folded.reshape(2, 2, maps, h, w, images).transpose(2, 3, 0, 4, 1, 5)
+    return blocks.reshape(maps, 2 * h, 2 * w, images)
+
+
+def flat(states: jax.Array) -> jax.Array:
+    """[..., height, width, images] -> [..., height width images].
+
+    XLA's CPU vectorises the last axis only, and only where it is long.
+    """
+    return states.reshape(*states.shape[:-3], -1)

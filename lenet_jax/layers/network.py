@@ -1,0 +1,76 @@
+"""What every network of the package is, and how its units squash."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax import traverse_util
+
+from lenet_jax.layers.convolution import Convolution
+from lenet_jax.layers.folding import flat
+
+Squashing = Literal["scaled-tanh", "tanh", "sigmoid", "relu", "none"]
+
+
+def scaled_tanh(sums: jax.Array) -> jax.Array:
+    """f(a) = 1.7159 tanh(2a/3), so that f(1) = 1 and f(-1) = -1 (eq. 6, appendix A)."""
+    return 1.7159 * jnp.tanh(sums * (2 / 3))
+
+
+SQUASHINGS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "scaled-tanh": scaled_tanh,
+    "tanh": jnp.tanh,
+    "sigmoid": jax.nn.sigmoid,
+    "relu": jax.nn.relu,
+    "none": lambda sums: sums,
+}
+
+
+class Network(nn.Module):
+    """What every network of the package is.
+
+    Takes images as `data.normalize` makes them for its `frame`. Returns (scores, maps). Scores
+    are float32 [images, classes], higher is better; a convolutional network gives larger images a
+    score for each position of its window, [images, height, width, classes] (section VII). Maps
+    holds its layers' states by the paper's names, each [images, maps, height, width].
+    """
+
+    frame: ClassVar[str] = "32x32"
+
+    squashing: Squashing = "scaled-tanh"
+
+    def squash(self, sums: jax.Array) -> jax.Array:
+        return SQUASHINGS[self.squashing](flat(sums)).reshape(sums.shape)
+
+    def answer(
+        self, outputs: jax.Array, maps: dict[str, jax.Array]
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """(scores, maps) with the images first again."""
+        scores = jnp.transpose(outputs, (3, 1, 2, 0))
+        if scores.shape[1:3] == (1, 1):
+            scores = scores[:, 0, 0]
+        return scores, {name: jnp.moveaxis(state, -1, 0) for name, state in maps.items()}
+
+
+def connected(network: Network, params: Any, images: jax.Array) -> Any:
+    """The parameters, with zeros where a table has no connection.
+
+    They weigh nothing, but an optimizer may have moved them: the orthogonal steps of Muon have no
+    zeros. `images` are as the network takes them; only their shape matters.
+    """
+    found: dict[Any, np.ndarray] = {}
+
+    def note(method, args, kwargs, context):
+        if context.method_name == "weigh" and isinstance(layer := context.module, Convolution):
+            if layer.table is not None:
+                found[(*layer.path, "kernel")] = layer.mask(args[1].shape[0])
+        return method(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        jax.eval_shape(network.apply, {"params": params}, images)
+    return traverse_util.path_aware_map(
+        lambda path, leaf: leaf * found[path] if path in found else leaf, params
+    )

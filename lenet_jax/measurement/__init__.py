@@ -1,0 +1,1 @@
+"""What networks are worth: counts, errors, rejection, robustness, records."""

@@ -1,0 +1,94 @@
+"""Counts a live network's parameters and connections, by running it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from lenet_jax.data.frames import normalize
+from lenet_jax.layers.folding import unfold
+from lenet_jax.layers.network import Network
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A row of the paper's account (section II-B). `fixed` weights are no trainable parameters."""
+
+    name: str
+    maps: int
+    height: int
+    width: int
+    units: int
+    parameters: int
+    fixed: int
+    connections: int
+    multiply_adds: int
+
+
+def count(module: Network) -> list[Layer]:
+    """The layers of a network in the order in which an image runs through them.
+
+    Nothing is known here of any one layer. It is run once more on states that are all 1, with
+    weights that are all 1 and biases 0: what comes out of each unit is the number of states it
+    reads. A weight counts if a sum depends on it, a bias has one more connection to each unit.
+    Multiply-adds are the connections without the biases. Pooling without parameters has none.
+    """
+    image = normalize(jnp.zeros((1, 28, 28)), module.frame)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), image)
+    names: list[str] = []
+
+    @jax.jit  # one program: compiled one by one the sums take longer
+    def numbers(variables: Any) -> list[dict[str, Any]]:
+        layers: list[dict[str, Any]] = []
+        weighed: list[tuple[Any, Any, Any]] = []  # the weights, those that count, connections
+
+        def observe(next_method, args, kwargs, context):
+            if not context.module.path:  # the network itself, or a layer run by `_numbers`
+                return next_method(*args, **kwargs)
+            if context.method_name == "weigh":
+                weights, states = (jnp.ones_like(a) for a in args)
+                sums, backward = jax.vjp(next_method, weights, states)
+                (slopes, _) = backward(jnp.ones_like(sums))
+                weighed.append((args[0], jnp.count_nonzero(slopes), None))
+            if context.method_name == "distances":
+                centres, states = args
+                terms = next_method(jnp.zeros_like(centres), jnp.ones_like(states))
+                weighed.append((centres, centres.size, terms.sum()))
+            result = next_method(*args, **kwargs)
+            if context.method_name == "__call__" and weighed:
+                names.append("/".join(context.module.path))
+                layers.append(_numbers(context.module, args[0], result, *weighed.pop()))
+            return result
+
+        with nn.intercept_methods(observe):
+            module.apply(variables, image)
+        return layers
+
+    found = numbers(jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes))
+    return [
+        Layer(name, **{what: round(float(n)) for what, n in layer.items()})
+        for name, layer in zip(names, found, strict=True)
+    ]
+
+
+def _numbers(module, states, result, weights, used, connections) -> dict[str, Any]:
+    own = module.variables.get("params", {})
+    biases = [leaf.size for leaf in own.values() if leaf is not weights]
+    trained = len(biases) < len(own)
+    maps, height, width, _ = (unfold(result) if result.ndim == 5 else result).shape
+    if connections is None:
+        ones = {k: jnp.ones_like(v) if v is weights else jnp.zeros_like(v) for k, v in own.items()}
+        connections = module.clone(parent=None).apply({"params": ones}, jnp.ones_like(states)).sum()
+    units = maps * height * width
+    return {
+        "maps": maps,
+        "height": height,
+        "width": width,
+        "units": units,
+        "parameters": (used if trained else 0) + sum(biases),
+        "fixed": 0 if trained else used,
+        "connections": connections + len(biases) * units,
+        "multiply_adds": connections,
+    }

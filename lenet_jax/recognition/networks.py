@@ -1,0 +1,118 @@
+"""Trained networks, from the package or from a run of one's own."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lenet_jax import pretrained
+from lenet_jax.errors import UserError
+from lenet_jax.experiment import Experiment, serialization
+from lenet_jax.training import metrics
+
+if TYPE_CHECKING:
+    from lenet_jax.layers.network import Network
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """Module, parameters and card of a trained network.
+
+    `when`: of a run's network after which pass, or update, it was saved.
+    """
+
+    module: "Network"
+    params: Any
+    card: dict[str, Any]
+    when: str = ""
+
+
+def load(source: str, say: Callable[[str], None] = print) -> TrainedNetwork:
+    """A pretrained network, or that of a run's newest checkpoint; otherwise as `history`."""
+    return history(source, say)[-1]
+
+
+def history(source: str, say: Callable[[str], None] = print) -> list[TrainedNetwork]:
+    """A pretrained network, or what a run has left in its checkpoints, in the order of training.
+
+    `source` is a name of `pretrained.names()` or else a run's folder, which stays as it is; the
+    run may be going on there. Of a run with several seeds it is the first. `say` gets a line for
+    each checkpoint that does not verify. Raises UserError as `check` does, and for a folder
+    without a checkpoint of the model that its config.json names.
+    """
+    written = check(source)
+    if written is None:
+        return [TrainedNetwork(*pretrained.load(source), pretrained.card(source))]
+    data = {name: written.pop(name) for name in ("dataset", "dataset_sha256")}
+    experiment: Experiment = serialization.from_json(written)
+
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from lenet_jax.data.frames import normalize
+    from lenet_jax.layers.network import connected
+    from lenet_jax.training import replicas, step
+    from lenet_jax.training.checkpoint import Checkpoints
+
+    run = Path(source).absolute()
+    device = jax.devices()[0]
+    recipe = step.recipe(
+        experiment, 1, replicas.mesh([device])
+    )  # no state's shape depends on the 1
+    seeds = np.asarray(experiment.all_seeds, np.uint32)
+    here = jax.sharding.SingleDeviceSharding(device)
+    like = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
+        jax.eval_shape(lambda: step.initial_state(recipe, seeds)),
+    )
+    seed = f" of seed {seeds[0]}" if len(seeds) > 1 else ""
+    passes = {row["step"]: f"pass {row['pass']}" for row in metrics.read(run / "metrics.jsonl")}
+    card = {"experiment": experiment.name, **data, "seed": int(seeds[0]), "config": written}
+    module = experiment.model.module()
+    image = normalize(jnp.zeros((1, 28, 28)), module.frame)
+    found = [
+        TrainedNetwork(
+            module,
+            connected(module, jax.tree.map(lambda a: np.asarray(a[0]), state.params), image),
+            card | {"updates": at},
+            passes.get(at, f"update {at:,}") + seed,
+        )
+        for at, state in Checkpoints(run / "checkpoints", None, say).each(like)
+    ]
+    if not found:
+        raise UserError(
+            f"{run}: no checkpoint that can be used. Wait for its first pass, or train it again by "
+            "the command that made it"
+        )
+    return found
+
+
+def check(source: str, only: str = "") -> dict[str, Any] | None:
+    """The configuration of a run, as its config.json has it, or None for a pretrained network.
+
+    Raises UserError where `source` is neither, for a run of another version, and, where `only`
+    names a network, for a run of another. Imports no jax.
+    """
+    if source in pretrained.names():
+        return None
+    known = f"Give a pretrained network ({', '.join(pretrained.names()) or 'none'}) or a run folder"
+    run = Path(source)
+    if not run.is_dir():
+        raise UserError(f"{source}: no such network, and no folder. {known}")
+    missing = [n for n in ("config.json", "checkpoints") if not (run / n).exists()]
+    if missing:
+        raise UserError(f"{source}: no folder of a run, it has no {missing[0]}. {known}")
+    try:
+        written = json.loads((run / "config.json").read_text())
+        serialization.from_json({n: v for n, v in written.items() if not n.startswith("dataset")})
+        model = written["model"]["is"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"nothing here is called {error}" if isinstance(error, KeyError) else error
+        raise UserError(
+            f"{run / 'config.json'} is damaged or of another version ({reason}). Give another run"
+        ) from error
+    if only and model != only:
+        raise UserError(f"{run} holds a {model}, and this needs a {only}. {known}")
+    return written

@@ -1,0 +1,95 @@
+"""The rules of the paper: lines that are no digits."""
+
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from lenet_jax.recognition.ink import labelled
+
+
+def find_rules(mask: np.ndarray) -> np.ndarray:
+    """The rules of the paper, horizontal and vertical, not where digits cross them.
+
+    A stroke of a digit may be as straight and as long. But a rule goes from edge to edge of the
+    picture, or from rule to rule as in a form, or it repeats, or is too long for a digit's bar; and
+    an upright one is not alone.
+    """
+    height, width = mask.shape
+    (across, level), (down, upright) = _lines(mask), _lines(mask.T)
+    repeating = _repeating(level)
+    long = level[:, 1] - level[:, 0] > 1.5 * height
+    # Upright lines beside each other are a row of ones unless they cross all the rules, and one
+    # from edge to edge is a 1 in a tight crop where there are none.
+    squared = _repeating(upright) & _crossing(upright, level[repeating]) & repeating.any()
+    rules, posts = np.ones(len(level), bool), np.ones(len(upright), bool)
+    for _ in range(len(level) + len(upright)):  # a line that ends on what is no rule is none
+        rules = repeating | long | _held(level, upright[posts], width)
+        posts = squared | _held(upright, level[rules], height) & rules.any()
+    found = np.zeros_like(mask)
+    for turned, labels, kept, out in (
+        (mask, across, rules, found),
+        (mask.T, down, posts, found.T),
+    ):
+        thick = 2 + turned.shape[0] // 150
+        out |= np.r_[False, kept][labels] & turned & ~_runs(turned, thick + 3, 0)
+    return found
+
+
+def _lines(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The long straight runs along the rows, numbered from 1, and the place of each, int [n, 4].
+
+    A place is the first column, one past the last, the first row and one past the last.
+    """
+    length = max(60, mask.shape[1] // 3)
+    if mask.shape[1] < 2 * 60:
+        return np.zeros(mask.shape, int), np.zeros((0, 4), int)
+    # A rule may be a little oblique: let it be found in bands of three rows. It may be faint: a
+    # gap of four pixels does not end it.
+    banded: Any = ndimage.maximum_filter1d(mask, 3, axis=0)
+    wide: Any = ndimage.maximum_filter1d(banded, 5, axis=1)
+    bridged: Any = banded | ndimage.minimum_filter1d(wide, 5, axis=1, mode="constant")
+    labels, _ = labelled(_runs(bridged, length, 1))
+    # What ends a few pixels short of a rule is bridged to it, but does not end on it.
+    solid = np.where(_runs(banded, 9, 1), labels, 0)
+    ends = ndimage.find_objects(solid, labels.max())
+    found = [end or whole for end, whole in zip(ends, ndimage.find_objects(labels), strict=True)]
+    places = [(c.start, c.stop, r.start, r.stop) for r, c in found]
+    return labels, np.array(places, int).reshape(-1, 4)
+
+
+def _repeating(lines: np.ndarray) -> np.ndarray:
+    """Which of the lines [n, 4] are of three or more beside each other.
+
+    Nearer than half their length: the bars of two 7s, one under the other, are further apart.
+    """
+    start, stop, first, last = lines.T
+    apart = abs((first + last)[:, None] - (first + last)) / 2
+    common = np.minimum(stop[:, None], stop) - np.maximum(start[:, None], start)
+    near = (common > 0) & (apart < (stop - start) / 2)
+    return (near & (near.sum(axis=0) > 2)).any(axis=1)  # each is one of those near it
+
+
+def _crossing(lines: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which of the lines [n, 4] are long enough to reach all of the others."""
+    start, stop = lines[:, :2].T[..., None]
+    before, after = others[:, 2:].T
+    return ((start <= after + 2) & (before - 2 <= stop)).all(axis=1)
+
+
+def _held(lines: np.ndarray, others: np.ndarray, size: int) -> np.ndarray:
+    """Which of the lines [n, 4] end on both sides at the edge of the picture or on the others."""
+    start, stop, first, last = lines.T[..., None]
+    from_, to, before, after = others.T
+    beside = (from_ - 2 <= last) & (first <= to + 2)
+    begins = ((before - 1 <= start) & (start <= after + 1) & beside).any(axis=1)
+    ends = ((before - 1 <= stop) & (stop <= after + 1) & beside).any(axis=1)
+    return (begins | (start[:, 0] == 0)) & (ends | (stop[:, 0] == size))
+
+
+def _runs(mask: np.ndarray, length: int, axis: int) -> np.ndarray:
+    """What lies in a run of `length` pixels, or of one more if that is even, along an axis."""
+    length |= 1
+    inside: Any = ndimage.minimum_filter1d(mask, length, axis, mode="constant")
+    runs: Any = ndimage.maximum_filter1d(inside, length, axis, mode="constant")
+    return runs

@@ -1,0 +1,315 @@
+"""Pictures of a run and of results; each is drawn to a PNG."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lenet_jax.inspection.canvas import blank
+from lenet_jax.measurement.records import errors, interval
+
+# Fig. 5 of the paper, read from its vector points (+-0.02): the error in percent on the training
+# set, on the fly, and on the test set after passes 1 to 20.
+FIG_5_TRAIN = (
+    *(4.89, 3.05, 1.77, 1.48, 1.22, 0.91, 0.78, 0.70, 0.57, 0.49),
+    *(0.47, 0.44, 0.41, 0.39, 0.39, 0.39, 0.39, 0.36, 0.36, 0.36),
+)
+FIG_5_TEST = (
+    *(2.65, 2.24, 1.48, 1.43, 1.43, 1.09, 1.04, 1.06, 0.99, 0.96),
+    *(0.96, 0.99, 0.96, 0.96, 0.96, 0.96, 0.96, 0.96, 0.96, 0.96),
+)
+
+
+def curve(rows: list[dict[str, Any]], record: dict[str, Any], path: Path) -> None:
+    """Draws train and test error against passes, as in Fig. 5, to a PNG.
+
+    Of several seeds the mean, and a band from the lowest to the highest.
+
+    `rows` are a run's passes and `record` its result (`training.loop.Result`). The paper's points
+    are drawn beside them when the data is MNIST.
+    """
+    passes = [row["pass"] for row in rows]
+    lines = {
+        "train, on the fly": ("train_misses_on_the_fly", "train_size", "C1", FIG_5_TRAIN),
+        "validation": ("validation_misses", "validation_size", "C2", None),
+        "test": ("test_misses", "test_size", "C0", FIG_5_TEST),
+    }
+    figure, axes = _axes()
+    for name, (misses, size, colour, points) in lines.items():
+        if misses not in rows[0]:
+            continue
+        percent = np.array([np.ravel(100 * np.array(row[misses]) / record[size]) for row in rows])
+        last, total = np.mean(rows[-1][misses]), record[size]
+        shown = f"{last:.1f}".removesuffix(".0")
+        label = f"{name}: {shown} of {total:,} missed in the last pass"
+        if percent.shape[1] > 1:
+            label += " on average"
+            axes.fill_between(passes, percent.min(1), percent.max(1), color=colour, alpha=0.15)
+        axes.plot(passes, percent.mean(1), "-o", color=colour, markersize=3, label=label)
+        if record["dataset"] == "mnist" and points:
+            paper = points[: len(passes)]
+            axes.plot(
+                passes[: len(paper)], paper, "x", color=colour, label=f"{name}, the paper's Fig. 5"
+            )
+    axes.set_xlabel("passes through the training set")
+    axes.locator_params("x", integer=True)
+    axes.set_title(f"{record['experiment']} on {record['dataset']}, {seeds_of(record)}")
+    _save(figure, path)
+
+
+def seeds_of(record: dict[str, Any]) -> str:
+    """Which seeds a result is of, for a title."""
+    if "seed" in record:
+        return f"seed {record['seed']}"
+    seeds = record["seeds"]
+    shown = ", ".join(map(str, seeds if len(seeds) <= 10 else [*seeds[:8], "...", seeds[-1]]))
+    return f"{len(seeds)} seeds ({shown})"
+
+
+def fig_5(record: dict[str, Any], path: Path) -> None:
+    """Error against passes: mean and lowest to highest of the seeds, and the paper's points."""
+    size = {"test_misses": "test_size", "train_misses_on_the_fly": "train_size"}
+    rows = [
+        {"pass": at + 1} | {name: record["curve"][name][at] for name in size}
+        for at in range(record["passes"])
+    ]
+    curve(rows, record, path)
+
+
+# Fig. 6 of the paper: patterns, and the error on the test set in percent; with distortions.
+FIG_6 = {15_000: 1.68, 30_000: 1.14, 60_000: 0.94}
+FIG_6_DISTORTED = {60_000: 0.82}
+
+
+def fig_6(records: list[dict[str, Any]], path: Path) -> None:
+    """Error against training patterns, mean and 95 % interval; the distorted one on its own."""
+    figure, axes = _axes()
+    series = {
+        "undistorted": [r for r in records if r["experiment"] == "classic"],
+        "distorted": [r for r in records if r["experiment"] == "distorted"],
+    }
+    for (name, found), colour, theirs in zip(
+        series.items(), ("C0", "C2"), (FIG_6, FIG_6_DISTORTED), strict=True
+    ):
+        found = sorted(found, key=lambda record: record["train_size"])
+        sizes = [record["train_size"] for record in found]
+        means = [interval(errors(record)) for record in found]
+        axes.errorbar(
+            sizes,
+            [mean["mean"] for mean in means],
+            [mean["ci95"] or 0 for mean in means],
+            fmt="-o",
+            color=colour,
+            capsize=3,
+            label=f"{name}, mean and 95 % interval",
+        )
+        if found and found[0]["dataset"] == "mnist":
+            label = f"{name}, the paper's Fig. 6"
+            axes.plot(list(theirs), list(theirs.values()), "x", color=colour, label=label)
+    axes.set_xlabel("training patterns")
+    axes.set_title(f"Error against training patterns, {records[0]['dataset']}")
+    _save(figure, path)
+
+
+MOST = 240  # digits in a picture of those missed
+
+
+def fig_8(record: dict[str, Any], images: np.ndarray, path: Path) -> None:
+    """The test digits that the first seed's network misses, each with truth -> answer."""
+    title = f"{record['experiment']} on {record['dataset']}, seed {record['seeds'][0]}"
+    missed(images, record["wrong"][0], title, path)
+
+
+def missed(images: np.ndarray, wrong: list[list[int]], title: str, path: Path) -> None:
+    """Missed digits of images [n, 28, 28]; `wrong` has the number, truth and answer of each.
+
+    The first `MOST` of them, for a network that has learned nothing misses thousands.
+    """
+    columns, rows = 12, -(-max(min(len(wrong), MOST), 1) // 12)
+    high, wide = 40, 36  # of a digit's place, its words above it
+    sheet = np.zeros((rows * high, columns * wide), np.uint8)
+    figure, axes = _axes(figsize=(9, 0.6 + 0.9 * rows))
+    axes.axis("off")
+    for place, (at, truth, answer) in enumerate(wrong[:MOST]):
+        top, left = place // columns * high, place % columns * wide
+        sheet[top + 12 : top + 40, left + 4 : left + 32] = images[at]
+        axes.text(left + 18, top + 10, f"{truth}->{answer}", fontsize=8, ha="center")
+    axes.imshow(sheet, cmap="gray_r", vmin=0, vmax=255)
+    figure.suptitle(f"{title}: {len(wrong)} missed")
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def confusion(table: list[list[int]], title: str, path: Path) -> None:
+    """How often each digit (row) got each answer (column); what is right is left pale."""
+    counts = np.array(table)
+    figure, axes = _axes(figsize=(6, 5.6))
+    wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
+    axes.imshow(wrong, cmap="Reds", vmax=2 * max(wrong.max(), 1))  # so that numbers are legible
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=8)
+    axes.set_xticks(range(len(counts)))
+    axes.set_yticks(range(len(counts)))
+    axes.set_xlabel("answer")
+    axes.set_ylabel("digit")
+    axes.set_title(title, fontsize=10)
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def rejection(left: np.ndarray, title: str, path: Path) -> None:
+    """The error in percent that is left when k of n answers are rejected, left [n]."""
+    figure, axes = _axes()
+    axes.plot(100 * np.arange(len(left)) / len(left), left)
+    axes.axhline(0.5, color="gray", linewidth=0.8, label="0.5 %")
+    axes.set_xlim(0, 10)
+    axes.set_xlabel("rejected (%, smallest top-two difference first)")
+    axes.set_title(title, fontsize=10)
+    _save(figure, path)
+
+
+# Fig. 10 of the paper: percent rejected for an error of 0.5 %.
+FIG_10 = {"LeNet-4": 1.8, "boosted LeNet-4": 0.5}
+
+
+def fig_10(records: list[dict[str, Any]], path: Path) -> None:
+    """The error that is left against the share rejected, mean and lowest to highest."""
+    figure, axes = _axes()
+    for place, record in enumerate(records):
+        rejected = record["rejection"]["rejected_percent"]
+        percent = np.array(record["rejection"]["error_percent"])
+        axes.plot(rejected, percent.mean(1), color=f"C{place}", label=name_of(record))
+        axes.fill_between(rejected, percent.min(1), percent.max(1), color=f"C{place}", alpha=0.15)
+    if records[0]["dataset"] == "mnist":
+        for (name, share), marker in zip(FIG_10.items(), "xs", strict=True):
+            axes.plot(share, 0.5, marker, color="black", label=f"the paper's Fig. 10, {name}")
+    axes.axhline(0.5, color="gray", linewidth=0.8)
+    axes.set_xlabel("rejected (% of the test digits, smallest top-two difference first)")
+    axes.set_title(f"Error of what is left, {records[0]['dataset']}")
+    _save(figure, path)
+
+
+def fig_13(records: list[dict[str, Any]], path: Path) -> None:
+    """The error against what is done to the test digits, a panel for each kind."""
+    labels = {
+        "rotation": "rotation (degrees)",
+        "scale": "scale (factor)",
+        "shift": "vertical shift (pixels)",
+        "squeeze": "squeeze (factor of the width)",
+        "noise": "pixels inverted (probability)",
+    }
+    figure, axes = _axes(2, 3, figsize=(11, 6.5))
+    for ax, (kind, label) in zip(axes.flat, labels.items(), strict=False):
+        for place, record in enumerate(records):
+            found = record["robustness"][kind]
+            percent = 100 * np.array(found["misses"]) / record["test_size"]
+            levels = found["levels"]
+            ax.plot(levels, percent.mean(1), color=f"C{place}", label=name_of(record))
+            ax.fill_between(levels, percent.min(1), percent.max(1), color=f"C{place}", alpha=0.15)
+        ax.set_xlabel(label)
+        ax.set_ylabel("error (%)")
+        ax.set_ylim(0, 100)
+        ax.grid(alpha=0.3)
+    axes.flat[-1].axis("off")
+    axes.flat[-1].legend(*axes.flat[0].get_legend_handles_labels(), loc="center")
+    figure.suptitle(f"Error on changed test digits, {records[0]['dataset']}")
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def family(
+    systems: list[tuple[str, str, int, float, float | None]], cost: str, data: str, path: Path
+) -> None:
+    """Error against a cost: name, kind, cost, our error and the published one of each system."""
+    figure, axes = _axes(figsize=(11, 8))
+    colours = {kind: f"C{n}" for n, kind in enumerate(dict.fromkeys(s[1] for s in systems))}
+    for _, kind, at, error, published in systems:
+        axes.plot(at, error, "o", color=colours[kind], markersize=5)
+        if published:
+            axes.plot([at, at], [error, published], color=colours[kind], alpha=0.25, linewidth=1)
+            axes.plot(at, published, "x", color=colours[kind], alpha=0.5, markersize=4)
+    for kind, colour in colours.items():
+        axes.plot([], [], "o", color=colour, label=kind)
+    if data == "mnist":
+        axes.plot([], [], "x", color="gray", label="published")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.margins(x=0.1)  # for the names
+    axes.set_xlabel(cost)
+    axes.set_ylabel("error (%)")
+    axes.set_title(f"Error against {cost}, {data}")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=8)
+    first = sorted(systems, key=lambda system: system[1] != systems[0][1])  # our own kind
+    _name_points(axes, [(name, at, error, colours[kind]) for name, kind, at, error, _ in first])
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def _name_points(axes: Any, points: list[tuple[str, float, float, str]]) -> None:
+    """Writes each name beside its point, as near as the points and the names before leave room."""
+    from matplotlib.transforms import Bbox
+
+    axes.figure.draw_without_rendering()  # only then do the axes have their size
+    places = axes.transData.transform([(x, y) for _, x, y, _ in points])
+    half = 4 * axes.figure.dpi / 72
+    taken = [Bbox([place - half, place + half]) for place in places]
+    for name, x, y, colour in points:
+        text = axes.annotate(
+            name, (x, y), (0, 0), textcoords="offset points", fontsize=7, va="center", color=colour
+        )
+        box = text.get_window_extent()
+        for up, side in itertools.product(sorted(range(-48, 49, 6), key=abs), (1, -1)):
+            text.set(position=(5 * side, up), ha="left" if side > 0 else "right")
+            box = text.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                break
+        taken.append(box)
+        beside = text.get_position()
+        if beside[1]:
+            line = {"arrowstyle": "-", "color": colour, "lw": 0.5, "shrinkA": 0, "shrinkB": 0}
+            axes.annotate("", (x, y), beside, textcoords="offset points", arrowprops=line)
+
+
+# Accuracy on the training set in percent that the tutorial prints after some passes.
+TUTORIAL = {
+    **{1: 86.35, 2: 96.67, 3: 97.48, 4: 97.89, 5: 98.09},
+    **{10: 98.71, 20: 99.20, 30: 99.49, 40: 99.60, 50: 99.65},
+}
+TUTORIAL_TEST = 98.46  # after its 50 passes
+
+
+def tutorial(record: dict[str, Any], path: Path) -> None:
+    """Error against passes of the linear network, and what its tutorial prints."""
+    figure, axes = _axes()
+    passes = range(1, record["passes"] + 1)
+    for name, label, size, colour in (
+        ("train_misses_on_the_fly", "train, on the fly", record["train_size"], "C1"),
+        ("test_misses", "test", record["test_size"], "C0"),
+    ):
+        percent = 100 * np.array(record["curve"][name]) / size
+        axes.plot(passes, percent.mean(1), color=colour, label=f"{label}, ours")
+        axes.fill_between(passes, percent.min(1), percent.max(1), color=colour, alpha=0.15)
+    theirs = [100 - accuracy for accuracy in TUTORIAL.values()]
+    axes.plot(list(TUTORIAL), theirs, "x", color="C1", label="train, the tutorial's")
+    axes.plot(record["passes"], 100 - TUTORIAL_TEST, "x", color="C0", label="test, the tutorial's")
+    axes.set_xlabel("passes through the training set")
+    axes.set_title(f"Nothing but maxima, {record['dataset']}, {seeds_of(record)}")
+    _save(figure, path)
+
+
+def name_of(record: dict[str, Any]) -> str:
+    """experiment or experiment-variant."""
+    return "-".join(filter(None, (record["experiment"], record["variant"])))
+
+
+def _axes(rows: int = 1, columns: int = 1, figsize: tuple[float, float] = (7, 4.5)) -> Any:
+    figure = blank(figsize)
+    return figure, figure.subplots(rows, columns)
+
+
+def _save(figure: Any, path: Path) -> None:
+    axes = figure.axes[0]
+    axes.set_ylabel("error (%)")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120, metadata={"Software": None})

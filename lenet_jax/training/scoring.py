@@ -1,0 +1,84 @@
+"""What trained networks answer: scores, and how many of them are right."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from lenet_jax.data.frames import normalize
+from lenet_jax.layers.network import Network
+from lenet_jax.training.replicas import for_each_seed
+
+Params = Any
+
+CACHED = 32  # images whose states stay in a CPU core's cache, forward and backward
+
+
+def predict(
+    model: Network,
+    params: Params,
+    images: jax.Array,
+    dropout: jax.Array | None = None,
+    places: jax.Array | None = None,
+) -> jax.Array:
+    """Scores [n, classes] of images [n, 28, 28] of 0 to 255.
+
+    With dropout where a key is given; an image's mask comes from the key and its place in the
+    batch, int32 [n].
+    """
+    variables: dict[str, Any] = {"params": params}
+    if dropout is not None:
+        variables["batch"] = {"places": places}
+    chance = None if dropout is None else {"dropout": dropout}
+    shown = normalize(images, model.frame)
+    scores, _ = model.apply(variables, shown, rngs=chance)  # type: ignore[misc]
+    return scores
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def count_right(
+    model: Network, on: Mesh, params: Params, images: jax.Array, labels: jax.Array
+) -> jax.Array:
+    """How many predictions are right, int32 [seeds], of `blocks`' images and labels."""
+
+    def one(params: Params, shared) -> jax.Array:
+        def block(pair):
+            images, labels = pair
+            return jnp.sum(jnp.argmax(predict(model, params, images[0]), axis=1) == labels[0])
+
+        return lax.psum(lax.map(block, shared).sum(), "data")
+
+    return for_each_seed(on, one, params, (images, labels), shared_specs=P(None, "data"))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def scores_of(model: Network, on: Mesh, params: Params, images: jax.Array) -> jax.Array:
+    """float32 [seeds, images, classes] of `blocks`' images, the ones that fill up included."""
+
+    def one(params: Params, images: jax.Array) -> jax.Array:
+        scores = lax.map(lambda share: predict(model, params, share[0]), images)
+        return lax.all_gather(scores, "data", axis=1)
+
+    scores = for_each_seed(on, one, params, images, shared_specs=P(None, "data"))
+    return scores.reshape(len(scores), -1, scores.shape[-1])
+
+
+def blocks(
+    images: np.ndarray, labels: np.ndarray, on: Mesh, size: int = CACHED
+) -> tuple[jax.Array, jax.Array]:
+    """Images and labels cut up for `count_right`, on the devices that share each network's.
+
+    uint8 [blocks, shares, size, 28, 28] and int32 [blocks, shares, size]; the last block is filled
+    with the label -1.
+    """
+    shares = on.shape["data"]
+    missing = -len(labels) % (shares * size)
+    images = np.pad(images, ((0, missing), (0, 0), (0, 0)))
+    labels = np.pad(labels, (0, missing), constant_values=-1)
+    cut = images.reshape(-1, shares, size, 28, 28), labels.reshape(-1, shares, size)
+    return jax.device_put(cut, NamedSharding(on, P(None, "data")))
