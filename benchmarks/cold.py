@@ -51,9 +51,9 @@ def lines(command: list[str], environment: dict[str, str]) -> Iterator[tuple[flo
 
 # What our program says, and how far it then is.
 STAGES = {
-    "data loaded": r"training patterns",
-    "first updates": r"pass 1/\d+ begun",
-    "first pass": r"pass +1/\d+ .* test",
+    "data loaded": r"training examples",
+    "first updates": r"epoch 1/\d+ begun",
+    "first epoch": r"epoch +1/\d+ .* test",
 }
 
 
@@ -63,7 +63,7 @@ def ours(seed: int, folder: Path) -> tuple[Run, dict[str, float]]:
     command = ["-m", "lenet_jax.train", *arguments, "--workdir", tempfile.mkdtemp(dir=folder)]
     told, stages = [], {}
     for at, line in lines(command, {"XDG_CACHE_HOME": str(folder / "cache")}):
-        if error := re.search(r"pass +\d+/\d+ .* test (\d+\.\d+) %", line):
+        if error := re.search(r"epoch +\d+/\d+ .* test (\d+\.\d+) %", line):
             told.append((at, float(error[1])))
         stages |= {stage: at for stage, said in STAGES.items() if re.search(said, line)}
     return next((run for run in told if run[1] <= 1), told[-1]), stages
@@ -84,14 +84,14 @@ def rows(rounds: int) -> list[dict[str, Any]]:
     from benchmarks.speed import row
 
     try:
-        found = dataset.load(fallback="none", say=lambda _: None)
+        found = dataset.load(fallback="none", log=lambda _: None)
     except UserError as error:
         print(f"no time to 99 %: {error}", file=sys.stderr)
         return []
     experiment: Any = pages.load(str(RECIPE))
     recipe = {
         "batch_size": experiment.batch_size,
-        "passes": experiment.passes,
+        "epochs": experiment.epochs,
         "j": experiment.loss.j,
         **vars(experiment.optimizer),
     }
@@ -110,7 +110,7 @@ def rows(rounds: int) -> list[dict[str, Any]]:
             test_labels=found.test.labels,
         )
         (first_start, _), _ = ours(0, folder)
-        theirs(0, data, modes["PyTorch compile"] | {"passes": 1})  # fills the compiler's cache
+        theirs(0, data, modes["PyTorch compile"] | {"epochs": 1})  # fills the compiler's cache
         for seed in range(rounds):
             run, reached = ours(seed, folder)
             own.append(run)

@@ -1,6 +1,6 @@
 """Speed on one accelerator, PyTorch beside it: python -m benchmarks.gpu
 
-Training images/s at batches 64 to 8,192, a whole run of 20 passes under one jit, replicas at batch
+Training images/s at batches 64 to 8,192, a whole run of 20 epochs under one jit, replicas at batch
 1, and the time to 99 % of a cold process. Images are random where MNIST is not to be had (speed
 does not depend on them), and the time to 99 % is then left out. Without torch only our side runs.
 Writes results/gpu.json; `--tiny` runs every part for a moment, on any device, to see that it works.
@@ -38,20 +38,20 @@ class Size:
     batches: tuple[int, ...] = (64, 256, 1024, 4096, 8192)
     replicas: tuple[int, ...] = (1, 4, 16, 64, 256, 1024)
     whole: tuple[int, ...] = (256, 1024)  # batches of the whole run
-    passes: int = 20
-    patterns: int = 60_000
+    epochs: int = 20
+    examples: int = 60_000
     rounds: int = 5
     seconds: float = 1.0
     modes: tuple[str, ...] = ("eager", "compile", "CUDA graph")  # of PyTorch
 
 
-TINY = Size((8,), (2,), (8,), passes=2, patterns=64, rounds=1, seconds=0.0, modes=("eager",))
+TINY = Size((8,), (2,), (8,), epochs=2, examples=64, rounds=1, seconds=0.0, modes=("eager",))
 
 
-def patterns(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first training patterns of MNIST, or as many random ones."""
+def examples(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first training examples of MNIST, or as many random ones."""
     try:
-        train = dataset.load(fallback="none", say=lambda _: None).train
+        train = dataset.load(fallback="none", log=lambda _: None).train
         return train.images[:number], train.labels[:number]
     except UserError:
         rng = np.random.default_rng(0)
@@ -82,8 +82,8 @@ class Ours:
     def training(self, batch_size: int, seeds: int = 1) -> tuple[Callable[[int], None], int]:
         """work(steps) and the images of a step."""
         recipe, state, data = self.start(batch_size, seeds)
-        state = step.begin_pass(recipe, state, 1, *data)
-        order = step.order_of_pass(state.key, 1, len(self.labels), batch_size, "fixed")
+        state = step.begin_epoch(recipe, state, 1, *data)
+        order = step.order_of_epoch(state.key, 1, len(self.labels), batch_size, "fixed")
         full = len(self.labels) // batch_size  # the last batch may be short
         held = [state]
 
@@ -96,21 +96,21 @@ class Ours:
 
         return work, batch_size * seeds
 
-    def whole_run(self, batch_size: int, passes: int) -> Callable[[], step.TrainState]:
-        """All passes, curvature and order too, as one compiled program."""
+    def whole_run(self, batch_size: int, epochs: int) -> Callable[[], step.TrainState]:
+        """All epochs, curvature and order too, as one compiled program."""
         recipe, state, data = self.start(batch_size)
         run_steps: Any = step.run_steps
         run_steps = run_steps.__wrapped__  # its options for a CPU go with an outermost jit alone
 
         @jax.jit
         def run(state: step.TrainState, images: jax.Array, labels: jax.Array):
-            def one_pass(number: Any, state: step.TrainState) -> step.TrainState:
-                state = step.begin_pass(recipe, state, number, images, labels)
-                order = step.order_of_pass(state.key, number, len(labels), batch_size, "fixed")
+            def one_epoch(number: Any, state: step.TrainState) -> step.TrainState:
+                state = step.begin_epoch(recipe, state, number, images, labels)
+                order = step.order_of_epoch(state.key, number, len(labels), batch_size, "fixed")
                 steps = order.shape[1]
                 return run_steps(recipe, state, images, labels, order, 0, steps)
 
-            return lax.fori_loop(1, passes + 1, one_pass, state)
+            return lax.fori_loop(1, epochs + 1, one_epoch, state)
 
         return lambda: jax.block_until_ready(run(state, *data))
 
@@ -175,9 +175,9 @@ class Theirs:
 
         return replay
 
-    def whole_run(self, batch_size: int, passes: int) -> Callable[[], None]:
+    def whole_run(self, batch_size: int, epochs: int) -> Callable[[], None]:
         work, _ = self.training(batch_size)
-        return partial(work, passes * (len(self.labels) // batch_size))
+        return partial(work, epochs * (len(self.labels) // batch_size))
 
 
 def peers(images: np.ndarray, labels: np.ndarray, modes: Sequence[str]) -> dict[str, Theirs]:
@@ -204,7 +204,7 @@ def seconds(run: Callable[[], Any], rounds: int) -> list[float]:
 
 def measure(size: Size) -> dict[str, Any]:
     """Every row, and what they were measured with."""
-    images, labels = patterns(size.patterns)
+    images, labels = examples(size.examples)
     mine, others = Ours(images, labels), peers(images, labels, size.modes)
     rows = []
 
@@ -223,12 +223,12 @@ def measure(size: Size) -> dict[str, Any]:
         own = rates(mine, size, 1, seeds)
         add("replicas, batch 1", "replica-updates/s", own, alone, {"replicas": seeds})
     for batch_size in size.whole:
-        own = seconds(mine.whole_run(batch_size, size.passes), size.rounds)
+        own = seconds(mine.whole_run(batch_size, size.epochs), size.rounds)
         other = {
-            name: seconds(side.whole_run(batch_size, size.passes), size.rounds)
+            name: seconds(side.whole_run(batch_size, size.epochs), size.rounds)
             for name, side in others.items()
         }
-        setting = {"batch": batch_size, "passes": size.passes, "patterns": len(labels)}
+        setting = {"batch": batch_size, "epochs": size.epochs, "examples": len(labels)}
         add("a whole run", "s", own, other, setting)
     if size is not TINY:
         rows += cold.rows(size.rounds)

@@ -92,7 +92,7 @@ def main() -> None:
     argparse.ArgumentParser("python -m benchmarks.growth", description=__doc__).parse_args()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        training = [*TRAINING, "--passes", "1", "--workdir", folder]
+        training = [*TRAINING, "--epochs", "1", "--workdir", folder]
         found["peak_memory_gib"] = {
             "training, batch 256": peak(training),
             "inference, 10,000 images": peak(["-c", INFERENCE]),

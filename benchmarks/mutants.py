@@ -35,10 +35,10 @@ RECORD = ROOT / "results" / "mutants.json"
 
 # The tests of a file's own room or, where it has an entry of its own, of the file; the quick first.
 NEAREST = {
-    "baselines": "rivals",
-    "baselines/boosting.py": "rivals family",
+    "baselines": "baselines",
+    "baselines/boosting.py": "baselines family",
     "data": "data",
-    "data/deslant.py": "rivals",
+    "data/deslant.py": "baselines",
     "data/distort.py": "distort update step",
     "data/frames.py": "data lenet family",
     "experiment": "config update loop distort",

@@ -1,4 +1,4 @@
-"""The rival: the same network and the same update in PyTorch, written plainly."""
+"""The baseline: the same network and the same update in PyTorch, written plainly."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor, _foreach_addcmul_, nn  # type: ignore[reportPrivateImp
 
 from lenet_jax.layers.codes import codes
 
-# Restated here, so that the rival's process imports no jax; `speed.check_rival` compares.
+# Restated here, so that the baseline's process imports no jax; `speed.check_baseline` compares.
 BACKGROUND, FOREGROUND = -0.1, 1.175
 LUSH_V, LUSH_COEFFICIENT = 1.3, 0.45
 TABLE_I = [
@@ -62,15 +62,15 @@ class LeNet5(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         scale = (FOREGROUND - BACKGROUND) / 255
         x = F.pad(images.float() * scale + BACKGROUND, (2, 2, 2, 2), value=BACKGROUND)[:, None]
-        x = self.squash(self.c1(x))
-        x = self.squash(self.s2(x))
-        x = self.squash(F.conv2d(x, self.c3.weight * self.mask, self.c3.bias))
-        x = self.squash(self.s4(x))
-        x = self.squash(self.c5(x.flatten(1)))
-        x = self.squash(self.f6(x))
+        x = self.activate(self.c1(x))
+        x = self.activate(self.s2(x))
+        x = self.activate(F.conv2d(x, self.c3.weight * self.mask, self.c3.bias))
+        x = self.activate(self.s4(x))
+        x = self.activate(self.c5(x.flatten(1)))
+        x = self.activate(self.f6(x))
         return -(x[:, None] - self.codes).square().sum(2)
 
-    def squash(self, sums: Tensor) -> Tensor:
+    def activate(self, sums: Tensor) -> Tensor:
         return 1.7159 * torch.tanh(sums * (2 / 3))
 
 

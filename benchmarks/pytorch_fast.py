@@ -1,4 +1,4 @@
-"""experiments/fast.py in PyTorch: python -m benchmarks.pytorch_fast DATA.npz '{"passes": 2, ...}'
+"""experiments/fast.py in PyTorch: python -m benchmarks.pytorch_fast DATA.npz '{"epochs": 2, ...}'
 
 A process of its own, as a user would start it. Prints {"test_error_percent": ...}.
 """
@@ -17,7 +17,7 @@ from benchmarks.pytorch import LUSH_V, LeNet5, maximum_a_posteriori
 @dataclass(frozen=True)
 class Run:
     batch_size: int
-    passes: int
+    epochs: int
     learning_rate: float
     adam_learning_rate: float
     warmup: float
@@ -104,9 +104,9 @@ def train(run: Run, path: str, device: str) -> float:
 
     if run.compiled:
         objective = torch.compile(objective, fullgraph=True, dynamic=False)
-    steps = run.passes * -(-len(labels) // run.batch_size)
+    steps = run.epochs * -(-len(labels) // run.batch_size)
     step = 0
-    for _ in range(run.passes):
+    for _ in range(run.epochs):
         for chosen in torch.randperm(len(labels), device=device).split(run.batch_size):
             objective(images[chosen], labels[chosen]).backward()
             for optimizer, rate in zip(optimizers, rates, strict=True):

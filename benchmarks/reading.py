@@ -138,16 +138,16 @@ def made(number: int) -> dict[str, Any]:
     import lenet_jax
     from lenet_jax.data import dataset
 
-    data = dataset.load(fallback="none", say=commandline.say)
+    data = dataset.load(fallback="none", log=commandline.log)
     read = {}
     for kind in KINDS:
         rng = np.random.default_rng(1)
         pages = (make(kind, data.test.images, data.test.labels, rng) for _ in range(number))
         read[kind] = sum(
-            [digit.label for digit in lenet_jax.recognize(picture)] == truth
-            for picture, truth in pages
+            [digit.label for digit in lenet_jax.recognize(picture)] == true
+            for picture, true in pages
         )
-        commandline.say(f"{kind}: {read[kind]} of {number}")
+        commandline.log(f"{kind}: {read[kind]} of {number}")
     return {"dataset": data.name, "pictures": dict.fromkeys(KINDS, number), "read": read}
 
 
@@ -161,7 +161,7 @@ def public(folder: Path, listed: Path) -> dict[str, Any]:
     for row in rows:
         digits = lenet_jax.recognize(folder / row["repository"] / row["path"])
         read[row["kind"]] += "".join(str(digit.label) for digit in digits) == row["digits"]
-    commandline.say(f"public pictures: {sum(read.values())} of {len(rows)}")
+    commandline.log(f"public pictures: {sum(read.values())} of {len(rows)}")
     pictures = Counter(row["kind"] for row in rows)
     return {"list_sha256": hashlib.sha256(listed.read_bytes()).hexdigest()} | {
         "pictures": {kind: pictures[kind] for kind in read},

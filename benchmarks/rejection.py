@@ -2,7 +2,7 @@
 
     python -m benchmarks.rejection FOLDER...
 
-Each folder is that of a run that held patterns out (`reproduce` trains one for each pretrained
+Each folder is that of a run that held examples out (`reproduce` trains one for each pretrained
 network). Writes results/rejection.json; its thresholds are those of the cards.
 """
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def measured(folder: Path) -> dict[str, Any]:
-    """Of a run's held-out patterns: misses, what is rejected by which rule, and what is left.
+    """Of a run's held-out examples: errors, what is rejected by which rule, and what is left.
 
     A threshold is null where none suffices, and so is the error of the rest where nothing is left.
     """
@@ -47,13 +47,13 @@ def measured(folder: Path) -> dict[str, Any]:
         "dataset": data.name,
         "updates": trained.card["updates"],
         "held_out": len(wrong),
-        "misses": int(wrong.sum()),
+        "errors": int(wrong.sum()),
         "j": j if math.isfinite(j) else None,
         "rejected_by_the_rubbish_class": int(rubbish.sum()),
-        "of_these_missed": int((rubbish & wrong).sum()),
+        "of_these_misclassified": int((rubbish & wrong).sum()),
         "reject_below": card["reject_below"],
         "rejected": int(silent.sum()),
-        "misses_not_rejected": int((wrong & ~silent).sum()),
+        "errors_not_rejected": int((wrong & ~silent).sum()),
         "error_percent_of_the_rest": None
         if silent.all()
         else round(100 * float(wrong[~silent].mean()), 4),

@@ -65,11 +65,11 @@ def ours(cores: int) -> Callable[[str], tuple[Callable[[int], Any], int]]:
     def training(batch_size: int, seeds: int):
         experiment = Experiment(name="speed", loss=MAP(J), batch_size=batch_size, seeds=(seeds,))
         mesh = replicas.mesh(loop.choose_devices(experiment, print), seeds)
-        patterns = MANY // batch_size * batch_size  # no batch that is not full
-        recipe = step.recipe(experiment, patterns, mesh)
+        examples = MANY // batch_size * batch_size  # no batch that is not full
+        recipe = step.recipe(experiment, examples, mesh)
         state = step.initial_state(recipe, np.arange(seeds, dtype=np.uint32))
-        state = step.begin_pass(recipe, state, 1, images, labels)
-        order = step.order_of_pass(state.key, 1, patterns, batch_size, "fixed")
+        state = step.begin_epoch(recipe, state, 1, images, labels)
+        order = step.order_of_epoch(state.key, 1, examples, batch_size, "fixed")
         on_device = replicas.replicated(mesh, (images, labels))
         held = [state]
 
@@ -204,8 +204,8 @@ def flops_per_image() -> float:
     return 2 * (3 * sum(connections.values()) - connections["c1"])
 
 
-def check_rival() -> None:
-    """Raises AssertionError unless the rival, with our weights, gives our scores."""
+def check_baseline() -> None:
+    """Raises AssertionError unless the baseline, with our weights, gives our scores."""
     import jax
     import torch
 
@@ -222,7 +222,7 @@ def check_rival() -> None:
 
 
 def measure(rounds: int) -> dict[str, Any]:
-    check_rival()
+    check_baseline()
     cores = len(os.sched_getaffinity(0))
     context = multiprocessing.get_context("spawn")
     sides = {}

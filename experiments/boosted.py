@@ -6,14 +6,14 @@
     paper               0.7 %              1.75
     this, five seeds    0.52 +- 0.05 %     1.66
 
-Measured on MNIST (results/boosted.json). Alone the three miss 119, 142 and 187 of 10,000 on
-average; always adding them misses as many as asking the others when the first is unsure. It was
-tried before on 10,000 held-out patterns (a run that was not stored); nothing was changed after it.
+Measured on MNIST (results/boosted.json). Alone the three error 119, 142 and 187 of 10,000 on
+average; always adding them errors as many as asking the others when the first is unsure. It was
+tried before on 10,000 held-out examples (a run that was not stored); nothing was changed after it.
 
 Each is a LeNet-4 of 16,998 parameters (the paper counts 51,000 for the three) and is trained as
-this page says, the first on distorted patterns as experiments/distorted.py has them. The second
-gets as many new distorted patterns, half of which the first reads wrongly, the third as many on
-which the first two disagree (`lenet_jax/rivals/boosting.py`). `lenet_jax.train` trains the first
+this page says, the first on distorted examples as experiments/distorted.py has them. The second
+gets as many new distorted examples, half of which the first reads wrongly, the third as many on
+which the first two disagree (`lenet_jax/baselines/boosting.py`). `lenet_jax.train` trains the first
 alone.
 """
 

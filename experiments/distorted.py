@@ -1,23 +1,23 @@
-"""LeNet-5 trained on distorted patterns (section III-B): classic.py with ten times the samples.
+"""LeNet-5 trained on distorted examples (section III-B): classic.py with ten times the samples.
 
     python -m lenet_jax.train --config experiments/distorted.py
 
-The 60,000 patterns and 540,000 distorted copies of them: planar affine maps, that is translations,
+The 60,000 examples and 540,000 distorted copies of them: planar affine maps, that is translations,
 scaling, squeezing and horizontal shear, as in the paper. As there, a session is no longer: 20
-passes of 60,000, so that each sample is seen twice.
+epochs of 60,000, so that each sample is seen twice.
 
                                 test error          rejected for 0.5 % error, on the test digits
     paper                       0.8 %
     this, ten seeds             0.76 +- 0.07 %      0.62 % (classic.py: 1.25 %)
 
-The mean and its 95 % interval after the last pass; 57 to 90 of 10,000 missed. Measured on MNIST
-(TFDS mnist/3.0.1), two cores of an Intel Xeon at 2.5 GHz, jax 0.10.2, Python 3.11, the ten in one
-run of 34 min 20 s of training: `python -m lenet_jax.reproduce --only distorted`
+The mean and its 95 % interval after the last epoch; 57 to 90 of 10,000 misclassified. Measured on
+MNIST (TFDS mnist/3.0.1), two cores of an Intel Xeon at 2.5 GHz, jax 0.10.2, Python 3.11, the ten in
+one run of 34 min 20 s of training: `python -m lenet_jax.reproduce --only distorted`
 (results/distorted.json).
 
-The paper gives no ranges. These were chosen on 10,000 held-out patterns over ranges about twice as
+The paper gives no ranges. These were chosen on 10,000 held-out examples over ranges about twice as
 wide (translation 2 pixels, scaling and squeezing 0.15, shear 0.2) and none (two seeds each, runs
-that were not stored). Variant: distorted.py:fresh, with new distortions in every pass, seeds 0 to
+that were not stored). Variant: distorted.py:fresh, with new distortions in every epoch, seeds 0 to
 4: 0.81 +- 0.12 % (results/distorted-fresh.json).
 """
 

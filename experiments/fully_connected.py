@@ -11,14 +11,14 @@
     500-150         2.95    2.47 +- 0.07         2.45    2.00 +- 0.07
     1000-150        2.95    2.50 +- 0.10         2.45    2.05 +- 0.08
 
-Test error in percent (MNIST, the last pass; results/fully_connected*.json).
-Variants: 1000, 300-100, 500-150 (so Fig. 9) and 1000-150 (so the text), and each with distorted
-patterns (300-distorted, 1000-distorted, ...). The loss is the squared distance of the squashed
-outputs from +1 for the right class and -1 for the others. 16 patterns share an update: the
-networks are large, and at one pattern an update the memory, not the arithmetic, would set the
-pace. The rates are four times those of classic.py, chosen on 10,000 held-out patterns for all of
-them (runs that were not stored): with half of them 300-100 missed more, with eight times those of
-classic.py networks of two hidden layers, with sixteen times those of one, did not always learn.
+Test error in percent (MNIST, the last epoch; results/fully_connected*.json). Variants: 1000,
+300-100, 500-150 (so Fig. 9) and 1000-150 (so the text), and each with distorted examples
+(300-distorted, 1000-distorted, ...). The loss is the squared distance of the activated outputs from
++1 for the right class and -1 for the others. 16 examples share an update: the networks are large,
+and at one example an update the memory, not the arithmetic, would set the pace. The rates are four
+times those of classic.py, chosen on 10,000 held-out examples for all of them (runs that were not
+stored): with half of them 300-100 misclassified more, with eight times those of classic.py networks
+of two hidden layers, with sixteen times those of one, did not always learn.
 """
 
 import dataclasses

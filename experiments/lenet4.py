@@ -5,10 +5,10 @@
 
                                        test error
     paper                              1.1 %             (Fig. 9)
-    as described, five seeds           1.09 +- 0.14 %    (MNIST, the last pass)
+    as described, five seeds           1.09 +- 0.14 %    (MNIST, the last epoch)
     as counted, five seeds             1.26 +- 0.10 %
 
-50,698 parameters, or 16,998. Trained as experiments/classic.py is; the outputs are squashed sums,
+50,698 parameters, or 16,998. Trained as experiments/classic.py is; the outputs are activated sums,
 so the loss is their squared distance from +1 for the right class and -1 for the others.
 """
 

@@ -6,8 +6,8 @@
 a, the form of most tutorials: tanh, averages over 2x2, C3 reads every map of S2, softmax over ten
 weighted sums; 61,706 parameters. Variants:
 table        b, the paper's own network with ten weighted sums for the RBF units; 60,850
-linear       c, a border of 1, windows of 3x3 and 5x5, maxima, 400-120-84-10, nothing squashed:
-             SGD with the summed loss of 64 patterns at a rate of 0.001, which is their mean at
+linear       c, a border of 1, windows of 3x3 and 5x5, maxima, 400-120-84-10, nothing activated:
+             SGD with the summed loss of 64 examples at a rate of 0.001, which is their mean at
              0.064. Published, without seeds: test 98.46 %
 linear-tanh, linear-relu    c with tanh or ReLU after each layer
 gaussian     d, sigmoids, averages and Gaussians exp(-|x-c|^2/2) of learned centres as the logits
@@ -22,11 +22,11 @@ log-gaussian d with the logarithm of the Gaussian, -|x-c|^2/2, in its place
     d (gaussian)                              89.98 +- 0.77 %   (PAPER.md says why)
     d, logarithms                             6.68 +- 0.14 %
 
-On MNIST, the last pass; results/tutorial*.json. FAMILY.md draws c's curve over its tutorial's.
+On MNIST, the last epoch; results/tutorial*.json. FAMILY.md draws c's curve over its tutorial's.
 
-The training of a and b was chosen on 10,000 held-out patterns, of which a missed fewer with Muon
-than with Adam or the second-order method of classic.py (one seed each, runs that were not stored).
-That of c and d is their tutorials'.
+The training of a and b was chosen on 10,000 held-out examples, of which a misclassified fewer with
+Muon than with Adam or the second-order method of classic.py (one seed each, runs that were not
+stored). That of c and d is their tutorials'.
 """
 
 from lenet_jax.experiment import SGD, CrossEntropy, Experiment, Muon, Paper, variant
@@ -34,14 +34,14 @@ from lenet_jax.experiment.architecture import LeNet5, Tutorial
 
 LINEAR = {
     "optimizer": SGD(learning_rate=0.064),
-    "passes": 50,
+    "epochs": 50,
 }
-GAUSSIAN = {"optimizer": SGD(learning_rate=0.01, momentum=0.9), "passes": 5}
+GAUSSIAN = {"optimizer": SGD(learning_rate=0.01, momentum=0.9), "epochs": 5}
 
 
 def _gaussian(head) -> LeNet5:
     return LeNet5(
-        table="full", pooling="average", squashing="sigmoid", head=head, initialization="uniform"
+        table="full", pooling="average", activation="sigmoid", head=head, initialization="uniform"
     )
 
 
@@ -52,8 +52,8 @@ VARIANTS = {
         "paper": Paper(1.54, 0.35, "the tutorial"),
         **LINEAR,
     },
-    "linear-tanh": {"model": Tutorial(squashing="tanh"), **LINEAR},
-    "linear-relu": {"model": Tutorial(squashing="relu"), **LINEAR},
+    "linear-tanh": {"model": Tutorial(activation="tanh"), **LINEAR},
+    "linear-relu": {"model": Tutorial(activation="relu"), **LINEAR},
     "gaussian": {"model": _gaussian("gaussian"), **GAUSSIAN},
     "log-gaussian": {"model": _gaussian("log-gaussian"), **GAUSSIAN},
 }
@@ -62,10 +62,10 @@ VARIANTS = {
 def get_config(name: str = "") -> Experiment:
     base = Experiment(
         name="tutorial",
-        model=LeNet5(table="full", pooling="average", squashing="tanh", head="linear"),
+        model=LeNet5(table="full", pooling="average", activation="tanh", head="linear"),
         loss=CrossEntropy(),
         optimizer=Muon(learning_rate=0.005, adam_learning_rate=0.005),
-        passes=15,
+        epochs=15,
         batch_size=64,
         order="reshuffled",
     )

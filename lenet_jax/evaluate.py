@@ -1,4 +1,4 @@
-"""Counts what a network misses, on MNIST's test digits or on labelled pictures.
+"""Counts what a network misclassifies, on MNIST's test digits or on labelled pictures.
 
 python -m lenet_jax.evaluate                          the best pretrained network
 python -m lenet_jax.evaluate lenet5-classic           another one
@@ -17,7 +17,7 @@ from lenet_jax.recognition import networks
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints and draws what is missed; returns the exit code."""
+    """Prints and draws what is misclassified; returns the exit code."""
     given = parse(arguments)
     networks.check(given.network)
 
@@ -32,18 +32,18 @@ def main(arguments: Sequence[str]) -> int:
     if given.pictures:
         found = evaluation.of_pictures(scores, card, given.pictures)
     else:
-        data = dataset.load(manual_dir=given.manual_dir, say=commandline.say)
+        data = dataset.load(manual_dir=given.manual_dir, log=commandline.log)
         found = evaluation.of_test_set(scores, data)
     record = {"network": given.network} | evaluation.as_json(found, card)
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "evaluation.json").write_text(json.dumps(record) + "\n")
     title = f"{given.network} on {found.name}"
     figures.confusion(record["confusion"], title, given.out / "confusion.png")
-    figures.missed(found.images, record["wrong"], title, given.out / "missed.png")
-    left = rejection.errors_left(rejection.margins(found.scores), found.wrong)
+    figures.misclassified(found.images, record["wrong"], title, given.out / "misclassified.png")
+    left = rejection.error_rates_left(rejection.margins(found.scores), found.wrong)
     figures.rejection(left, f"{title}, by the difference alone", given.out / "rejection.png")
     print_tables(record)
-    print(f"In {given.out}: evaluation.json, confusion.png, missed.png, rejection.png")
+    print(f"In {given.out}: evaluation.json, confusion.png, misclassified.png, rejection.png")
     return 0
 
 
@@ -62,20 +62,22 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def print_tables(record: dict[str, Any]) -> None:
-    """Misses, precision and recall of each class beside its row of the confusion matrix."""
-    size, misses = record["size"], record["misses"]
-    print(f"{record['network']} on {record['data']}: rows are digits, columns the answers\n")
-    print("     " + "".join(f"{answer:6}" for answer in range(10)) + "  recall  precision")
+    """Errors, precision and recall of each class beside its row of the confusion matrix."""
+    size, errors = record["size"], record["errors"]
+    print(
+        f"{record['network']} on {record['data']}: rows are true labels, columns predicted ones\n"
+    )
+    print("     " + "".join(f"{prediction:6}" for prediction in range(10)) + "  recall  precision")
     for digit, row in enumerate(record["confusion"]):
         rates = (record[f"{kind}_percent"][digit] for kind in ("recall", "precision"))
         recall, precision = ("-" if rate is None else f"{rate:.1f} %" for rate in rates)
         counts = "".join(f"{number or '.':>6}" for number in row)
         print(f"{digit:5}{counts}{recall:>8}{precision:>11}")
     print()
-    print(f"{misses:,} of {size:,} missed, {100 * misses / size:.2f} %")
-    rejected, left = record["rejected"], record["misses_not_rejected"]
+    print(f"{errors:,} of {size:,} misclassified, {100 * errors / size:.2f} %")
+    rejected, left = record["rejected"], record["errors_not_rejected"]
     kept = size - rejected
-    print(f"{rejected:,} rejected, {left:,} of the other {kept:,} missed", end="")
+    print(f"{rejected:,} rejected, {left:,} of the other {kept:,} misclassified", end="")
     print(f", {100 * left / kept:.2f} %" if kept else "")
     for name in record["unread"]:
         print(f"no single digit found in {name}")

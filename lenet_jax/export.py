@@ -38,8 +38,8 @@ def main(arguments: Sequence[str]) -> int:
     from lenet_jax.data import digits
     from lenet_jax.recognition.predictor import predictor
 
-    commandline.say(f"{given.network}: each file will be compared on {IMAGES:,} images")
-    trained = networks.load(given.network, commandline.say)
+    commandline.log(f"{given.network}: each file will be compared on {IMAGES:,} images")
+    trained = networks.load(given.network, commandline.log)
     images = digits.load()["train_images"][:IMAGES]
     scores = predictor(trained.module, trained.params)(images)
     name = given.network if given.network in pretrained.names() else trained.card["experiment"]

@@ -56,11 +56,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--reject-below",
         type=difference,
         metavar="D",
-        help="reject an answer whose two best scores differ by less (default: a pretrained "
+        help="reject a prediction whose two best scores differ by less (default: a pretrained "
         "network's own, for an error of 0.5 %%; a run has none, 0)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object for each picture")
-    parser.add_argument("--annotate", type=Path, metavar="PNG", help="draw the answers onto it")
+    parser.add_argument("--annotate", type=Path, metavar="PNG", help="draw the predictions onto it")
     return parser.parse_args(arguments)
 
 
@@ -120,7 +120,7 @@ def as_text(name: str, digits: Sequence[Any]) -> str:
 
 
 def reason(digit: Any) -> str:
-    """Why an answer is rejected."""
+    """Why a prediction is rejected."""
     return "no digit, by the rubbish class" if digit.rubbish else "the runner-up is too close"
 
 

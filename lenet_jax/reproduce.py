@@ -1,7 +1,7 @@
 """Trains and measures a set of experiments over many seeds: python -m lenet_jax.reproduce
 
     python -m lenet_jax.reproduce                   everything that results/ does not hold yet
-    python -m lenet_jax.reproduce --set family      the LeNets, their rivals and descendants
+    python -m lenet_jax.reproduce --set family      the LeNets, their baselines and descendants
     python -m lenet_jax.reproduce --only distorted  one experiment of the set
     python -m lenet_jax.reproduce --quick           a minute or so, a few on the embedded digits
 
@@ -20,7 +20,7 @@ from typing import Any
 
 from lenet_jax import commandline
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import Experiment, Rival, pages, serialization
+from lenet_jax.experiment import Baseline, Experiment, pages, serialization
 
 
 @dataclass(frozen=True)
@@ -95,17 +95,17 @@ SETS = {
             "fully_connected:300-100-distorted": 5,
             "fully_connected:500-150-distorted": 5,
             "fully_connected:1000-150-distorted": 5,
-            "rivals": 1,
-            "rivals:linear-deslanted": 1,
-            "rivals:pairwise": 1,
-            "rivals:neighbours": 1,
-            "rivals:neighbours-deslanted": 1,
-            "rivals:quadratic": 1,
-            "rivals:rbf": 1,
-            "rivals:svm": 1,
-            "rivals:virtual-svm": 1,
+            "baselines": 1,
+            "baselines:linear-deslanted": 1,
+            "baselines:pairwise": 1,
+            "baselines:neighbours": 1,
+            "baselines:neighbours-deslanted": 1,
+            "baselines:quadratic": 1,
+            "baselines:rbf": 1,
+            "baselines:svm": 1,
+            "baselines:virtual-svm": 1,
         },
-        quick=("nielsen", "boosted", "rivals", "rivals:virtual-svm"),
+        quick=("nielsen", "boosted", "baselines", "baselines:virtual-svm"),
         changed=False,
         beside=("classic", "distorted", "best", "classic:full-table"),
     ),
@@ -133,14 +133,14 @@ def main(arguments: Sequence[str]) -> int:
     wanted = given.only or (chosen.quick if given.quick else chosen.experiments)
     missing = [key for key in wanted if record_of(key) is None]
     if missing:
-        data = data_of(experiments[missing[0]], given.quick, commandline.say)
-        commandline.say(f"to do: {', '.join(missing)}; {data.name}, {data.source}")
+        data = data_of(experiments[missing[0]], given.quick, commandline.log)
+        commandline.log(f"to do: {', '.join(missing)}; {data.name}, {data.source}")
     for key in missing:
         try:
             record = measure(key, experiments[key], given, chosen.changed)
         except loop.Interrupted:
             command = shlex.join(["python", "-m", "lenet_jax.reproduce", *arguments])
-            commandline.say(f"stopped and saved. To go on, give the same command:\n  {command}")
+            commandline.log(f"stopped and saved. To go on, give the same command:\n  {command}")
             return 42
         records.write(given.out / "results" / f"{experiments[key].name}.json", record)
     found = {experiments[key].name: record_of(key) for key in seeds}
@@ -172,7 +172,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="the first of them (default: %(default)s); --seed 7 --seeds 1 is seed 7 alone",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="two passes, two seeds, embedded digits"
+        "--quick", action="store_true", help="two epochs, two seeds, embedded digits"
     )
     parser.add_argument(
         "--out", type=Path, help="where the page, results/ and runs/ go (default: here; runs/quick)"
@@ -185,7 +185,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return given
 
 
-def prepared(key: str, seeds: int, given: argparse.Namespace) -> Experiment | Rival:
+def prepared(key: str, seeds: int, given: argparse.Namespace) -> Experiment | Baseline:
     """The experiment of `name[:variant]` with its seeds; for --quick a short one.
 
     Raises UserError for seeds that are none.
@@ -197,7 +197,7 @@ def prepared(key: str, seeds: int, given: argparse.Namespace) -> Experiment | Ri
         data = dataclasses.replace(
             data, limit=(data.limit or 60_000) // 60, validation=data.validation // 40
         )
-    if isinstance(page, Rival):
+    if isinstance(page, Baseline):
         return dataclasses.replace(page, data=data)
     seeds = 2 if given.quick else seeds
     return dataclasses.replace(
@@ -205,27 +205,27 @@ def prepared(key: str, seeds: int, given: argparse.Namespace) -> Experiment | Ri
         data=data,
         seed=given.seed,
         seeds=tuple(given.seeds or (seeds,)),
-        passes=2 if given.quick else page.passes,
+        epochs=2 if given.quick else page.epochs,
         workdir=None,
     )
 
 
-def data_of(page: Experiment | Rival, quick: bool, say: Callable[[str], None]) -> Any:
+def data_of(page: Experiment | Baseline, quick: bool, log: Callable[[str], None]) -> Any:
     """The data of an experiment, MNIST; the embedded digits for --quick, MNIST at hand or not."""
     from lenet_jax.data import dataset
 
     if quick:
         return dataset.embedded(page.data.limit, page.data.validation)
-    return dataset.load(**vars(page.data), say=say)
+    return dataset.load(**vars(page.data), log=log)
 
 
 def measure(
-    key: str, page: Experiment | Rival, given: argparse.Namespace, changed: bool
+    key: str, page: Experiment | Baseline, given: argparse.Namespace, changed: bool
 ) -> dict[str, Any]:
-    """The record of an experiment: of all its seeds, trained or gone on with, or of a rival."""
+    """The record of an experiment: of all its seeds, trained or gone on with, or of a baseline."""
     data = data_of(page, given.quick, lambda _: None)
-    if isinstance(page, Rival):
-        return measure_rival(key, page, data)
+    if isinstance(page, Baseline):
+        return measure_baseline(key, page, data)
     if key == "boosted":
         return measure_boosted(page, data, given.out)
     return measure_networks(key, page, data, given, changed)
@@ -244,12 +244,12 @@ def measure_networks(
 
     runs = []
     for part in groups(experiment, len(data.train)):
-        say_seeds(experiment, data, part.all_seeds)
+        log_seeds(experiment, data, part.all_seeds)
         folder = given.out / "runs" / "reproduce" / part.name
-        runs.append(loop.train(part, data, folder, commandline.say))
+        runs.append(loop.train(part, data, folder, commandline.log))
     name, _, variant = key.partition(":")
     record = records.of(runs, serialization.as_json(experiment), name, variant, data, changed)
-    figures.fig_8(record, data.test.images, runs[0].folder / "missed.png")
+    figures.fig_8(record, data.test.images, runs[0].folder / "misclassified.png")
     if key in PRETRAINED and not given.quick:
         first = jax.tree.map(lambda a: a[0], runs[0].params)
         card = records.card(record, reject_below(experiment, given.out))
@@ -258,7 +258,7 @@ def measure_networks(
 
 
 def measure_boosted(experiment: Experiment, data: Any, out: Path) -> dict[str, Any]:
-    """Three networks for each seed, one seed after the other: each has patterns of its own."""
+    """Three networks for each seed, one seed after the other: each has examples of its own."""
     import numpy as np
 
     from lenet_jax.baselines import boosting
@@ -266,18 +266,18 @@ def measure_boosted(experiment: Experiment, data: Any, out: Path) -> dict[str, A
 
     found = []
     for seed in experiment.all_seeds:
-        say_seeds(experiment, data, [seed])
+        log_seeds(experiment, data, [seed])
         one = dataclasses.replace(experiment, seed=seed, seeds=())
         folder = out / "runs" / "reproduce" / f"{experiment.name}-{seed}"
-        found.append(boosting.train(one, data, folder, commandline.say))
+        found.append(boosting.train(one, data, folder, commandline.log))
     return records.of_scores(
-        np.stack([boosted.answers() for boosted in found]),
+        np.stack([boosted.predictions() for boosted in found]),
         data,
         experiment=experiment.name,
         variant="",
         seeds=list(experiment.all_seeds),
-        passes=experiment.passes,
-        train_misses=[boosted.train_misses for boosted in found],
+        epochs=experiment.epochs,
+        train_errors=[boosted.train_errors for boosted in found],
         wall_seconds=round(sum(boosted.seconds for boosted in found)),
         config=serialization.as_json(experiment),
     ) | {
@@ -285,20 +285,20 @@ def measure_boosted(experiment: Experiment, data: Any, out: Path) -> dict[str, A
         # Infinite where the first network is never sure; JSON has no word for it.
         "unsure_below": [b.unsure_below if math.isfinite(b.unsure_below) else None for b in found],
         "drawn": [list(boosted.drawn) for boosted in found],
-        "misses_always_added": [boosted.misses(data.test.labels)[-1] for boosted in found],
-        "misses_of_each": [boosted.misses(data.test.labels)[:3] for boosted in found],
+        "errors_always_added": [boosted.errors(data.test.labels)[-1] for boosted in found],
+        "errors_of_each": [boosted.errors(data.test.labels)[:3] for boosted in found],
     }
 
 
-def measure_rival(key: str, rival: Rival, data: Any) -> dict[str, Any]:
+def measure_baseline(key: str, baseline: Baseline, data: Any) -> dict[str, Any]:
     """A classical method, trained once: nothing in it is left to chance."""
     from rich.console import Console
 
     from lenet_jax.baselines import classical
     from lenet_jax.measurement import records
 
-    with Console(stderr=True).status(f"{rival.name} on {data.name}"):
-        fitted = classical.fit(rival, data.train.images, data.train.labels)
+    with Console(stderr=True).status(f"{baseline.name} on {data.name}"):
+        fitted = classical.fit(baseline, data.train.images, data.train.labels)
         name, _, variant = key.partition(":")
         scores = fitted.scores(data.test.images)
         trained = fitted.scores(data.train.images).argmax(1)
@@ -308,19 +308,19 @@ def measure_rival(key: str, rival: Rival, data: Any) -> dict[str, Any]:
         experiment=name,
         variant=variant,
         seeds=[0],
-        passes=1,
-        train_misses=[int((trained != data.train.labels).sum())],
+        epochs=1,
+        train_errors=[int((trained != data.train.labels).sum())],
         wall_seconds=round(fitted.seconds),
-        config=serialization.as_json(rival),
+        config=serialization.as_json(baseline),
     ) | {"parameters": fitted.parameters, "multiply_adds": fitted.multiply_adds}
 
 
-def say_seeds(experiment: Experiment, data: Any, seeds: Sequence[int]) -> None:
-    commandline.say(f"{experiment.name} on {data.name}: seeds {', '.join(map(str, seeds))}")
+def log_seeds(experiment: Experiment, data: Any, seeds: Sequence[int]) -> None:
+    commandline.log(f"{experiment.name} on {data.name}: seeds {', '.join(map(str, seeds))}")
 
 
 def reject_below(experiment: Experiment, out: Path) -> float:
-    """The rejection threshold of a recipe, from a network trained with patterns held out."""
+    """The rejection threshold of a recipe, from a network trained with examples held out."""
     from lenet_jax.data import dataset
     from lenet_jax.measurement import records
     from lenet_jax.training import loop
@@ -331,22 +331,22 @@ def reject_below(experiment: Experiment, out: Path) -> float:
         data=dataclasses.replace(experiment.data, validation=10_000),
         seeds=(),
     )
-    data = dataset.load(**vars(part.data), say=lambda _: None)
-    commandline.say(f"{part.name}: the difference of scores below which answers are rejected")
-    run = loop.train(part, data, out / "runs" / "reproduce" / part.name, commandline.say)
+    data = dataset.load(**vars(part.data), log=lambda _: None)
+    commandline.log(f"{part.name}: the difference of scores below which predictions are rejected")
+    run = loop.train(part, data, out / "runs" / "reproduce" / part.name, commandline.log)
     return records.reject_below(run, data.validation)
 
 
-def groups(experiment: Experiment, patterns: int) -> list[Experiment]:
+def groups(experiment: Experiment, examples: int) -> list[Experiment]:
     """The experiment in as few runs as memory allows, each with some of its seeds."""
     from lenet_jax.training import loop
 
     seeds = list(experiment.all_seeds)
-    fit = loop.seeds_that_fit(experiment, patterns, len(seeds))
+    fit = loop.seeds_that_fit(experiment, examples, len(seeds))
     if fit == len(seeds):
         return [experiment]
     parts = [seeds[at : at + fit] for at in range(0, len(seeds), fit)]
-    commandline.say(f"{experiment.name}: memory holds {fit} networks, so {len(parts)} runs")
+    commandline.log(f"{experiment.name}: memory holds {fit} networks, so {len(parts)} runs")
     return [
         dataclasses.replace(
             experiment,

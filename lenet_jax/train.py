@@ -16,11 +16,11 @@ def main(arguments: Sequence[str]) -> int:
 
     from lenet_jax.data import dataset
 
-    data = dataset.load(**vars(experiment.data), say=commandline.say)
+    data = dataset.load(**vars(experiment.data), log=commandline.log)
     if experiment.batch_size > len(data.train):
         raise UserError(
             f"--batch-size {experiment.batch_size} is more than the {len(data.train)} training "
-            f"patterns of {data.name}. Give at most as many"
+            f"examples of {data.name}. Give at most as many"
         )
     commandline.set_up_jax()
 
@@ -29,13 +29,13 @@ def main(arguments: Sequence[str]) -> int:
     from lenet_jax.training import loop
 
     several = f"{n:,} networks, " if (n := len(experiment.all_seeds)) > 1 else ""
-    patterns = f"{len(data.train):,} training patterns"
-    commandline.say(f"{experiment.name} on {data.name}: {several}{patterns}, {data.source}")
+    examples = f"{len(data.train):,} training examples"
+    commandline.log(f"{experiment.name} on {data.name}: {several}{examples}, {data.source}")
     try:
-        result = loop.train(experiment, data, workdir, commandline.say)
+        result = loop.train(experiment, data, workdir, commandline.log)
     except loop.Interrupted:
         command = shlex.join(["python", "-m", "lenet_jax.train", *arguments])
-        commandline.say(
+        commandline.log(
             f"stopped and saved in {workdir}. To go on, give the same command:\n  {command}"
         )
         return 42
@@ -59,16 +59,16 @@ def print_result(experiment: Experiment, result) -> None:
     paper = experiment.paper if record["dataset"] == "mnist" else None
     seeds = figures.seeds_of(record)
     table = Table(title=f"{record['experiment']} on {record['dataset']}, {seeds}")
-    for column in ("", "misses", "of", "error", *(["paper"] if paper else [])):
+    for column in ("", "errors", "of", "error", *(["paper"] if paper else [])):
         table.add_column(column, justify="right" if column else "left")
     for split in ("train", "validation", "test"):
-        if f"{split}_misses" not in record:
+        if f"{split}_errors" not in record:
             continue
-        misses, size = np.atleast_1d(record[f"{split}_misses"]), record[f"{split}_size"]
-        cells = [split, f"{misses[0]:,}", f"{size:,}", f"{100 * misses[0] / size:.2f} %"]
-        if len(misses) > 1:
-            error, deviation = 100 * misses.mean() / size, 100 * misses.std(ddof=1) / size
-            cells[1], cells[3] = f"{misses.mean():,.1f}", f"{error:.2f} +- {deviation:.2f} %"
+        errors, size = np.atleast_1d(record[f"{split}_errors"]), record[f"{split}_size"]
+        cells = [split, f"{errors[0]:,}", f"{size:,}", f"{100 * errors[0] / size:.2f} %"]
+        if len(errors) > 1:
+            error, deviation = 100 * errors.mean() / size, 100 * errors.std(ddof=1) / size
+            cells[1], cells[3] = f"{errors.mean():,.1f}", f"{error:.2f} +- {deviation:.2f} %"
         if paper:
             theirs = {"train": paper.train_error, "test": paper.test_error}.get(split)
             cells.append("" if theirs is None else f"{theirs:.2f} %")

@@ -22,7 +22,7 @@ TOPICS = {
     "codes": "F6 beside the codes of the ten classes (Fig. 3), with their penalties",
     "maps": "every map of every layer for one digit (Fig. 2, Fig. 13)",
     "top-nine": "what each map saw in the nine test images that excite it most",
-    "occlusion": "how the score falls and the answer changes when a part is covered",
+    "occlusion": "how the score falls and the prediction changes when a part is covered",
     "saliency": "the gradient of the winning score with respect to the input",
     "training": "the maps in each checkpoint of a run, an animated GIF",
 }
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
                     figure = draw(drawn.module, drawn.params, *shown, caption=caption)
                     figure.savefig(path, dpi=120, metadata={"Software": None})
             except UserError as error:
-                commandline.say(f"error: {error}")
+                commandline.log(f"error: {error}")
                 code = 2
                 continue
             print(path, flush=True)
@@ -116,12 +116,12 @@ def check(given: argparse.Namespace) -> None:
 
 def open_networks(given: argparse.Namespace) -> tuple[list[networks.TrainedNetwork], str]:
     """The networks in the order of training, the last of which is drawn, and its name."""
-    found = networks.history(given.network, commandline.say)
+    found = networks.history(given.network, commandline.log)
     name = ", ".join(filter(None, (given.network, found[-1].when)))
     if "training" in given.topics:
-        commandline.say(f"{given.network} has {', '.join(n.when for n in found)}")
+        commandline.log(f"{given.network} has {', '.join(n.when for n in found)}")
         if len(found) < 2:
-            commandline.say(
+            commandline.log(
                 "training: only one checkpoint, so nothing moves. A run keeps more with --keep 20"
             )
     return found, name
@@ -137,7 +137,7 @@ def open_images(given: argparse.Namespace) -> dict[str, tuple[list[Any], str]]:
     digit: tuple[list[Any], str] = [], ""
     test = digit
     if "top-nine" in topics or (topics and not given.picture):
-        data = dataset.load(say=commandline.say)
+        data = dataset.load(log=commandline.log)
         test = [data.test.images], f"the test set of {data.name}"
         at = int(np.flatnonzero(data.test.labels == SHOWN)[0])
         digit = [data.test.images[at]], f"a {SHOWN}, image {at} of {test[1]}"
@@ -146,7 +146,7 @@ def open_images(given: argparse.Namespace) -> dict[str, tuple[list[Any], str]]:
 
         digits = reader.recognize(given.picture, given.network)
         if len(digits) > 1:
-            commandline.say(f"{given.picture}: {len(digits)} digits, the first is drawn")
+            commandline.log(f"{given.picture}: {len(digits)} digits, the first is drawn")
         digit = [digits[0].image], f"the first digit of {Path(given.picture).name}"
     return {topic: test if topic == "top-nine" else digit for topic in topics}
 

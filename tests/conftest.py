@@ -67,7 +67,7 @@ def prepared_mnist(real_mnist, tmp_path_factory):
     theirs.mkdir(parents=True)
     (theirs / "dataset_info.json").write_text('{"name": "mnist"}')
     said = []
-    dataset.load(folder, manual_dir=real_mnist, say=said.append)
+    dataset.load(folder, manual_dir=real_mnist, log=said.append)
     assert "leaving it alone" in said[0]
     assert [p.name for p in theirs.iterdir()] == ["dataset_info.json"]
     return folder

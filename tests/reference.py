@@ -70,10 +70,10 @@ class Graph:
         self.a, self.x = [None] * inputs.size, list(inputs.ravel().astype(np.float64))
         self.params = {k: np.asarray(v, np.float64) for k, v in params.items()}
         self.params["one"] = np.ones(1)
-        self.squashed = [True] * inputs.size
+        self.activated = [True] * inputs.size
         self.connections = {}
 
-    def layer(self, units, squashed=True):
+    def layer(self, units, activated=True):
         """units: for each new unit its list of (from, name, index). Returns their numbers.
 
         A connection named "one" has the weight 1 and no parameter.
@@ -86,8 +86,8 @@ class Graph:
                 total += self.params[name][index] * (1.0 if source is None else self.x[source])
             self.connections[n] = inputs
             self.a.append(total)
-            self.x.append(f(total) if squashed else total)
-            self.squashed.append(squashed)
+            self.x.append(f(total) if activated else total)
+            self.activated.append(activated)
         return np.arange(first, len(self.x))
 
     def curvature(self, top, second_derivative=2.0):
@@ -98,7 +98,7 @@ class Graph:
         for n in reversed(range(len(self.x))):
             if n not in self.connections:
                 continue
-            slope = 1.7159 * 2 / 3 / np.cosh(2 / 3 * self.a[n]) ** 2 if self.squashed[n] else 1
+            slope = 1.7159 * 2 / 3 / np.cosh(2 / 3 * self.a[n]) ** 2 if self.activated[n] else 1
             d2a = slope**2 * d2x[n]
             for source, name, index in self.connections[n]:
                 h[name][index] += d2a * (1.0 if source is None else self.x[source] ** 2)

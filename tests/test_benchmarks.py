@@ -39,9 +39,9 @@ def test_an_image_costs_what_its_connections_do():
     assert speed.flops_per_image() == 1_800_840
 
 
-def test_the_rival_gives_our_scores():
-    pytest.importorskip("torch", reason="no torch to be the rival: pip install torch")
-    speed.check_rival()
+def test_the_baseline_gives_our_scores():
+    pytest.importorskip("torch", reason="no torch to be the baseline: pip install torch")
+    speed.check_baseline()
 
 
 def test_the_committed_table_is_of_the_committed_numbers():
@@ -70,7 +70,7 @@ def test_every_part_of_the_gpu_benchmark_runs_on_a_cpu(tmp_path, monkeypatch):
     assert settings == {
         "training": {"batch": 8},
         "replicas, batch 1": {"replicas": 2},
-        "a whole run": {"batch": 8, "passes": 2, "patterns": 64},
+        "a whole run": {"batch": 8, "epochs": 2, "examples": 64},
     }
     for row in rows:
         assert row["ours"] > 0 and row["rounds"] == 1
@@ -82,15 +82,15 @@ def test_every_part_of_the_gpu_benchmark_runs_on_a_cpu(tmp_path, monkeypatch):
 
 
 def test_the_work_that_is_timed_is_training():
-    """As many updates as are asked for; a run in one program ends where one pass by pass does."""
+    """As many updates as are asked for; a run in one program ends where one epoch by epoch does."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (64, 28, 28), np.uint8)
     labels = rng.integers(0, 10, 64).astype(np.int32)
     ours = gpu.Ours(images, labels)
     recipe, state, data = ours.start(8)
     for number in (1, 2):
-        state = step.begin_pass(recipe, state, number, *data)
-        order = step.order_of_pass(state.key, number, 64, 8, "fixed")
+        state = step.begin_epoch(recipe, state, number, *data)
+        order = step.order_of_epoch(state.key, number, 64, 8, "fixed")
         state = step.run_steps(recipe, state, *data, order, 0, 8)
     whole = ours.whole_run(8, 2)()
     assert int(whole.step[0]) == int(state.step[0]) == 16

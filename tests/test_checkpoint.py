@@ -127,22 +127,26 @@ def test_another_dtype_is_refused(tmp_path):
 def test_metrics_after_a_crash_have_no_line_twice_and_none_missing(tmp_path):
     metrics = Metrics(tmp_path, 0)
     for number in (1, 2, 3):
-        metrics.record({"pass": number, "loss": 1 / number}, 1000.0)
+        metrics.record({"epoch": number, "loss": 1 / number}, 1000.0)
     metrics.close()
     with open(tmp_path / "metrics.jsonl", "a") as file:
-        file.write('{"pass": 4, "lo')  # killed while it wrote
-    assert [row["pass"] for row in read(tmp_path / "metrics.jsonl")] == [1, 2, 3]
-    metrics = Metrics(tmp_path, 2)  # the checkpoint of pass 3 never came to be
-    metrics.record({"pass": 3, "loss": 0.25}, 1000.0)
+        file.write('{"epoch": 4, "lo')  # killed while it wrote
+    assert [row["epoch"] for row in read(tmp_path / "metrics.jsonl")] == [1, 2, 3]
+    metrics = Metrics(tmp_path, 2)  # the checkpoint of epoch 3 never came to be
+    metrics.record({"epoch": 3, "loss": 0.25}, 1000.0)
     metrics.close()
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert rows == [{"pass": 1, "loss": 1.0}, {"pass": 2, "loss": 0.5}, {"pass": 3, "loss": 0.25}]
+    assert rows == [
+        {"epoch": 1, "loss": 1.0},
+        {"epoch": 2, "loss": 0.5},
+        {"epoch": 3, "loss": 0.25},
+    ]
 
 
 def test_rows_outlive_a_resume_that_finds_no_room(tmp_path):
     metrics = Metrics(tmp_path, 0)
     for number in (1, 2, 3):
-        metrics.record({"pass": number, "loss": 1 / number}, 1000.0)
+        metrics.record({"epoch": number, "loss": 1 / number}, 1000.0)
     metrics.close()
     before = (tmp_path / "metrics.jsonl").read_bytes()
     resume = (
@@ -232,4 +236,4 @@ def test_each_field_of_a_configuration_makes_another_run_but_the_free_ones(tmp_p
             seen.add(prefix + name)
 
     change_each(resolved)
-    assert FREE | {"name", "passes", "batch_size", "order", "seed", "seeds", "dataset"} <= seen
+    assert FREE | {"name", "epochs", "batch_size", "order", "seed", "seeds", "dataset"} <= seen

@@ -18,7 +18,7 @@ from lenet_jax import commandline
 from lenet_jax.data import dataset
 
 CLASSIC = ("--config", ROOT / "experiments" / "classic.py")
-SHORT = (*CLASSIC, "--data.limit", 150, "--passes", 3)
+SHORT = (*CLASSIC, "--data.limit", 150, "--epochs", 3)
 
 
 def refused(done, *reasons):
@@ -66,8 +66,8 @@ def test_help_and_complaints_come_before_jax(before_jax, verb):
         ((), ["no --config given", "experiments/classic.py"]),
         (("--config",), ["expected one argument"]),
         (("--config", "nowhere.py"), ["nowhere.py: no such file", "experiments/classic.py"]),
-        ((*CLASSIC, "--pases", 3), ["--pases", "--passes"]),
-        ((*CLASSIC, "--passes", "many"), ["--passes", "many"]),
+        ((*CLASSIC, "--pases", 3), ["--pases", "--epochs"]),
+        ((*CLASSIC, "--epochs", "many"), ["--epochs", "many"]),
         ((*CLASSIC, "--model.table", "holes"), ["--model.table", "paper", "full"]),
         ((*CLASSIC, "--optimizer.mu", -1), ["--optimizer.mu", "-1", "positive"]),
         (
@@ -77,11 +77,11 @@ def test_help_and_complaints_come_before_jax(before_jax, verb):
         ((*CLASSIC, "--seeds", 1, 2, 2), ["--seeds is 1 2 2", "all different", "2 once"]),
         ((*CLASSIC, "--seeds", 0), ["--seeds is 0", "1 or more"]),
         ((*CLASSIC, "--seeds", 10**8), ["--seeds is 100000000", "at most 1,000,000"]),
-        ((*CLASSIC, "--batch-size", 1498), ["--batch-size 1498", "1497 training patterns"]),
-        ((*CLASSIC, "--data.limit", 5000), ["1497 training patterns", "--data.limit 5000"]),
+        ((*CLASSIC, "--batch-size", 1498), ["--batch-size 1498", "1497 training examples"]),
+        ((*CLASSIC, "--data.limit", 5000), ["1497 training examples", "--data.limit 5000"]),
         ((*CLASSIC, "--data.fallback", "none"), ["no MNIST", "--data.manual-dir"]),
         ((*CLASSIC, "--data.manual-dir", "nowhere"), ["nowhere: no such folder"]),
-        ((*CLASSIC, "--data.validation", 1497), ["1497 training patterns"]),
+        ((*CLASSIC, "--data.validation", 1497), ["1497 training examples"]),
     ],
 )
 def test_wrong_flags(before_jax, flags, reasons):
@@ -175,7 +175,7 @@ def test_a_benchmark_tells_what_it_is_and_does_nothing():
 
 
 def test_killed_and_stopped_it_ends_like_the_run_that_never_was(program, tmp_path):
-    flags = (*CLASSIC, "--passes", 4, "--data.limit", 700, "--data.validation", 97)
+    flags = (*CLASSIC, "--epochs", 4, "--data.limit", 700, "--data.validation", 97)
     whole = program("train", *flags, "--workdir", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
     assert "uci-digits" in whole.stdout and "0.95" not in whole.stdout
@@ -183,7 +183,7 @@ def test_killed_and_stopped_it_ends_like_the_run_that_never_was(program, tmp_pat
     assert {"config.json", "metrics.jsonl", "curve.png", "result.json", "times.jsonl"} <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
     rows = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(row)["pass"] for row in rows] == [1, 2, 3, 4]
+    assert [json.loads(row)["epoch"] for row in rows] == [1, 2, 3, 4]
 
     broken = tmp_path / "broken"
     command = (*flags, "--workdir", broken)
@@ -230,10 +230,10 @@ def test_killed_and_stopped_it_ends_like_the_run_that_never_was(program, tmp_pat
     refused(program("train", *command), "no checkpoint", "can be used", "--workdir")
 
 
-def test_a_signal_stops_a_run_whose_passes_are_short(program, tmp_path):
-    flags = (*CLASSIC, "--data.limit", 20, "--passes", 300, "--workdir", tmp_path / "run")
+def test_a_signal_stops_a_run_whose_epochs_are_short(program, tmp_path):
+    flags = (*CLASSIC, "--data.limit", 20, "--epochs", 300, "--workdir", tmp_path / "run")
     with program("train", *flags, start=True) as process:
-        while "pass  1" not in process.stderr.readline():
+        while "epoch  1" not in process.stderr.readline():
             pass
         process.send_signal(signal.SIGTERM)
         _, told = process.communicate(timeout=60)
@@ -270,14 +270,14 @@ def test_seeds_in_one_run_stop_and_go_on_and_equal_single_runs(program, tmp_path
     for one, three in zip(alone, together, strict=True):
         assert one == {k: v[1] if isinstance(v, list) else v for k, v in three.items()}
     record = json.loads((tmp_path / "whole" / "result.json").read_text())
-    percent = [100 * n / 300 for n in record["test_misses"]]
+    percent = [100 * n / 300 for n in record["test_errors"]]
     assert record["seeds"] == [4, 2, 9] and record["test_error_percent"] == pytest.approx(percent)
     assert record["test_error_percent_std"] == pytest.approx(statistics.stdev(percent))
 
 
 def test_loss_that_is_not_finite(program, tmp_path):
     flags = (*SHORT, "--workdir", tmp_path / "run", "--optimizer.learning-rates")
-    refused(program("train", *flags, "1e-4", "3e38"), "not finite at pass 2, step", "--optimizer")
+    refused(program("train", *flags, "1e-4", "3e38"), "not finite at epoch 2, step", "--optimizer")
     kept = [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()]
     assert kept == ["150"]
     assert (tmp_path / "run" / "metrics.jsonl").read_text().count("\n") == 1
@@ -285,7 +285,7 @@ def test_loss_that_is_not_finite(program, tmp_path):
 
 def test_a_full_disk_loses_nothing(program, tmp_path):
     command = ("--config", ROOT / "experiments" / "fully_connected.py", "--data.limit", 150)
-    command = (*command, "--passes", 2, "--workdir", tmp_path / "run")
+    command = (*command, "--epochs", 2, "--workdir", tmp_path / "run")
     full = program("train", *command, file_limit_kib=100, JAX_ENABLE_COMPILATION_CACHE="false")
     refused(full, "--workdir", "last good checkpoint stays")
     refused(program("train", *command, "--seed", 1), "holds another run", "seed: 0 there, 1 here")
@@ -304,16 +304,16 @@ def test_two_programs_in_one_folder(program, tmp_path):
 
 
 @pytest.mark.xdist_group("mnist")
-def test_one_pass_over_mnist(program, tmp_path, prepared_mnist):
-    """The paper's network on the paper's data: 2.65 % after the first pass in Fig. 5."""
+def test_one_epoch_over_mnist(program, tmp_path, prepared_mnist):
+    """The paper's network on the paper's data: 2.65 % after the first epoch in Fig. 5."""
     done = program(
-        "train", *CLASSIC, "--passes", 1, "--workdir", tmp_path / "run",
+        "train", *CLASSIC, "--epochs", 1, "--workdir", tmp_path / "run",
         "--data.data-dir", prepared_mnist,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["dataset"] == "mnist" and result["test_size"] == 10_000
-    assert result["test_misses"] < 300
+    assert result["test_errors"] < 300
 
 
 @pytest.mark.skipif(

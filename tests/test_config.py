@@ -87,10 +87,10 @@ def test_the_papers_schedule():
     sdlm = experiment.optimizer
     assert isinstance(sdlm, SDLM)
     rates = sdlm.learning_rates
-    per_pass = [rates[min(n, len(rates) - 1)] for n in range(20)]
-    assert per_pass == [5e-4] * 2 + [2e-4] * 3 + [1e-4] * 3 + [5e-5] * 4 + [1e-5] * 8
+    per_epoch = [rates[min(n, len(rates) - 1)] for n in range(20)]
+    assert per_epoch == [5e-4] * 2 + [2e-4] * 3 + [1e-4] * 3 + [5e-5] * 4 + [1e-5] * 8
     assert (sdlm.mu, sdlm.samples) == (0.02, 500)
-    assert (experiment.passes, experiment.batch_size, experiment.order) == (20, 1, "fixed")
+    assert (experiment.epochs, experiment.batch_size, experiment.order) == (20, 1, "fixed")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_values_out_of_range_are_refused():
         lambda: SDLM(learning_rates=()),
         lambda: Data(limit=0),
         lambda: Data(validation=-1),
-        lambda: Experiment(name="x", passes=0),
+        lambda: Experiment(name="x", epochs=0),
         lambda: Experiment(name="x", batch_size=0),
         lambda: Experiment(name="x", seed=-1),
         lambda: Experiment(name="x", loss=CrossEntropy()),

@@ -35,22 +35,22 @@ class Small(nn.Module):
     @nn.compact
     def __call__(self, images):
         x = jnp.moveaxis(images, 0, -1)[None]
-        x = self.squash(Convolution(3, size=3, name="c1")(x))
+        x = self.activate(Convolution(3, size=3, name="c1")(x))
         if self.pooling == "subsampling":
-            x = self.squash(Subsampling(name="s2")(x))
+            x = self.activate(Subsampling(name="s2")(x))
         else:
             pool = {"average": AveragePooling, "max": MaxPooling}[self.pooling]
             x = pool(name="s2")(x)
-        x = self.squash(Convolution(3, size=2, table=TABLE, name="c3")(x))
-        x = self.squash(Convolution(4, size=2, name="f4")(x))
+        x = self.activate(Convolution(3, size=2, table=TABLE, name="c3")(x))
+        x = self.activate(Convolution(4, size=2, name="f4")(x))
         if self.head == "rbf":
             x = RBF(self.adaptive, CODES, name="output")(x)
         else:
             x = Convolution(3, size=1, name="output")(x)
-            x = self.squash(x) if self.head == "states" else x
+            x = self.activate(x) if self.head == "states" else x
         return x[:, 0, 0].T
 
-    def squash(self, sums):
+    def activate(self, sums):
         return network.scaled_tanh(sums)
 
 
@@ -96,11 +96,11 @@ def by_connection(model, params, image):
     c1 = windows(before, "c1", 3, [[0]] * 3)
     places = [(m, r, c) for m in range(3) for r in range(3) for c in range(3)]
     blocks = [[c1[m, 2 * r + y, 2 * c + x] for y in (0, 1) for x in (0, 1)] for m, r, c in places]
-    if model.pooling == "max":  # the largest passes on as it is
+    if model.pooling == "max":  # the largest epochs on as it is
         blocks = [[max(block, key=lambda n: graph.x[n])] for block in blocks]
     weight = "quarter" if model.pooling == "average" else "one"
     graph.params["quarter"] = np.array([0.25])
-    s2 = graph.layer([[(n, weight, 0) for n in block] for block in blocks], squashed=False)
+    s2 = graph.layer([[(n, weight, 0) for n in block] for block in blocks], activated=False)
     if model.pooling == "subsampling":
         weighed = zip(places, s2, strict=True)
         s2 = graph.layer(
@@ -110,7 +110,7 @@ def by_connection(model, params, image):
     f4 = windows(c3, "f4", 2, [[0, 1, 2]] * 4).ravel()
     if model.head == "rbf":
         return graph.curvature(f4)
-    output = graph.layer(dense(f4, "output", 3), squashed=model.head == "states")
+    output = graph.layer(dense(f4, "output", 3), activated=model.head == "states")
     if model.head == "states":
         return graph.curvature(output)
     return graph.curvature(output, softmax_curvature(np.array([graph.x[n] for n in output])))
@@ -140,7 +140,7 @@ def equals_brute_force(scores, params, images, loss, by_connection):
         (Small(head="linear"), CrossEntropy()),
         (Small("average", "states"), SquaredError()),
     ],
-    ids=["the paper's", "averages", "maxima", "softmax", "squashed sums"],
+    ids=["the paper's", "averages", "maxima", "softmax", "activated sums"],
 )
 def test_equals_brute_force_connection_by_connection(model, loss):
     images = np.random.default_rng(1).normal(size=(5, 8, 8)).astype(np.float32)
@@ -160,10 +160,10 @@ def test_equals_brute_force_where_dropout_makes_all_inputs_smaller():
         graph.params["kept"] = np.array([0.25])
 
         def kept(units):
-            return graph.layer([[(n, "kept", 0)] for n in units], squashed=False)
+            return graph.layer([[(n, "kept", 0)] for n in units], activated=False)
 
         hidden = graph.layer(dense(kept(range(9)), "h1", 4))
-        output = graph.layer(dense(kept(hidden), "output", 10), squashed=False)
+        output = graph.layer(dense(kept(hidden), "output", 10), activated=False)
         return graph.curvature(output, softmax_curvature(np.array([graph.x[n] for n in output])))
 
     params = model.init(jax.random.key(0), images)["params"]
@@ -185,7 +185,7 @@ def test_gaussian_heads_are_refused(digits):
 
 
 def test_is_the_true_hessian_diagonal_for_one_linear_layer():
-    """No squashing, eq. 8: nothing is neglected, and adaptive codes are exact as well."""
+    """No activation, eq. 8: nothing is neglected, and adaptive codes are exact as well."""
 
     class Linear(nn.Module):
         @nn.compact
@@ -238,14 +238,14 @@ def test_where_no_connection_is_there_is_no_curvature(digits):
     images, labels = jnp.asarray(digits[0][:20]), jnp.asarray(digits[1][:20])
     recipe = step.recipe(Experiment(name="test"), 20, replicas.mesh(jax.devices()[:1]))
     state = step.initial_state(recipe, np.zeros(1, np.uint32))
-    h = step.begin_pass(recipe, state, 1, images, labels).curvature["c3"]["kernel"][0]
+    h = step.begin_epoch(recipe, state, 1, images, labels).curvature["c3"]["kernel"][0]
     inside = Convolution(16, table=TABLE_I).mask(6) == 1
     assert (np.asarray(h)[~inside] == 0).all() and (np.asarray(h)[inside] > 0).all()
 
 
 def test_sdlm_steps_by_eta_over_mu_plus_h():
     sdlm = SDLM(mu=0.5, learning_rates=(0.1, 0.01))
-    optimizer = optimizers.of(sdlm, passes=3, steps_per_pass=2)
+    optimizer = optimizers.of(sdlm, epochs=3, steps_per_epoch=2)
     params = {"w": jnp.array([1.0, 1.0])}
     state = optimizer.init(params)
     gradients, h = {"w": jnp.array([2.0, -3.0])}, {"w": jnp.array([0.0, 1.5])}
@@ -279,6 +279,6 @@ def test_curvature_never_falls_below_the_previous(digits):
         recipe = step.recipe(experiment, 100, replicas.mesh(jax.devices()[:1]))
         state = step.initial_state(recipe, np.zeros(1, np.uint32))
         high = jax.tree.map(lambda h: h + 1.0, state.curvature)
-        after = step.begin_pass(recipe, state._replace(curvature=high), 2, images, labels)
+        after = step.begin_epoch(recipe, state._replace(curvature=high), 2, images, labels)
         lowest = min(float(leaf.min()) for leaf in jax.tree.leaves(after.curvature))
         assert (lowest >= 1.0) == floor

@@ -80,7 +80,7 @@ def test_embedded_digits_lie_in_mnists_frame():
 
 def test_fallback_says_so_or_stops(nowhere, tmp_path):
     said = []
-    data = dataset.load(tmp_path, say=said.append)
+    data = dataset.load(tmp_path, log=said.append)
     assert data.name == "uci-digits" and "not MNIST's" in said[0]
     with pytest.raises(UserError, match="no MNIST.*--data.manual-dir"):
         dataset.load(tmp_path, fallback="none")
@@ -88,7 +88,7 @@ def test_fallback_says_so_or_stops(nowhere, tmp_path):
 
 @pytest.mark.parametrize("limit", [None, 50])
 @pytest.mark.parametrize("validation", [0, 100])
-def test_held_out_patterns_are_in_no_other_part(nowhere, tmp_path, limit, validation):
+def test_held_out_examples_are_in_no_other_part(nowhere, tmp_path, limit, validation):
     """The last are held out, then the first kept; of none is a copy elsewhere."""
     whole, data = digits.load(), dataset.embedded(limit, validation)
     kept = 1497 - validation
@@ -109,7 +109,7 @@ def test_held_out_patterns_are_in_no_other_part(nowhere, tmp_path, limit, valida
     assert len(held_out) == validation and len(test) == 300
     assert not train & held_out and not train & test and not held_out & test
 
-    loaded = dataset.load(tmp_path, limit=limit, validation=validation, say=lambda _: None)
+    loaded = dataset.load(tmp_path, limit=limit, validation=validation, log=lambda _: None)
     for name in ("train", "validation", "test"):
         ours, theirs = getattr(loaded, name), getattr(data, name)
         np.testing.assert_array_equal(ours.images, theirs.images)
@@ -118,7 +118,7 @@ def test_held_out_patterns_are_in_no_other_part(nowhere, tmp_path, limit, valida
 
 @pytest.mark.parametrize("limit, validation", [(None, 1497), (1498, 0), (1000, 498)])
 def test_more_than_there_is_is_refused(limit, validation):
-    with pytest.raises(UserError, match="1497 training patterns"):
+    with pytest.raises(UserError, match="1497 training examples"):
         dataset.embedded(limit, validation)
 
 
@@ -145,21 +145,21 @@ def pairs(images, labels):
 
 def test_the_host_is_asked_and_used_unless_the_switch_is_set(small, host, monkeypatch, tmp_path):
     said = []
-    assert dataset.load(tmp_path, say=said.append).name == "uci-digits"
+    assert dataset.load(tmp_path, log=said.append).name == "uci-digits"
     assert "LENET_JAX_OFFLINE is set" in said[0]
     with pytest.raises(UserError, match="LENET_JAX_OFFLINE is set"):
         dataset.load(tmp_path, fallback="none")
     assert host.asked == []
 
     monkeypatch.delenv("LENET_JAX_OFFLINE")
-    data = dataset.load(tmp_path, fallback="none", say=said.append)
+    data = dataset.load(tmp_path, fallback="none", log=said.append)
     assert data.name == "mnist"
     assert {f"GET {path}" for path in host.files} <= set(host.asked)
     for part, name in ((data.train, "train"), (data.test, "test")):
         theirs = pairs(small[f"{name}_images"], small[f"{name}_labels"])
         assert pairs(part.images, part.labels) == theirs
     host.asked.clear()  # a prepared copy is read without a question
-    assert dataset.load(tmp_path, say=said.append).sha256 == data.sha256
+    assert dataset.load(tmp_path, log=said.append).sha256 == data.sha256
     assert host.asked == []
 
 
@@ -177,7 +177,7 @@ def test_the_programs_that_tests_start_ask_nobody(program, host):
 @pytest.mark.usefixtures("small")
 def test_a_damaged_decoded_copy_is_decoded_again(monkeypatch, tmp_path):
     monkeypatch.delenv("LENET_JAX_OFFLINE")
-    data = dataset.load(tmp_path, fallback="none", say=lambda _: None)
+    data = dataset.load(tmp_path, fallback="none", log=lambda _: None)
     decoded = tmp_path / "mnist" / "3.0.1" / "decoded.npz"
     whole = decoded.read_bytes()
     with np.load(decoded) as file:
@@ -188,9 +188,9 @@ def test_a_damaged_decoded_copy_is_decoded_again(monkeypatch, tmp_path):
     for damaged in (flipped, whole[:5000], b"", other.getvalue()):
         decoded.write_bytes(damaged)
         said = []
-        assert dataset.load(tmp_path, say=said.append).sha256 == data.sha256
+        assert dataset.load(tmp_path, log=said.append).sha256 == data.sha256
         assert any("decoded.npz" in line and "again" in line for line in said)
-        assert dataset.load(tmp_path, say=said.append).sha256 == data.sha256
+        assert dataset.load(tmp_path, log=said.append).sha256 == data.sha256
         assert len(said) == 1
 
 
@@ -198,20 +198,20 @@ def test_a_damaged_decoded_copy_is_decoded_again(monkeypatch, tmp_path):
 def test_without_array_record_only_a_decoded_copy_is_read(host, monkeypatch, tmp_path):
     """As on Windows, for which there is none."""
     monkeypatch.delenv("LENET_JAX_OFFLINE")
-    made = dataset.load(tmp_path / "there", say=lambda _: None)
+    made = dataset.load(tmp_path / "there", log=lambda _: None)
     monkeypatch.setitem(sys.modules, "array_record", None)
-    assert dataset.load(tmp_path / "there", say=lambda _: None).sha256 == made.sha256
+    assert dataset.load(tmp_path / "there", log=lambda _: None).sha256 == made.sha256
 
     host.asked.clear()
     said = []
-    assert dataset.load(tmp_path / "here", say=said.append).name == "uci-digits"
+    assert dataset.load(tmp_path / "here", log=said.append).name == "uci-digits"
     assert "array_record" in said[0] and "copy prepared on another system" in said[0]
     assert host.asked == []
     with pytest.raises(UserError, match="array_record.*decoded.npz in it"):
         mnist.prepare(tmp_path / "here", tmp_path, lambda _: None)
     (tmp_path / "there" / "mnist" / "3.0.1" / "decoded.npz").unlink()
     with pytest.raises(UserError, match="array_record.*decoded.npz in it"):
-        dataset.load(tmp_path / "there", say=lambda _: None)
+        dataset.load(tmp_path / "there", log=lambda _: None)
 
 
 def originals(folder):
@@ -263,7 +263,7 @@ def test_a_tensorflow_copy_is_recognised(tmp_path):
 @pytest.mark.xdist_group("mnist")
 def test_mnist_through_tfds(real_mnist, prepared_mnist):
     """The real builder on the real files."""
-    data = dataset.load(prepared_mnist, say=lambda _: None)
+    data = dataset.load(prepared_mnist, log=lambda _: None)
     assert (len(data.train), len(data.test)) == (60000, 10000)
 
     def original(name, offset):

@@ -23,11 +23,11 @@ from lenet_jax.recognition import networks
 def test_confusions_are_those_of_scikit_learn():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 10, 500)
-    answers = np.where(rng.random(500) < 0.7, labels, rng.integers(0, 10, 500))
-    table = evaluation.confusion(labels, answers)
-    np.testing.assert_array_equal(table, metrics.confusion_matrix(labels, answers))
+    predictions = np.where(rng.random(500) < 0.7, labels, rng.integers(0, 10, 500))
+    table = evaluation.confusion(labels, predictions)
+    np.testing.assert_array_equal(table, metrics.confusion_matrix(labels, predictions))
     precision, recall = evaluation.precision_and_recall(table)
-    theirs = metrics.precision_recall_fscore_support(labels, answers)
+    theirs = metrics.precision_recall_fscore_support(labels, predictions)
     np.testing.assert_allclose(precision, 100 * np.asarray(theirs[0]))
     np.testing.assert_allclose(recall, 100 * np.asarray(theirs[1]))
 
@@ -39,7 +39,7 @@ def test_a_class_without_images_has_no_recall():
     np.testing.assert_array_equal(recall, [50, np.nan, 100, np.nan])
 
 
-def test_pictures_without_a_single_digit_are_misses(tmp_path, digits):
+def test_pictures_without_a_single_digit_are_errors(tmp_path, digits):
     rng = np.random.default_rng(1)
     for label in (3, 7):
         (tmp_path / str(label)).mkdir()
@@ -55,14 +55,14 @@ def test_pictures_without_a_single_digit_are_misses(tmp_path, digits):
 
     card = {"config": {"loss": {}}, "reject_below": 0.5}
     found = evaluation.of_pictures(always_seven, card, tmp_path)
-    assert found.labels.tolist() == [3, 7] and found.answers.tolist() == [7, 7]
+    assert found.labels.tolist() == [3, 7] and found.predictions.tolist() == [7, 7]
     assert sorted(found.unread) == [str(tmp_path / "3/three.jpg"), str(tmp_path / "7/text.png")]
     record = evaluation.as_json(found, card)
-    assert (record["misses"], record["size"]) == (3, 4)
+    assert (record["errors"], record["size"]) == (3, 4)
     assert record["wrong"] == [[0, 3, 7]] and record["confusion"][3][7] == 1
-    # The two that are unread get no answer; the others' best scores, 0 and -1, differ by enough,
-    # and no threshold parts the one that is wrong from the other.
-    assert (record["rejected"], record["misses_not_rejected"]) == (2, 1)
+    # The two that are unread get no prediction; the others' best scores, 0 and -1, differ by
+    # enough, and no threshold parts the one that is wrong from the other.
+    assert (record["rejected"], record["errors_not_rejected"]) == (2, 1)
     assert record["rejected_percent_for_half_percent_error"] == 100
 
 
@@ -83,7 +83,7 @@ def test_what_a_networks_own_limits_leave(loss, below, rejected, left):
     scores[:, 8] = [-3, -10, -7, -14]
     found = evaluation.Evaluation("", np.zeros(0), np.array([3, 8, 3, 5]), scores)
     record = evaluation.as_json(found, {"config": {"loss": loss}, "reject_below": below})
-    assert (record["rejected"], record["misses_not_rejected"]) == (rejected, left)
+    assert (record["rejected"], record["errors_not_rejected"]) == (rejected, left)
     assert "Infinity" not in json.dumps(record)
 
 
@@ -120,7 +120,7 @@ def test_rejection_of_all_leaves_no_error(monkeypatch, tmp_path):
     monkeypatch.setattr(networks, "load", lambda source: trained)
     found = rejection.measured(tmp_path)
     assert found["dataset"] == "uci-digits"
-    assert (found["held_out"], found["rejected"], found["misses_not_rejected"]) == (30, 30, 0)
+    assert (found["held_out"], found["rejected"], found["errors_not_rejected"]) == (30, 30, 0)
     assert found["reject_below"] is None and found["error_percent_of_the_rest"] is None
     json.dumps(found, allow_nan=False)
 
@@ -149,7 +149,7 @@ def penalties(params: Any, images: np.ndarray) -> np.ndarray:
     return ((x[:, None] - np.asarray(codes(), np.float64)) ** 2).sum(axis=2)
 
 
-def test_the_program_counts_what_the_papers_formulas_say(program, tmp_path):
+def test_the_program_counts_what_the_papers_formulas_log(program, tmp_path):
     done = program("evaluate", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
@@ -157,14 +157,14 @@ def test_the_program_counts_what_the_papers_formulas_say(program, tmp_path):
     found = penalties(pretrained.load(record["network"])[1], test.images)
     wrong = np.flatnonzero(found.argmin(1) != test.labels)
     assert record["wrong"] == [[n, test.labels[n], found[n].argmin()] for n in wrong]
-    assert f"{len(wrong)} of 300 missed" in done.stdout and "uci-digits" in done.stdout
+    assert f"{len(wrong)} of 300 misclassified" in done.stdout and "uci-digits" in done.stdout
     card = pretrained.card(record["network"])
     best, second = np.sort(found, axis=1)[:, :2].T
     silent = (best > card["config"]["loss"]["j"]) | (second - best < card["reject_below"])
     assert 0 < silent.sum() == record["rejected"]
-    assert record["misses_not_rejected"] == (~silent[wrong]).sum()
+    assert record["errors_not_rejected"] == (~silent[wrong]).sum()
     assert f"{silent.sum()} rejected, {(~silent[wrong]).sum()} of the other" in done.stdout
-    for name in ("confusion", "missed", "rejection"):
+    for name in ("confusion", "misclassified", "rejection"):
         with Image.open(tmp_path / "out" / f"{name}.png") as picture:
             assert np.asarray(picture.convert("L")).std() > 10
 

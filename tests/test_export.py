@@ -102,8 +102,8 @@ def test_a_file_gives_the_networks_scores_for_any_number_of_images(exported, dig
     [
         architecture.LeNet1(),
         architecture.LeNet4(),
-        architecture.LeNet5(pooling="average", squashing="sigmoid", head="gaussian"),
-        architecture.Tutorial(squashing="relu"),
+        architecture.LeNet5(pooling="average", activation="sigmoid", head="gaussian"),
+        architecture.Tutorial(activation="relu"),
         architecture.FullyConnected(),
         architecture.Nielsen(maps=(20, 40), hidden=(100,), dropout=0.5),
     ],
@@ -286,7 +286,7 @@ def refused(done, *reasons):
 def run(tmp_path_factory):
     """The folder of a short run of two seeds."""
     folder = tmp_path_factory.mktemp("runs") / "classic"
-    experiment = Experiment(name="classic", loss=MAP(10.0), passes=2, seeds=(3, 5))
+    experiment = Experiment(name="classic", loss=MAP(10.0), epochs=2, seeds=(3, 5))
     loop.train(experiment, dataset.embedded(150), folder, lambda _: None)
     return folder
 
@@ -306,8 +306,8 @@ def test_the_program_exports_a_run(program, run, digits, tmp_path):
     result = json.loads((run / "result.json").read_text())
     images, labels = (array[-300:] for array in digits)  # what the run was tested on
     for name, path in paths.items():
-        answers = np.asarray(read_by_others(name, path)(images)).argmax(1)
-        assert (answers != labels).sum() == result["test_misses"][0]
+        predictions = np.asarray(read_by_others(name, path)(images)).argmax(1)
+        assert (predictions != labels).sum() == result["test_errors"][0]
     metadata = {p.key: p.value for p in onnx.load(paths["onnx"]).metadata_props}
     card = json.loads(metadata["card"])
     assert card["seed"] == 3 and card["dataset"] == "uci-digits" and card["updates"] == 300

@@ -122,7 +122,7 @@ def of_size(module) -> Any:
     return jax.tree.map(lambda p: p + 0.1 * rng.standard_normal(p.shape, np.float32), begun(module))
 
 
-SQUASHINGS = {
+ACTIVATIONS = {
     "scaled-tanh": reference.f,
     "tanh": np.tanh,
     "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
@@ -140,7 +140,7 @@ def pooled(x, how):
 def by_reference(module, params, image):
     """The scores of one image as a network's description says, layer by layer, in float64."""
     p = {n: {k: np.asarray(v, np.float64) for k, v in layer.items()} for n, layer in params.items()}
-    f = SQUASHINGS[module.squashing]
+    f = ACTIVATIONS[module.activation]
 
     def conv(x, name, size, table=None):
         return reference.convolution(x, p[name]["kernel"], p[name]["bias"], size, table)
@@ -191,11 +191,11 @@ FULL: dict[str, Any] = {"table": "full", "pooling": "average"}
         architecture.LeNet1(),
         architecture.LeNet4(),
         architecture.LeNet4(reading="17k"),
-        architecture.LeNet5(**FULL, squashing="tanh", head="linear"),
-        architecture.LeNet5(**FULL, squashing="sigmoid", head="gaussian"),
-        architecture.LeNet5(**FULL, squashing="sigmoid", head="log-gaussian"),
+        architecture.LeNet5(**FULL, activation="tanh", head="linear"),
+        architecture.LeNet5(**FULL, activation="sigmoid", head="gaussian"),
+        architecture.LeNet5(**FULL, activation="sigmoid", head="log-gaussian"),
         architecture.Tutorial(),
-        architecture.Tutorial(squashing="relu"),
+        architecture.Tutorial(activation="relu"),
         architecture.FullyConnected(hidden=(9, 7)),
         architecture.Nielsen(maps=(3,), hidden=(8,), dropout=0.5),
     ],
@@ -298,14 +298,14 @@ def test_shifted_versions_are_rolls_without_what_comes_round(digits):
     assert (np.asarray(distort.shifted(full, jnp.array([1])))[0, 0] == 0).all()
 
 
-def test_five_passes_show_each_pattern_in_its_five_versions(digits):
+def test_five_epochs_show_each_example_in_its_five_versions(digits):
     experiment = page("nielsen:expanded")
     recipe = step.recipe(experiment, 20, replicas.mesh(jax.devices()[:1]))
     keys = jax.random.key(0)[None]
     images = jnp.asarray(digits[0][:20])
     seen = []
     for number in range(1, 6):
-        order = step.order_of_pass(keys, number, 20, 10, experiment.order, 5)
+        order = step.order_of_epoch(keys, number, 20, 10, experiment.order, 5)
         samples = jnp.ravel(order[0])
         shown = step.distorted(recipe, keys[0], number, samples, images)
         seen += [np.asarray(image).tobytes() for image in shown]
@@ -316,8 +316,8 @@ def test_five_passes_show_each_pattern_in_its_five_versions(digits):
         for p in range(20)
     ]
     assert sorted(seen) == sorted(wanted)
-    again = step.order_of_pass(keys, 6, 20, 10, experiment.order, 5)  # shuffled once
-    np.testing.assert_array_equal(again, step.order_of_pass(keys, 1, 20, 10, experiment.order, 5))
+    again = step.order_of_epoch(keys, 6, 20, 10, experiment.order, 5)  # shuffled once
+    np.testing.assert_array_equal(again, step.order_of_epoch(keys, 1, 20, 10, experiment.order, 5))
 
 
 def test_gradient_descent_with_momentum_and_decay_by_hand():
@@ -355,7 +355,7 @@ def test_squared_error_by_hand_and_its_curvature(digits):
     hidden = np.asarray(maps["c5"], np.float64)[:, :, 0, 0]
     kernel, bias = (np.asarray(params["output"][n], np.float64) for n in ("kernel", "bias"))
     slopes = 1.7159 * 2 / 3 / np.cosh(2 / 3 * (hidden @ kernel.T + bias)) ** 2
-    # eq. 25 and 27 at the outputs: 2 f'(a)^2 x^2, averaged over the patterns
+    # eq. 25 and 27 at the outputs: 2 f'(a)^2 x^2, averaged over the examples
     close(h["output"]["kernel"], np.einsum("ni,nj->ij", 2 * slopes**2, hidden**2) / 3)
     close(h["output"]["bias"], (2 * slopes**2).mean(0))
 
@@ -388,7 +388,7 @@ def test_training_draws_other_masks_each_time_and_counts_without(digits):
     noise = jax.random.normal(jax.random.key(5), state.params["output"]["kernel"].shape)
     state.params["output"]["kernel"] = noise
     images, labels = digits[0][:40], digits[1][:40]
-    order = step.order_of_pass(state.key, 1, 40, 40, "fixed")
+    order = step.order_of_epoch(state.key, 1, 40, 40, "fixed")
     values = []
     for _ in range(2):
         before = float(state.loss[0])
@@ -400,9 +400,9 @@ def test_training_draws_other_masks_each_time_and_counts_without(digits):
     assert abs(values[0] - values[1]) > 1e-2 and abs(values[0] - float(plain.sum())) > 1e-2
 
 
-def test_nielsens_error_is_that_of_his_best_pass(tmp_path):
+def test_nielsens_error_is_that_of_his_best_epoch(tmp_path):
     experiment = dataclasses.replace(
-        page("nielsen"), passes=20, seeds=(3,), data=Data(limit=300, validation=200),
+        page("nielsen"), epochs=20, seeds=(3,), data=Data(limit=300, validation=200),
         optimizer=SGD(learning_rate=3.0),
     )  # fmt: skip
     data = dataset.embedded(300, 200)
@@ -410,10 +410,10 @@ def test_nielsens_error_is_that_of_his_best_pass(tmp_path):
     record = records.of([run], serialization.as_json(experiment), "nielsen", "", data, False)
     rows = run.rows
     for seed in range(3):
-        held_out = [row["validation_misses"][seed] for row in rows]
+        held_out = [row["validation_errors"][seed] for row in rows]
         best = max(at for at in range(20) if held_out[at] == min(held_out))
-        assert record["reported_passes"][seed] == best + 1
-        assert record["misses"][seed] == rows[best]["test_misses"][seed]
+        assert record["reported_epochs"][seed] == best + 1
+        assert record["errors"][seed] == rows[best]["test_errors"][seed]
         params = jax.tree.map(lambda a, seed=seed: a[seed], run.params)
         images = normalize(jnp.asarray(data.test.images), "unit")
         scores, _ = apply(experiment.model.module(), params, images)
@@ -421,13 +421,13 @@ def test_nielsens_error_is_that_of_his_best_pass(tmp_path):
             np.arange(len(images)), data.test.labels
         ]
         assert record["test_loss"][seed] == pytest.approx(-right.mean(), rel=1e-5)
-    assert record["reported_passes"] != [20, 20, 20]  # or the test could not fail
+    assert record["reported_epochs"] != [20, 20, 20]  # or the test could not fail
 
 
 @pytest.mark.parametrize(
     "make, said",
     [
-        (lambda: page("rivals"), "is no network"),
+        (lambda: page("baselines"), "is no network"),
         (lambda: page("nielsen:deep"), "no variant 'deep'. There are: conv,"),
         (
             lambda: Experiment(name="x", model=architecture.LeNet1()),
@@ -480,7 +480,7 @@ def rows_of(text):
 
 def by_hand(record):
     """Test errors in percent as a page shows them: mean and interval, or one or two values."""
-    each = [100 * n / record["test_size"] for n in record["misses"]]
+    each = [100 * n / record["test_size"] for n in record["errors"]]
     if len(each) < 3:
         return ", ".join(f"{error:.2f}" for error in each)
     low, high = stats.ttest_1samp(each, 0).confidence_interval(0.95)
@@ -495,10 +495,10 @@ def check_rows(text, records):
         row = rows[name]
         assert row["ours, mean and 95 % interval"] == by_hand(found)
         seeds = len(found["seeds"])
-        averaged = f"{100 * found['ensemble_misses'] / found['test_size']:.2f}"
+        averaged = f"{100 * found['ensemble_errors'] / found['test_size']:.2f}"
         assert (row["seeds"], row["averaged"]) == (str(seeds), averaged if seeds > 1 else "")
-        assert row["passes"] == str(found["passes"])
-        assert row["misses"] == ", ".join(map(str, found["misses"]))
+        assert row["epochs"] == str(found["epochs"])
+        assert row["errors"] == ", ".join(map(str, found["errors"]))
     return rows
 
 
@@ -523,7 +523,7 @@ COSTS = {
 def test_the_page_has_a_row_for_each_record(quick):
     text = (quick / "FAMILY.md").read_text()
     files = {"nielsen": "nielsen", "boosted": "boosted"}
-    files |= {"linear": "rivals", "virtual-svm": "rivals-virtual-svm"}
+    files |= {"linear": "baselines", "virtual-svm": "baselines-virtual-svm"}
     rows = check_rows(text, {name: record(quick, file) for name, file in files.items()})
     for name in ("nielsen", "linear"):
         cost = tuple(f"{n:,}" for n in COSTS[name])
@@ -543,7 +543,7 @@ def test_the_committed_page_is_of_the_committed_records():
     records, published = {}, {}
     for key in (*reproduce.SETS["family"].experiments, "classic", "distorted", "best"):
         name = key.replace(":", "-")
-        shown = "linear" if name == "rivals" else name.removeprefix("rivals-")
+        shown = "linear" if name == "baselines" else name.removeprefix("baselines-")
         records[shown] = record(ROOT, name)
         paper = records[shown]["config"]["paper"]
         published[shown] = f"{paper['test_error']:g}" if paper else ""
@@ -575,9 +575,9 @@ def test_a_boosted_record_adds_up(quick):
     assert 1 <= calls <= 3
     assert made.multiply_adds == round((258_306 - 3_136 - 1_568 - 1_600 - 400 - 130) * calls)
     labels = embedded.load()["test_labels"]
-    for wrong, misses in zip(found["wrong"], found["misses"], strict=True):
-        assert len(wrong) == misses
-        assert all(labels[at] == truth != answer for at, truth, answer in wrong)
+    for wrong, errors in zip(found["wrong"], found["errors"], strict=True):
+        assert len(wrong) == errors
+        assert all(labels[at] == true != prediction for at, true, prediction in wrong)
     assert all(seen % 1000 == 0 and seen > 0 for pair in found["drawn"] for seen in pair)
 
 
@@ -595,20 +595,20 @@ def test_boosted_seeds_are_three_networks_each_of_their_own(quick):
             trained += predictor(one.module, one.params)(seen.images)
             run = json.loads((folder / str(number) / "result.json").read_text())
             assert run["seed"] == seed
-            assert run["test_misses"] == found["misses_of_each"][at][number - 1]
+            assert run["test_errors"] == found["errors_of_each"][at][number - 1]
             times = (folder / str(number) / "times.jsonl").read_text().splitlines()
-            patterns = run["train_size"]
-            seconds += sum(patterns / json.loads(line)["images_per_second"] for line in times)
+            examples = run["train_size"]
+            seconds += sum(examples / json.loads(line)["images_per_second"] for line in times)
         with np.load(folder / "scores.npz") as kept:
             first, added = kept["scores"][0], kept["scores"].sum(0)
-        assert found["train_misses"][at] == (trained.argmax(1) != seen.labels).sum()
+        assert found["train_errors"][at] == (trained.argmax(1) != seen.labels).sum()
         sums.append(added)
         best = np.sort(first, axis=1)
         sure = best[:, -1] - best[:, -2] >= found["unsure_below"][at]
         assert found["calls"][at] == pytest.approx(3 - 2 * sure.mean(), abs=1e-4)
-        answers = np.where(sure, first.argmax(1), added.argmax(1))
-        assert found["misses"][at] == (answers != labels).sum()
-        assert found["misses_always_added"][at] == (added.argmax(1) != labels).sum()
+        predictions = np.where(sure, first.argmax(1), added.argmax(1))
+        assert found["errors"][at] == (predictions != labels).sum()
+        assert found["errors_always_added"][at] == (added.argmax(1) != labels).sum()
     assert (sums[0] != sums[1]).any()
     assert found["wall_seconds"] == pytest.approx(seconds, abs=1)
 
@@ -626,8 +626,8 @@ def test_a_boosted_run_is_read_again_for_its_own_configuration_and_data_alone(qu
         raise AssertionError(line)
 
     found = boosting.train(one, data, folder, never)
-    assert found.misses(data.test.labels)[:3] == record(quick, "boosted")["misses_of_each"][1]
-    for other in (dict(passes=3), dict(seed=2), dict(distortion=Distortion(rotation=1.0))):
+    assert found.errors(data.test.labels)[:3] == record(quick, "boosted")["errors_of_each"][1]
+    for other in (dict(epochs=3), dict(seed=2), dict(distortion=Distortion(rotation=1.0))):
         with pytest.raises(UserError, match=f"holds another run:\n  {next(iter(other))}"):
             boosting.train(dataclasses.replace(one, **other), data, folder, never)
     with pytest.raises(UserError, match="dataset_sha256"):
@@ -638,15 +638,15 @@ def test_a_boosted_run_is_read_again_for_its_own_configuration_and_data_alone(qu
 PARTS = (
     ("Table I, for every map of S2 to every map of C3", "classic-full-table", "classic"),
     ("RBF units, eq. 9, appendix C, for sums, softmax, Muon", "tutorial-table", "classic"),
-    ("tanh, for nothing squashed", "tutorial-linear", "tutorial-linear-tanh"),
-    ("ReLU, for nothing squashed", "tutorial-linear", "tutorial-linear-relu"),
+    ("tanh, for no activation", "tutorial-linear", "tutorial-linear-tanh"),
+    ("ReLU, for no activation", "tutorial-linear", "tutorial-linear-relu"),
     ("ReLU, for sigmoids", "nielsen-two-conv", "nielsen-relu"),
     ("a convolution", "nielsen", "nielsen-conv"),
     ("a second convolution", "nielsen-conv", "nielsen-two-conv"),
     ("a second hidden layer of 100", "fully_connected", "fully_connected-300-100"),
-    ("distorted patterns", "fully_connected", "fully_connected-300-distorted"),
-    ("distorted patterns", "classic", "distorted"),
-    ("boosting, on distorted patterns", "lenet4-17k", "boosted"),
+    ("distorted examples", "fully_connected", "fully_connected-300-distorted"),
+    ("distorted examples", "classic", "distorted"),
+    ("boosting, on distorted examples", "lenet4-17k", "boosted"),
 )
 
 
@@ -654,27 +654,27 @@ def test_what_a_part_buys():
     assert family.PARTS == PARTS
     assert family.COMPARED[0] == "| part | without | | with | |"
     measured = {
-        "classic": {"misses": [9, 10, 11], "test_size": 1000},
-        "distorted": {"misses": [7], "test_size": 1000},
-        "nielsen": {"misses": [22, 24], "test_size": 1000},
-        "nielsen-conv": {"misses": [12, 13], "test_size": 1000},
+        "classic": {"errors": [9, 10, 11], "test_size": 1000},
+        "distorted": {"errors": [7], "test_size": 1000},
+        "nielsen": {"errors": [22, 24], "test_size": 1000},
+        "nielsen-conv": {"errors": [12, 13], "test_size": 1000},
     }
     assert family.parts(measured) == [
         "| a convolution | nielsen | 2.20, 2.40 | nielsen-conv | 1.20, 1.30 |",
-        "| distorted patterns | classic | 1.00 +- 0.25 | distorted | 0.70 |",
+        "| distorted examples | classic | 1.00 +- 0.25 | distorted | 0.70 |",
     ]
 
 
-def test_the_ladder_is_compared_at_equal_passes():
+def test_the_ladder_is_compared_at_equal_epochs():
     long = {
-        "experiment": "nielsen", "passes": 3, "test_size": 1000,
+        "experiment": "nielsen", "epochs": 3, "test_size": 1000,
         "curve": {
-            "validation_misses": [[9, 5], [7, 5], [1, 1]],
-            "test_misses": [[90, 50], [70, 20], [10, 10]],
+            "validation_errors": [[9, 5], [7, 5], [1, 1]],
+            "test_errors": [[90, 50], [70, 20], [10, 10]],
         },
     }  # fmt: skip
-    short = long | {"passes": 2, "curve": {name: rows[:2] for name, rows in long["curve"].items()}}
-    # Within two passes both are best after the second, the other network as after the first.
+    short = long | {"epochs": 2, "curve": {name: rows[:2] for name, rows in long["curve"].items()}}
+    # Within two epochs both are best after the second, the other network as after the first.
     assert family.best_within(long, 2) == family.best_within(short, 2) == [7.0, 2.0]
     assert family.best_within(long, 3) == [1.0, 1.0]
     (words,) = family.notes({"nielsen": long, "nielsen-relu": short, "lenet1": {"experiment": ""}})

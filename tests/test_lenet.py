@@ -36,7 +36,7 @@ def close(ours, theirs, relative=1e-5):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=relative * np.abs(theirs).max())
 
 
-def test_squashing_constants():
+def test_activation_constants():
     assert network.scaled_tanh(jnp.array(1.0)) == pytest.approx(1.0, abs=3e-6)
     assert network.scaled_tanh(jnp.array(-1.0)) == pytest.approx(-1.0, abs=3e-6)
     assert jax.grad(network.scaled_tanh)(0.0) == pytest.approx(1.14393, abs=1e-5)

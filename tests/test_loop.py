@@ -1,4 +1,4 @@
-"""A whole run on patterns so few that float64 NumPy follows it, and crashes at every moment."""
+"""A whole run on examples so few that float64 NumPy follows it, and crashes at every moment."""
 
 import contextlib
 import dataclasses
@@ -21,56 +21,56 @@ from lenet_jax.experiment.architecture import Nielsen
 from lenet_jax.training import loop, replicas, scoring, step
 
 
-def patterns(number, seed):
+def examples(number, seed):
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (number, 28, 28), np.uint8)
-    images[:, 0] = 0  # without ink in any pattern there is no curvature
+    images[:, 0] = 0  # without ink in any example there is no curvature
     return Images(images, rng.integers(0, 10, number).astype(np.int32))
 
 
-DATASET = Dataset("noise", "drawn here", "0" * 64, patterns(30, 1), patterns(7, 2), patterns(11, 3))
+DATASET = Dataset("noise", "drawn here", "0" * 64, examples(30, 1), examples(7, 2), examples(11, 3))
 SDLM = SDLM(mu=0.05, learning_rates=(0.02, 0.005))
 LINEAR = Experiment(
     name="linear",
     model=Nielsen(hidden=()),
     loss=CrossEntropy(),
     optimizer=SDLM,
-    passes=3,
+    epochs=3,
     batch_size=30,
 )
 
 
-def by_numpy(passes):
-    """The rows of the linear softmax, weights [10, 785], which takes all patterns in one update."""
+def by_numpy(epochs):
+    """The rows of the linear softmax, weights [10, 785], which takes all examples in one update."""
 
     def seen(images):
         pixels = images.images.reshape(len(images), 784) / 255
         return np.hstack([pixels, np.ones((len(images), 1))])
 
-    def misses(images):
+    def errors(images):
         return int((np.argmax(seen(images) @ weights.T, axis=1) != images.labels).sum())
 
     x, targets = seen(DATASET.train), np.eye(10)[DATASET.train.labels]
     weights, h = np.zeros((10, 785)), np.zeros((10, 785))
-    for number in range(1, passes + 1):
+    for number in range(1, epochs + 1):
         shares = np.exp(x @ weights.T)
         shares /= shares.sum(axis=1, keepdims=True)
         h = np.maximum(h, (shares * (1 - shares)).T @ x**2 / len(x))
         rate = (0.02, 0.005, 0.005)[number - 1]
         row = {
-            "pass": number,
+            "epoch": number,
             "step": number,
             "learning_rate": rate,
             "smallest_step_size": rate / (SDLM.mu + h.max()),
             "largest_step_size": rate / (SDLM.mu + h[h > 0].min()),
             "loss": -np.log((shares * targets).sum(axis=1)).mean(),
-            "train_misses_on_the_fly": misses(DATASET.train),
+            "train_errors_on_the_fly": errors(DATASET.train),
         }
         weights -= rate / (SDLM.mu + h) * ((shares - targets).T @ x / len(x))
         yield row | {
-            "validation_misses": misses(DATASET.validation),
-            "test_misses": misses(DATASET.test),
-            "train_misses": misses(DATASET.train),
+            "validation_errors": errors(DATASET.validation),
+            "test_errors": errors(DATASET.test),
+            "train_errors": errors(DATASET.train),
         }
 
 
@@ -78,23 +78,23 @@ def test_rows_and_result_are_what_numpy_finds(tmp_path):
     found = loop.train(LINEAR, DATASET, tmp_path / "run", print)
     expected = list(by_numpy(3))
     last = expected[-1]
-    assert len({last[f"{split}_misses"] for split in ("validation", "test", "train")}) == 3
+    assert len({last[f"{split}_errors"] for split in ("validation", "test", "train")}) == 3
     for row in expected[:-1]:
-        del row["train_misses"]  # counted after the last pass
+        del row["train_errors"]  # counted after the last epoch
     for ours, theirs in zip(found.rows, expected, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5)
     times = (tmp_path / "run" / "times.jsonl").read_text().splitlines()
-    assert [json.loads(line)["pass"] for line in times] == [1, 2, 3]
+    assert [json.loads(line)["epoch"] for line in times] == [1, 2, 3]
     record = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert record["test_error_percent"] == pytest.approx(100 * last["test_misses"] / 11)
-    assert record["train_error_percent"] == pytest.approx(100 * last["train_misses"] / 30)
+    assert record["test_error_percent"] == pytest.approx(100 * last["test_errors"] / 11)
+    assert record["train_error_percent"] == pytest.approx(100 * last["train_errors"] / 30)
 
 
 @pytest.mark.parametrize(
     "optimizer, rates",
     [
-        # Four updates a pass, of which the fourth, eighth and twelfth are the last: the rate rises
-        # for three and falls for nine.
+        # Four updates an epoch, of which the fourth, eighth and twelfth are the last: the rate
+        # rises for three and falls for nine.
         (Adam(learning_rate=0.9, warmup=0.25), [0.9, 0.5, 0.1]),
         (SGD(learning_rate=0.3), [0.3, 0.3, 0.3]),
     ],
@@ -108,32 +108,32 @@ def test_a_rows_learning_rate_is_that_of_the_passs_last_update(tmp_path, optimiz
 
 
 def test_as_many_seeds_are_taken_as_fit(monkeypatch):
-    """A network needs two to three times what it holds, and its order of the patterns twice."""
-    patterns, seeds = 10_000, 10**6
+    """A network needs two to three times what it holds, and its order of the examples twice."""
+    examples, seeds = 10_000, 10**6
     experiment = dataclasses.replace(LINEAR, distortion=Distortion(shear=0.1, versions=3))
 
     def recipe(devices):
-        return step.recipe(experiment, patterns, replicas.mesh(jax.devices()[:devices], seeds))
+        return step.recipe(experiment, examples, replicas.mesh(jax.devices()[:devices], seeds))
 
     def fit(recipe, seeds, memory):
         monkeypatch.setattr(loop, "_bytes_of", lambda _: memory)
         with pytest.raises(UserError) as error:
-            loop.check_memory(recipe, seeds, patterns)
+            loop.check_memory(recipe, seeds, examples)
         (number,) = re.findall(r"at most ([\d,]+) fit", str(error.value))
         return int(number.replace(",", ""))
 
     state = step.initial_state(recipe(1), np.zeros(1, np.uint32))
     held = jax.tree.leaves((state.params, state.curvature, state.opt_state))
-    held, order = sum(leaf.nbytes for leaf in held), 2 * 4 * 3 * patterns
+    held, order = sum(leaf.nbytes for leaf in held), 2 * 4 * 3 * examples
     number = fit(recipe(1), seeds, 2**30)
     assert 2 * held + order <= 2**30 / number <= 3 * held + 1.01 * order
-    loop.check_memory(recipe(1), number, patterns)
+    loop.check_memory(recipe(1), number, examples)
     assert fit(recipe(1), number + 1, 2**30) == number
 
     # Four devices of a CPU share its memory; what they cannot share evenly each of them holds.
     of_twenty = 20.5 * 2**30 / number
     assert fit(recipe(4), 24, of_twenty) == 20 and fit(recipe(4), 9, of_twenty) == 5
-    loop.check_memory(recipe(4), 20, patterns)
+    loop.check_memory(recipe(4), 20, examples)
 
 
 def test_four_devices_train_as_one_does(tmp_path):
@@ -169,15 +169,15 @@ def test_a_network_with_one_number_that_is_not_finite_is_found():
     assert step.finite(params).tolist() == [False, True, False]
 
 
-def test_a_signal_in_the_last_pass_stops_whoever_trains_run_after_run(tmp_path, monkeypatch):
+def test_a_signal_in_the_last_epoch_stops_whoever_trains_run_after_run(tmp_path, monkeypatch):
     """The run is whole: given again, it only says so."""
 
-    def say(_, line):
-        if "pass  3/3" in line:
+    def log(_, line):
+        if "epoch  3/3" in line:
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Bar, "say", say)
+        patch.setattr(loop.Bar, "log", log)
         with pytest.raises(loop.Interrupted):
             loop.train(LINEAR, DATASET, tmp_path / "run", print)
     said = []
@@ -242,7 +242,7 @@ class Crashes:
 
 
 def test_wherever_a_run_is_killed_it_ends_as_if_it_had_not_been(tmp_path):
-    experiment = dataclasses.replace(LINEAR, passes=2)
+    experiment = dataclasses.replace(LINEAR, epochs=2)
 
     def end(folder):
         loop.train(experiment, DATASET, folder, print)
@@ -251,7 +251,7 @@ def test_wherever_a_run_is_killed_it_ends_as_if_it_had_not_been(tmp_path):
         return *files, newest["sha256"]
 
     whole = end(tmp_path / "whole")
-    assert [json.loads(row)["pass"] for row in whole[0].splitlines()] == [1, 2]
+    assert [json.loads(row)["epoch"] for row in whole[0].splitlines()] == [1, 2]
     with Crashes(tmp_path / "run", tmp_path / "first") as first:
         assert end(tmp_path / "run") == whole
     # What was killed after its second row goes on, and is killed at any moment again.

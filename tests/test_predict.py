@@ -42,11 +42,11 @@ def pages(digits, tmp_path_factory):
     """A page with a row of digits, and what they are; a blank one; a folder with both."""
     folder = tmp_path_factory.mktemp("pages")
     rng = np.random.default_rng(5)
-    picture, truth = reading.make("row of up to ten", digits[0], digits[1], rng)
-    assert len(truth) > 2
+    picture, true = reading.make("row of up to ten", digits[0], digits[1], rng)
+    assert len(true) > 2
     Image.fromarray(picture).save(folder / "row.png")
     Image.new("L", (300, 200), 250).save(folder / "white.png")
-    return folder, picture, truth
+    return folder, picture, true
 
 
 @pytest.mark.parametrize("kind", reading.KINDS)
@@ -55,31 +55,31 @@ def test_the_share_of_pictures_that_is_read(request, kind, digits):
     of_mnist = "LENET_JAX_MNIST" in os.environ
     if of_mnist:
         folder = request.getfixturevalue("prepared_mnist")
-        test = dataset.load(folder, say=lambda _: None).test
+        test = dataset.load(folder, log=lambda _: None).test
         images, labels = test.images, test.labels
     rng = np.random.default_rng(1)
     right = 0
     for _ in range(NUMBER):
-        picture, truth = reading.make(kind, images, labels, rng)
-        right += [digit.label for digit in lenet_jax.recognize(picture)] == truth
+        picture, true = reading.make(kind, images, labels, rng)
+        right += [digit.label for digit in lenet_jax.recognize(picture)] == true
     assert right >= AT_LEAST[kind][0 if of_mnist else 1]
 
 
 def test_what_is_printed_is_what_the_library_finds(program, pages, tmp_path):
-    folder, picture, truth = pages
+    folder, picture, true = pages
     found = lenet_jax.recognize(folder / "row.png")
-    assert len(found) == len(truth)
+    assert len(found) == len(true)
     marked = tmp_path / "marked.png"
     done = program("predict", folder / "row.png", "--annotate", marked)
     assert done.returncode == 0, done.stderr
     first, *lines = done.stdout.splitlines()
-    answers = " ".join("?" if digit.rejected else str(digit.label) for digit in found)
-    assert first == f"{folder / 'row.png'}: {answers}" and len(lines) == len(found)
+    predictions = " ".join("?" if digit.rejected else str(digit.label) for digit in found)
+    assert first == f"{folder / 'row.png'}: {predictions}" and len(lines) == len(found)
     for line, digit in zip(lines, found, strict=True):
         assert line.split()[0] == str(digit.label)
         assert f"at {digit.box[0]},{digit.box[1]} size {digit.box[2]}x{digit.box[3]}" in line
     drawn = np.asarray(Image.open(marked)).astype(int)
-    room = len(drawn) - len(picture)  # above, for answers that had none
+    room = len(drawn) - len(picture)  # above, for predictions that had none
     assert room >= 0 and drawn.shape[1] == picture.shape[1]
     left, top, width, _ = found[0].box
     row = drawn[max(0, room + top - 8) : room + top, left : left + width]  # the first box's edge
@@ -87,7 +87,7 @@ def test_what_is_printed_is_what_the_library_finds(program, pages, tmp_path):
 
 
 def test_json_has_every_number(program, pages):
-    folder, _, truth = pages
+    folder, _, true = pages
     done = program("predict", folder, "--json")
     assert done.returncode == 0, done.stderr
     row, white = map(json.loads, done.stdout.splitlines())
@@ -99,7 +99,7 @@ def test_json_has_every_number(program, pages):
         assert digit["score"] == pytest.approx(-penalties[nearest])
         assert 0 < digit["confidence"] <= 1 and len(penalties) == 10
     lefts = [digit["box"][0] for digit in row["digits"]]
-    assert lefts == sorted(lefts) and len(lefts) == len(truth)
+    assert lefts == sorted(lefts) and len(lefts) == len(true)
 
 
 def test_confidence_has_the_rubbish_class_of_eq_9(pages):
@@ -122,7 +122,7 @@ def test_a_reader_that_has_enough_is_no_error(program, pages):
     assert reading.returncode == 0
 
 
-def test_answers_closer_than_the_threshold_are_rejected(program, pages):
+def test_predictions_closer_than_the_threshold_are_rejected(program, pages):
     done = program("predict", pages[0] / "row.png", "--reject-below", 1e6)
     first, *lines = done.stdout.splitlines()
     assert set(first.split(": ")[1].split()) == {"?"}
@@ -314,7 +314,7 @@ def test_the_readme_says_what_is_rejected():
     assert found["dataset"] == "mnist"
     assert (
         f"of {found['held_out']:,} held-out digits it rejects {found['rejected']}, and "
-        f"{found['misses_not_rejected']} of the others are wrong"
+        f"{found['errors_not_rejected']} of the others are wrong"
     ) in " ".join((ROOT / "README.md").read_text().split())
     for network, best in record["networks"].items():
         card = pretrained.card(f"lenet5-{network.removesuffix('-held-out')}")

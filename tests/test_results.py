@@ -1,6 +1,7 @@
 """Statistics, rejection, robustness and the page, each against numbers worked out by hand."""
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -61,15 +62,15 @@ def test_fewer_than_three_values_stand_for_themselves():
     assert records.shown([0.97, 0.81]) == "0.97, 0.81"
     assert records.shown([1.0, 2.0, 3.0]) == "2.00 +- 2.48"
     assert records.shown([1.0, 2.0, 3.0], 4) == "2.0000 +- 2.4841"
-    two = {"misses": [97, 81], "test_size": 10_000}
-    assert records.errors(two) == [0.97, 0.81]
+    two = {"errors": [97, 81], "test_size": 10_000}
+    assert records.error_rates(two) == [0.97, 0.81]
 
 
 def test_three_networks_alone_averaged_and_voting():
     labels = np.array([0, 1, 2, 0, 2], np.int32)
     scores = np.array(
         [
-            [[9, 0, 0], [1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 0]],  # misses 1, 3, 4
+            [[9, 0, 0], [1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 0]],  # errors 1, 3, 4
             [[0, 1, 0], [0, 9, 0], [0, 0, 1], [2, 0, 0], [0, 0, 2]],  # 0
             [[0, 1, 0], [1, 0, 0], [9, 0, 0], [2, 0, 0], [0, 0, 2]],  # 0, 1, 2
         ],
@@ -84,17 +85,17 @@ def test_three_networks_alone_averaged_and_voting():
         experiment="x",
         variant="",
         seeds=[4, 5, 6],
-        passes=1,
-        train_misses=[0, 0, 0],
+        epochs=1,
+        train_errors=[0, 0, 0],
         wall_seconds=0,
         config={},
     )
-    assert found["misses"] == [3, 1, 3]
+    assert found["errors"] == [3, 1, 3]
     assert found["wrong"][0] == [[1, 1, 0], [3, 0, 1], [4, 2, 1]]
     assert found["error_percent"]["mean"] == pytest.approx(100 * 7 / 15)
-    # The mean scores miss pattern 2 alone. Of three votes 0 and 1 lose two.
-    assert found["ensemble_misses"] == 1 and found["vote_misses"] == 2
-    # The first is right by 9 in one place, and four times decided by 1; the second misses one of
+    # The mean scores error example 2 alone. Of three votes 0 and 1 lose two.
+    assert found["ensemble_errors"] == 1 and found["vote_errors"] == 2
+    # The first is right by 9 in one place, and four times decided by 1; the second errors one of
     # two where it decides by 1; the third is wrong where it is surest.
     assert found["rejected_percent_for_half_percent_error"] == [80, 40, 100]
     assert found["data_sha256"] == "sum" and found["seeds"] == [4, 5, 6]
@@ -127,16 +128,16 @@ def test_a_measurement_says_its_source_command_and_day(tmp_path, monkeypatch):
     assert found["date"] in {str(datetime.now(UTC).date() - timedelta(days=n)) for n in (0, 1)}
     (tmp_path / "other").write_text("no source")
     assert records.origin()["commit"] == found["commit"]
-    files["train"].write_text("pass")
+    files["train"].write_text("epoch")
     assert records.origin()["commit"] == found["commit"] + "+"
 
 
-def test_seconds_are_those_of_all_passes_and_programs(tmp_path):
+def test_seconds_are_those_of_all_epochs_and_programs(tmp_path):
     rows = [
-        '{"pass": 1, "images_per_second": 100}',
-        '{"pass": 2, "images_per_second": 9}',  # of a program that was killed then
-        '{"pass": 2, "images_per_second": 50}',
-        '{"pass": 3, "images_per_second": 200}',
+        '{"epoch": 1, "images_per_second": 100}',
+        '{"epoch": 2, "images_per_second": 9}',  # of a program that was killed then
+        '{"epoch": 2, "images_per_second": 50}',
+        '{"epoch": 3, "images_per_second": 200}',
     ]
     (tmp_path / "times.jsonl").write_text("\n".join(rows) + "\n")
     record = {"seeds": [0, 1], "train_size": 500}
@@ -152,7 +153,7 @@ def test_margins_are_between_the_two_best():
 def test_errors_left_when_the_closest_calls_are_rejected():
     margins = np.array([4.0, 1.0, 3.0, 2.0])
     wrong = np.array([False, True, False, True])
-    left = rejection.errors_left(margins, wrong)
+    left = rejection.error_rates_left(margins, wrong)
     np.testing.assert_allclose(left, [50, 100 / 3, 0, 0])
     assert rejection.needed(margins, wrong, 40.0) == 25.0
     assert rejection.needed(margins, wrong) == 50.0
@@ -172,11 +173,11 @@ def test_the_threshold_rejects_what_is_needed():
 def test_equal_margins_are_rejected_together():
     margins = np.array([1.0, 1.0, 1.0, 2.0])
     wrong = np.array([True, False, False, False])
-    np.testing.assert_allclose(rejection.errors_left(margins, wrong), [25, 25, 25, 0])
+    np.testing.assert_allclose(rejection.error_rates_left(margins, wrong), [25, 25, 25, 0])
     assert rejection.needed(margins, wrong, 10.0) == 75.0
 
 
-def test_changes_go_the_way_their_names_say(digits):
+def test_changes_go_the_way_their_names_log(digits):
     image = np.array(digits[0][7])
     image[:4] = image[-4:] = image[:, :4] = image[:, -4:] = 0  # nothing leaves the picture
 
@@ -212,9 +213,31 @@ def test_quick_takes_the_embedded_digits_with_mnist_at_hand_too(prepared_mnist, 
 
 
 def test_the_variance_of_mnist_in_the_frame_is_what_paper_md_says(prepared_mnist):
-    data = dataset.load(prepared_mnist, fallback="none", say=lambda _: None)
+    data = dataset.load(prepared_mnist, fallback="none", log=lambda _: None)
     shown = np.asarray(normalize(jnp.asarray(data.train.images[::20])), np.float64)
     assert shown.var() == pytest.approx(0.12, abs=0.005)
+
+
+def numbers(tree):
+    """Every number of a tree in JSON's types, in its order."""
+    if isinstance(tree, dict | list):
+        parts = tree.values() if isinstance(tree, dict) else tree
+        return [number for part in parts for number in numbers(part)]
+    return [tree] if isinstance(tree, int | float) and not isinstance(tree, bool) else []
+
+
+def test_new_words_left_the_numbers_alone():
+    """Records and cards have the numbers that those of version 0.1.0 had.
+
+    A file that is measured again leaves the list.
+    """
+    listed = json.loads((ROOT / "tests" / "numbers_0_1_0.json").read_text())
+    for name, sha256 in listed.items():
+        (file,) = [
+            f for f in ROOT.glob(f"*/**/{name}") if f.parent.name in ("results", "pretrained")
+        ]
+        found = json.dumps(numbers(json.loads(file.read_text()))).encode()
+        assert hashlib.sha256(found).hexdigest() == sha256, name
 
 
 once = pytest.mark.xdist_group("quick")  # one process runs the set for all of these
@@ -226,7 +249,7 @@ def quick(tmp_path_factory, program):
     out = tmp_path_factory.mktemp("quick")
     with program("reproduce", "--quick", "--out", out, start=True) as process:
         for line in process.stderr:
-            if "pass 1/2 begun" in line:
+            if "epoch 1/2 begun" in line:
                 process.send_signal(signal.SIGTERM)
                 break
         told = process.stderr.read()
@@ -253,24 +276,24 @@ def test_a_record_holds_what_was_measured(quick):
     found = record(quick)
     run = quick / "runs" / "reproduce" / "classic"
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert found["dataset"] == "uci-digits" and found["seeds"] == [0, 1] and found["passes"] == 2
-    assert found["misses"] == rows[-1]["test_misses"] == found["curve"]["test_misses"][-1]
-    assert found["train_misses"] == rows[-1]["train_misses"]
+    assert found["dataset"] == "uci-digits" and found["seeds"] == [0, 1] and found["epochs"] == 2
+    assert found["errors"] == rows[-1]["test_errors"] == found["curve"]["test_errors"][-1]
+    assert found["train_errors"] == rows[-1]["train_errors"]
     size = found["test_size"]
-    mean = sum(found["misses"]) / 6  # of two seeds and 300 digits, in percent
+    mean = sum(found["errors"]) / 6  # of two seeds and 300 digits, in percent
     assert found["error_percent"] == {"mean": pytest.approx(mean), "sd": None, "ci95": None}
-    assert [len(wrong) for wrong in found["wrong"]] == found["misses"]
+    assert [len(wrong) for wrong in found["wrong"]] == found["errors"]
     labels = embedded.load()["test_labels"]
-    for at, truth, answer in found["wrong"][0]:
-        assert labels[at] == truth != answer
+    for at, true, prediction in found["wrong"][0]:
+        assert labels[at] == true != prediction
     # Nothing rejected, and nothing changed, is the test error itself.
-    error = [100 * n / size for n in found["misses"]]
+    error = [100 * n / size for n in found["errors"]]
     assert found["rejection"]["error_percent"][0] == pytest.approx(error, abs=1e-4)
     unchanged = {"rotation": 0, "scale": 1, "shift": 0, "squeeze": 1, "noise": 0}
     for kind, level in unchanged.items():
         levels = found["robustness"][kind]
-        assert levels["misses"][levels["levels"].index(level)] == found["misses"]
-        assert max(map(max, levels["misses"])) > max(found["misses"])
+        assert levels["errors"][levels["levels"].index(level)] == found["errors"]
+        assert max(map(max, levels["errors"])) > max(found["errors"])
     times = [json.loads(line) for line in (run / "times.jsonl").read_text().splitlines()]
     seconds = sum(2 * 1000 / row["images_per_second"] for row in times)
     assert found["wall_seconds"] == round(seconds)
@@ -300,8 +323,8 @@ def by_scipy(values):
 # Percent, of the paper: in the text, Fig. 6 and Fig. 10.
 PUBLISHED = {
     "classic": "0.95 (section III-B)",
-    "15,000 patterns": "1.68 (Fig. 6)",
-    "30,000 patterns": "1.14 (Fig. 6)",
+    "15,000 examples": "1.68 (Fig. 6)",
+    "30,000 examples": "1.14 (Fig. 6)",
     "distorted": "0.8 (section III-B)",
     "distorted, rejected for 0.5 %, found on the test digits": "1.8 (Fig. 10, LeNet-4)",
 }
@@ -318,26 +341,26 @@ def check_page(page, records, published):
         found = records[file]
         assert paper == (PUBLISHED.get(name, "") if published else "")
         if what == "ensemble":
-            one = 100 * found["ensemble_misses"] / found["test_size"]
+            one = 100 * found["ensemble_errors"] / found["test_size"]
             assert (ours, sd, seeds) == (f"{one:.2f}", "", f"{len(found['seeds'])} together")
-            assert values == str(found["ensemble_misses"])
+            assert values == str(found["ensemble_errors"])
             continue
         if what == "rejected":
             each = found["rejected_percent_for_half_percent_error"]
             assert values == ", ".join(str(round(one, 2)) for one in each)
         else:
-            each = [100 * n / found["test_size"] for n in found["misses"]]
-            assert values == ", ".join(map(str, found["misses"]))
+            each = [100 * n / found["test_size"] for n in found["errors"]]
+            assert values == ", ".join(map(str, found["errors"]))
         assert ((ours, sd), seeds) == (by_scipy(each), str(len(found["seeds"])))
     rows = cells(page, "| experiment | test error")
     assert set(rows) == {n for n in records if n.partition("-")[0] in ("classic", "distorted")}
     for name, (ours, sd, train, seeds, values) in rows.items():
         found = records[name]
-        each = [100 * n / found["test_size"] for n in found["misses"]]
+        each = [100 * n / found["test_size"] for n in found["errors"]]
         assert ((ours, sd), seeds) == (by_scipy(each), str(len(found["seeds"])))
-        wrong = sum(found["train_misses"]) / len(found["seeds"]) / found["train_size"]
+        wrong = sum(found["train_errors"]) / len(found["seeds"]) / found["train_size"]
         assert train == f"{100 * wrong:.2f}"
-        assert values == ", ".join(map(str, found["misses"]))
+        assert values == ", ".join(map(str, found["errors"]))
 
 
 @once
@@ -437,9 +460,13 @@ PUBLISHED_ERRORS = {
     **{"fully_connected:300-100": 3.05, "fully_connected:300-100-distorted": 2.5},
     **{"fully_connected:500-150": 2.95, "fully_connected:500-150-distorted": 2.45},
     **{"fully_connected:1000-150": 2.95, "fully_connected:1000-150-distorted": 2.45},
-    **{"rivals": 12.0, "rivals:linear-deslanted": 8.4, "rivals:pairwise": 7.6},
-    **{"rivals:neighbours": 5.0, "rivals:neighbours-deslanted": 2.4, "rivals:quadratic": 3.3},
-    **{"rivals:rbf": 3.6, "rivals:svm": 1.1, "rivals:virtual-svm": 0.8},
+    **{"baselines": 12.0, "baselines:linear-deslanted": 8.4, "baselines:pairwise": 7.6},
+    **{
+        "baselines:neighbours": 5.0,
+        "baselines:neighbours-deslanted": 2.4,
+        "baselines:quadratic": 3.3,
+    },
+    **{"baselines:rbf": 3.6, "baselines:svm": 1.1, "baselines:virtual-svm": 0.8},
     **{"nielsen": 2.20, "nielsen:conv": 1.22, "nielsen:two-conv": 0.94, "nielsen:relu": 0.77},
     **{"nielsen:expanded": 0.63, "nielsen:wide": 0.57, "nielsen:doubled": 0.57},
     **{"nielsen:dropout": 0.40},
@@ -483,7 +510,7 @@ def test_pages_of_experiments_say_what_their_records_do(chosen):
     beside = (ROOT / "PAPER.md").read_text()
     for key, page in pages(chosen):
         found = record(ROOT, page.name)
-        each = [100 * n / found["test_size"] for n in found["misses"]]
+        each = [100 * n / found["test_size"] for n in found["errors"]]
         own = (ROOT / "experiments" / f"{key.partition(':')[0]}.py").read_text()
         if key == "classic:printed":
             *first, last = (f"{error:.0f}" for error in sorted(each))
@@ -503,16 +530,16 @@ def test_the_first_page_says_what_the_records_do():
         ("best", "the same network"),
     ):
         found = record(ROOT, name)
-        said, _ = by_scipy([100 * n / found["test_size"] for n in found["misses"]])
+        said, _ = by_scipy([100 * n / found["test_size"] for n in found["errors"]])
         (line,) = [line for line in page.splitlines() if f"**{said} %**" in line and row in line]
-        assert f"({min(found['misses'])} to {max(found['misses'])}" in line
-        train = 100 * sum(found["train_misses"]) / len(found["seeds"]) / found["train_size"]
+        assert f"({min(found['errors'])} to {max(found['errors'])}" in line
+        train = 100 * sum(found["train_errors"]) / len(found["seeds"]) / found["train_size"]
         assert f"{train:.2f} %" in line.split("|")[3]
         minutes, seconds = divmod(found["wall_seconds"], 60)
         assert f"{minutes} min {seconds} s" in page
     best = record(ROOT, "best")
-    assert f"**{best['ensemble_misses'] / 100:.2f} %** ({best['ensemble_misses']})" in page
-    shares = [f"{n / 100:.2f}" for n in record(ROOT, "fast")["misses"]]
+    assert f"**{best['ensemble_errors'] / 100:.2f} %** ({best['ensemble_errors']})" in page
+    shares = [f"{n / 100:.2f}" for n in record(ROOT, "fast")["errors"]]
     assert f"{shares[0]}, {shares[1]} and {shares[2]} %" in page
 
 
@@ -530,9 +557,9 @@ def test_every_experiment_has_its_record_and_no_other_lies_there():
             found = records.read(file, serialization.as_json(page), "mnist")
             assert found["test_size"] == 10_000 and found["commit"] and found["hardware"]
             seeds = getattr(page, "all_seeds", [0])
-            assert found["seeds"] == list(seeds) and len(found["misses"]) == len(seeds)
+            assert found["seeds"] == list(seeds) and len(found["errors"]) == len(seeds)
             if found["config"].get("reported") != "best-validation" and "wrong" in found:
-                assert found["misses"] == [len(wrong) for wrong in found["wrong"]]
+                assert found["errors"] == [len(wrong) for wrong in found["wrong"]]
             expected.add(page.name)
     there = {file.stem for file in (ROOT / "results").glob("*.json")}
     assert len(expected) == 51 and not expected & (MEASURED_ALONE | NOT_YET)
@@ -570,7 +597,7 @@ def test_the_networks_that_reproduce_saves(tmp_path, monkeypatch):
         loss=SquaredError(),
         optimizer=SGD(0.02),
         batch_size=10,
-        passes=1,
+        epochs=1,
     )
     found = reproduce.measure("classic", experiment, given, False)
 
@@ -578,11 +605,11 @@ def test_the_networks_that_reproduce_saves(tmp_path, monkeypatch):
     card = pretrained.card("lenet5-classic", tmp_path / "package")
     data = embedded.load()
     scores = predictor(*pretrained.load("lenet5-classic", tmp_path / "package"))
-    misses = int((scores(data["test_images"]).argmax(1) != data["test_labels"]).sum())
-    assert found["misses"][0] != found["misses"][1]  # or another seed's could not be told
-    assert found["train_misses"][0] != found["train_misses"][1]
-    assert (card["misses"], card["seed"]) == (misses, 0) == (found["misses"][0], found["seeds"][0])
-    assert card["train_misses"] == found["train_misses"][0] and card["passes"] == 1
+    errors = int((scores(data["test_images"]).argmax(1) != data["test_labels"]).sum())
+    assert found["errors"][0] != found["errors"][1]  # or another seed's could not be told
+    assert found["train_errors"][0] != found["train_errors"][1]
+    assert (card["errors"], card["seed"]) == (errors, 0) == (found["errors"][0], found["seeds"][0])
+    assert card["train_errors"] == found["train_errors"][0] and card["epochs"] == 1
 
     held_out = tmp_path / "runs" / "reproduce" / "classic-held-out"
     written = json.loads((held_out / "config.json").read_text())
@@ -598,14 +625,14 @@ def test_the_package_has_the_networks_that_reproduce_saves():
 
 
 @pytest.mark.parametrize("name", pretrained.names())
-def test_pretrained_networks_miss_what_their_cards_say(name, prepared_mnist):
+def test_pretrained_networks_error_what_their_cards_log(name, prepared_mnist):
     card = pretrained.card(name)
-    data = dataset.load(prepared_mnist, fallback="none", say=lambda _: None)
+    data = dataset.load(prepared_mnist, fallback="none", log=lambda _: None)
     assert data.sha256 == card["data_sha256"]
     scores = predictor(*pretrained.load(name))(data.test.images)
-    assert int((scores.argmax(1) != data.test.labels).sum()) == card["misses"]
+    assert int((scores.argmax(1) != data.test.labels).sum()) == card["errors"]
     result = json.loads((ROOT / "results" / f"{name.removeprefix('lenet5-')}.json").read_text())
-    assert result["misses"][0] == card["misses"] and result["seeds"][0] == card["seed"]
+    assert result["errors"][0] == card["errors"] and result["seeds"][0] == card["seed"]
 
 
 def test_a_saved_network_loads_as_it_was(tmp_path, digits):
@@ -625,7 +652,7 @@ def test_a_saved_network_loads_as_it_was(tmp_path, digits):
 def test_what_is_saved_and_loaded_is_zero_outside_the_table(tmp_path, digits):
     """Muon moves weights that are no connections; in training they weigh nothing."""
     outside = Convolution(16, table=TABLE_I).mask(6) == 0
-    experiment = Experiment(name="muon", loss=MAP(), optimizer=Muon(), passes=1, batch_size=50)
+    experiment = Experiment(name="muon", loss=MAP(), optimizer=Muon(), epochs=1, batch_size=50)
     data = dataset.embedded(limit=100)
     run = loop.train(experiment, data, tmp_path / "run", lambda _: None)
     trained = jax.tree.map(lambda a: np.asarray(a[0]), run.params)

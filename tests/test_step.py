@@ -31,17 +31,17 @@ SMALL: dict[str, Any] = {  # compiled in a fraction of the time, where any netwo
 }
 
 
-def start(digits, devices, batch_size=8, patterns=12, measured=True, **more):
+def start(digits, devices, batch_size=8, examples=12, measured=True, **more):
     """The beginning of a run; unless `measured` the curvature stays zero (its program is large)."""
     experiment = Experiment(name="test", batch_size=batch_size, **{"loss": ML(), **more})
     seeds = np.asarray(experiment.all_seeds, np.uint32)
     mesh = replicas.mesh(jax.devices()[:devices], len(seeds))
-    recipe = step.recipe(experiment, patterns, mesh)
-    images, labels = (replicas.replicated(mesh, a[:patterns]) for a in digits)
+    recipe = step.recipe(experiment, examples, mesh)
+    images, labels = (replicas.replicated(mesh, a[:examples]) for a in digits)
     state = step.initial_state(recipe, seeds)
     if measured:
-        state = step.begin_pass(recipe, state, 1, images, labels)
-    order = step.order_of_pass(state.key, 1, patterns, batch_size, "fixed")
+        state = step.begin_epoch(recipe, state, 1, images, labels)
+    order = step.order_of_epoch(state.key, 1, examples, batch_size, "fixed")
     return recipe, state, images, labels, order
 
 
@@ -51,11 +51,11 @@ def first(tree):
 
 
 def plain_loop(recipe, state, images, labels, order):
-    """The same pass without a device's loop, shard_map or a mask: in Python, update by update."""
+    """The same epoch without a device's loop, shard_map or a mask: in Python, update by update."""
     state, order = first((state, order))
     optimizer = recipe.optimizer
     params, opt_state = state.params, optimizer.init(state.params)
-    total, missed = 0.0, 0
+    total, misclassified = 0.0, 0
 
     @jax.jit
     @partial(jax.value_and_grad, has_aux=True)
@@ -67,13 +67,13 @@ def plain_loop(recipe, state, images, labels, order):
     for row in np.asarray(order):
         row = row[row >= 0]
 
-        (_, (loss, misses)), gradient = value_and_grad(params, images[row], labels[row])
+        (_, (loss, errors)), gradient = value_and_grad(params, images[row], labels[row])
         updates, opt_state = optimizer.update(
             gradient, opt_state, params, curvature=state.curvature
         )
         params = optax.apply_updates(params, updates)
-        total, missed = total + float(loss), missed + int(misses)
-    return params, total, missed
+        total, misclassified = total + float(loss), misclassified + int(errors)
+    return params, total, misclassified
 
 
 def same(ours, theirs, relative=2e-5):
@@ -84,34 +84,34 @@ def same(ours, theirs, relative=2e-5):
 
 
 @pytest.fixture(scope="module")
-def whole_pass(digits):
-    """One pass of two batches, the last one half full, on one device."""
+def whole_epoch(digits):
+    """One epoch of two batches, the last one half full, on one device."""
     recipe, state, images, labels, order = start(digits, 1)
     given = jax.tree.map(jnp.copy, state)
     return step.run_steps(recipe, state, images, labels, order, 0, 2), given
 
 
-def test_pass_equals_a_python_loop_of_single_steps(digits, whole_pass):
+def test_epoch_equals_a_python_loop_of_single_steps(digits, whole_epoch):
     recipe, _, images, labels, order = start(digits, 1)
-    after, given = whole_pass
+    after, given = whole_epoch
     assert (np.asarray(order) == step.ABSENT).sum() == 4
-    params, loss, misses = plain_loop(recipe, given, images, labels, order)
+    params, loss, errors = plain_loop(recipe, given, images, labels, order)
     after = first(after)
     same(after.params, params)
     assert float(after.loss) == pytest.approx(loss, rel=1e-5)
-    assert int(after.misses) == misses and int(after.step) == 2 and int(after.broken) == -1
+    assert int(after.errors) == errors and int(after.step) == 2 and int(after.broken) == -1
 
 
-def test_four_devices_equal_one(digits, whole_pass):
+def test_four_devices_equal_one(digits, whole_epoch):
     recipe, state, images, labels, order = start(digits, 4)
     after = step.run_steps(recipe, state, images, labels, order, 0, 2)
     assert len(jax.tree.leaves(after.params)[0].sharding.device_set) == 4
-    same(after.params, whole_pass[0].params)
-    assert int(after.misses[0]) == int(whole_pass[0].misses[0])
+    same(after.params, whole_epoch[0].params)
+    assert int(after.errors[0]) == int(whole_epoch[0].errors[0])
 
 
-def test_a_pmapped_step_gives_the_same_numbers(digits, whole_pass):
-    _, given = whole_pass
+def test_a_pmapped_step_gives_the_same_numbers(digits, whole_epoch):
+    _, given = whole_epoch
     recipe, _, images, labels, order = start(digits, 4)
     devices = jax.devices()[:4]
 
@@ -125,7 +125,7 @@ def test_a_pmapped_step_gives_the_same_numbers(digits, whole_pass):
     state = jax.tree.map(lambda a: np.stack([a] * 4), numbers)._replace(key=keys)
     for row in np.asarray(order).reshape(-1, 4, 2):
         state = pmapped(state, np.asarray(images)[row], np.asarray(labels)[row], row != step.ABSENT)
-    same(first(state.params), first(whole_pass[0].params))
+    same(first(state.params), first(whole_epoch[0].params))
 
 
 def test_cuts_into_chunks_leave_no_trace(digits):
@@ -143,25 +143,25 @@ def test_orders():
     keys = jax.random.split(jax.random.key(7), 2)
 
     def orders(how):
-        return [np.asarray(step.order_of_pass(keys, n, 103, 10, how)) for n in (1, 2)]
+        return [np.asarray(step.order_of_epoch(keys, n, 103, 10, how)) for n in (1, 2)]
 
     (one, other), again = orders("fixed")
     assert (one != other).any() and sorted(one.ravel()) == sorted(other.ravel())
-    passes = [one, again[0]]
-    np.testing.assert_array_equal(passes[0], passes[1])
-    assert sorted(passes[0].ravel()) == [-1] * 7 + list(range(103))
-    assert (passes[0][:-1] >= 0).all()
+    epochs = [one, again[0]]
+    np.testing.assert_array_equal(epochs[0], epochs[1])
+    assert sorted(epochs[0].ravel()) == [-1] * 7 + list(range(103))
+    assert (epochs[0][:-1] >= 0).all()
     fresh = [orders[0] for orders in orders("reshuffled")]
-    assert (fresh[0] != fresh[1]).any() and sorted(fresh[1].ravel()) == sorted(passes[0].ravel())
-    assert (np.diff(passes[0].ravel()[:103]) != 1).any()
+    assert (fresh[0] != fresh[1]).any() and sorted(fresh[1].ravel()) == sorted(epochs[0].ravel())
+    assert (np.diff(epochs[0].ravel()[:103]) != 1).any()
 
 
-def test_passes_go_through_a_fixed_set_of_versions():
+def test_epochs_go_through_a_fixed_set_of_versions():
     keys = jax.random.split(jax.random.key(7), 2)
 
     def orders(how):
-        passes = [step.order_of_pass(keys, n, 103, 10, how, 3) for n in range(1, 7)]
-        return np.stack(passes).reshape(2, 3, 2, -1)[..., :103]
+        epochs = [step.order_of_epoch(keys, n, 103, 10, how, 3) for n in range(1, 7)]
+        return np.stack(epochs).reshape(2, 3, 2, -1)[..., :103]
 
     fixed, fresh = orders("fixed"), orders("reshuffled")
     for round_ in (*fixed, *fresh):
@@ -171,9 +171,9 @@ def test_passes_go_through_a_fixed_set_of_versions():
     assert (fresh[0] != fresh[1]).any() and (fixed[:, :, 0] != fixed[:, :, 1]).any()
 
 
-def test_samples_of_a_fixed_set_stay_and_others_are_new_in_each_pass(digits):
+def test_samples_of_a_fixed_set_stay_and_others_are_new_in_each_epoch(digits):
     images = jnp.asarray(digits[0][:20])
-    key, samples = jax.random.key(3), jnp.asarray([4, 24, 44, 5])  # pattern 4 thrice, and 5
+    key, samples = jax.random.key(3), jnp.asarray([4, 24, 44, 5])  # example 4 thrice, and 5
 
     def shown(number, **more):
         ranges = Distortion(rotation=20.0, inverted=0.05, **more)
@@ -205,13 +205,13 @@ def test_every_image_is_counted_once(digits, devices):
 def test_adams_rate_and_its_first_steps_of_size_rate(digits):
     """After k equal signs Adam's bias-corrected step is the rate: here k = 1, at the peak."""
     adam = Adam(learning_rate=0.01, warmup=0.25)
-    rate = optimizers.schedule(adam, passes=2, steps_per_pass=4)
+    rate = optimizers.schedule(adam, epochs=2, steps_per_epoch=4)
     np.testing.assert_allclose(
         [rate(n) for n in (0, 1, 2, 5, 8)], [0.01 / 3, 0.02 / 3, 0.01, 0.005, 0], rtol=1e-6
     )
     adam = Adam(learning_rate=0.01, warmup=0.0)
     recipe, state, images, labels, order = start(
-        digits, 1, batch_size=8, patterns=8, optimizer=adam
+        digits, 1, batch_size=8, examples=8, optimizer=adam
     )
     assert recipe.sdlm is None and state.curvature == {}
     before = jax.tree.map(np.array, state.params)
@@ -229,7 +229,7 @@ def test_muons_first_steps_are_orthogonal(digits):
     """
     muon = Muon(learning_rate=0.01, adam_learning_rate=0.02, warmup=0.0)
     recipe, state, images, labels, order = start(
-        digits, 1, batch_size=8, patterns=8, measured=False, optimizer=muon
+        digits, 1, batch_size=8, examples=8, measured=False, optimizer=muon
     )
     before = first(state.params)
 
@@ -319,13 +319,13 @@ def test_networks_of_a_run_are_those_of_their_seeds_with_batches_and_dropout_too
 
     Batches of 66 have parts, the last of them not full, and two updates.
     """
-    for batch_size, patterns in ((1, 12), (66, 100)):
+    for batch_size, examples in ((1, 12), (66, 100)):
         networks = []
         shared = devices if len(seeds) > 1 or batch_size % devices == 0 else 1
         for number, some in ((1, (7,)), (shared, seeds)):
             given = {"seeds": some} if len(some) > 1 else {"seed": some[0]}
             recipe, state, images, labels, order = start(
-                digits, number, batch_size, patterns, measured=False, **given, **DROPOUT
+                digits, number, batch_size, examples, measured=False, **given, **DROPOUT
             )
             state = step.run_steps(recipe, state, images, labels, order, 0, 2)
             at = some.index(7)
@@ -356,7 +356,7 @@ def test_a_second_call_is_not_compiled_again(digits, seeds, batch_size):
     assert another is not recipe
     jax.monitoring.register_event_duration_secs_listener(note)
     state = step.run_steps(recipe, state, images, labels, order, 1, 2)
-    state = step.begin_pass(recipe, state, 2, images, labels)
+    state = step.begin_epoch(recipe, state, 2, images, labels)
     state = step.run_steps(recipe, state, images, labels, order, 0, 1)
     step.run_steps(another, state, images, labels, order, 0, 1)
     jax.monitoring.unregister_event_duration_listener(note)
@@ -376,22 +376,22 @@ def test_replicas_under_vmap_equal_those_in_a_row(digits, monkeypatch):
     jax.clear_caches()
     # Three updates with no curvature, eta/mu each, magnify the noise of the first.
     same(at_once.params, in_a_row.params, 1e-4)
-    np.testing.assert_array_equal(at_once.misses, in_a_row.misses)
+    np.testing.assert_array_equal(at_once.errors, in_a_row.errors)
 
 
 def test_large_batches_go_in_parts(digits):
     """A batch of 83, three parts of which the last is not full, is one step of its mean.
 
-    The curvature is measured on the same 83 patterns, in parts as well.
+    The curvature is measured on the same 83 examples, in parts as well.
     """
     assert scoring.CACHED < 83 / 2
-    recipe, state, images, labels, order = start(digits, 1, batch_size=83, patterns=83)
+    recipe, state, images, labels, order = start(digits, 1, batch_size=83, examples=83)
     given = jax.tree.map(jnp.copy, state)
     after = first(step.run_steps(recipe, state, images, labels, order, 0, 1))
-    params, loss, misses = plain_loop(recipe, given, images, labels, order)
+    params, loss, errors = plain_loop(recipe, given, images, labels, order)
     same(after.params, params)
     assert float(after.loss) == pytest.approx(loss, rel=1e-5)
-    assert int(after.misses) == misses
+    assert int(after.errors) == errors
 
     @jax.jit
     def at_once(params):

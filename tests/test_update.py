@@ -1,6 +1,6 @@
 """What an update is made of: a seed, a step of the schedule, dropout's masks, curvature's samples.
 
-A linear softmax that begins at zero tells them: its gradient and its curvature show which patterns
+A linear softmax that begins at zero tells them: its gradient and its curvature show which examples
 went in, and what was left of them.
 """
 
@@ -31,13 +31,13 @@ from lenet_jax.training import replicas, scoring, step
     ids=["SDLM", "Adam", "Muon"],
 )
 def test_a_short_last_batch_is_a_step_of_the_schedule(optimizer, sizes):
-    """Twelve patterns by eights are two steps; what a steady gradient moves is the rate alone."""
+    """Twelve examples by eights are two steps; what a steady gradient moves is the rate alone."""
     experiment = Experiment(
         name="test",
         model=Nielsen(hidden=()),
         loss=CrossEntropy(),
         optimizer=optimizer,
-        passes=2,
+        epochs=2,
         batch_size=8,
     )
     recipe = step.recipe(experiment, 12, replicas.mesh(jax.devices()[:1]))
@@ -87,19 +87,19 @@ def test_what_no_run_can_have_is_refused(make):
 
 
 def dropout_masks(devices, updates=1, seed=0):
-    """bool [64, 784]: the inputs that an update of 64 patterns kept of each.
+    """bool [64, 784]: the inputs that an update of 64 examples kept of each.
 
     They are read from the gradient of a linear softmax that begins at zero: for class c the mean of
-    (1/10 - [label = c]) times what is left of a pattern. Eight patterns have the label c and the
+    (1/10 - [label = c]) times what is left of an example. Eight examples have the label c and the
     grey levels 1, 2, 4 to 128, so that their sum tells them apart; none has the label 9.
     """
     grey = np.resize(2 ** np.arange(8), 64).astype(np.uint8)
-    patterns = np.ones((64, 28, 28), np.uint8) * grey[:, None, None], np.arange(64) // 8
+    examples = np.ones((64, 28, 28), np.uint8) * grey[:, None, None], np.arange(64) // 8
     recipe, state, images, labels, order = start(
-        patterns,
+        examples,
         devices,
         batch_size=64,
-        patterns=64,
+        examples=64,
         model=Nielsen(hidden=(), dropout=0.5),
         loss=CrossEntropy(),
         optimizer=SGD(learning_rate=1.0),
@@ -115,7 +115,7 @@ def dropout_masks(devices, updates=1, seed=0):
 
 
 @pytest.mark.parametrize("devices", [1, 2, 4])
-def test_dropout_leaves_out_other_inputs_of_each_pattern(devices):
+def test_dropout_leaves_out_other_inputs_of_each_example(devices):
     """In a part of a batch, in another, on another device, in another update and seed.
 
     Two masks of 784 fair coins agree in half of the places, and each keeps half.
@@ -130,15 +130,15 @@ def test_dropout_leaves_out_other_inputs_of_each_pattern(devices):
 
 
 def measured(number, seed=0, versions=None):
-    """The samples on which `begin_pass` measures the curvature of pass `number`, a set.
+    """The samples on which `begin_epoch` measures the curvature of epoch `number`, a set.
 
-    Each of 63 patterns is a pixel, three rows or columns from the next, so that a version, which
+    Each of 63 examples is a pixel, three rows or columns from the next, so that a version, which
     moves it by one, leaves it in its place of three by three. For a linear softmax that begins at
     zero the curvature at a pixel is 1/10 (1 - 1/10) of the share of the samples that light it.
     """
-    patterns = np.zeros((63, 28, 28), np.uint8)
+    examples = np.zeros((63, 28, 28), np.uint8)
     row, column = np.divmod(np.arange(63), 9)
-    patterns[np.arange(63), 3 * row + 4, 3 * column + 1] = 255
+    examples[np.arange(63), 3 * row + 4, 3 * column + 1] = 255
     experiment = Experiment(
         name="test",
         model=Nielsen(hidden=()),
@@ -148,7 +148,7 @@ def measured(number, seed=0, versions=None):
     )
     recipe = step.recipe(experiment, 63, replicas.mesh(jax.devices()[:1]))
     state = step.initial_state(recipe, np.array([seed], np.uint32))
-    state = step.begin_pass(recipe, state, number, patterns, np.zeros(63, np.int32))
+    state = step.begin_epoch(recipe, state, number, examples, np.zeros(63, np.int32))
     h = np.asarray(state.curvature["output"]["kernel"]).reshape(10, 28, 28)
     lit = np.argwhere(h[0])
     np.testing.assert_allclose(h[:, *lit.T], 0.09 / 40, rtol=1e-5)
@@ -159,7 +159,7 @@ def measured(number, seed=0, versions=None):
     }
 
 
-def test_curvature_is_measured_on_other_samples_for_each_pass_and_seed():
+def test_curvature_is_measured_on_other_samples_for_each_epoch_and_seed():
     found = [measured(1), measured(2), measured(3), measured(1, seed=1)]
     for samples in found:
         assert len(samples) == 40 and samples <= set(range(63))
@@ -167,12 +167,12 @@ def test_curvature_is_measured_on_other_samples_for_each_pass_and_seed():
     assert max(len(a & b) for a, b in itertools.combinations(found, 2)) < 35
 
 
-def test_curvature_is_measured_on_the_version_that_the_pass_shows():
+def test_curvature_is_measured_on_the_version_that_the_epoch_shows():
     versions = [{sample // 63 for sample in measured(n, versions=5)} for n in range(1, 7)]
     assert versions == [{0}, {1}, {2}, {3}, {4}, {0}]
 
 
-def test_step_sizes_of_the_first_pass_span_what_section_iii_b_reports(real_mnist):
+def test_step_sizes_of_the_first_epoch_span_what_section_iii_b_reports(real_mnist):
     """From 7e-5 to 0.016, of the paper's one run; ours over five seeds, on its images.
 
     Of the embedded digits, which are other images, the paper says nothing.
@@ -186,7 +186,9 @@ def test_step_sizes_of_the_first_pass_span_what_section_iii_b_reports(real_mnist
     experiment = Experiment(name="test", seeds=(5,))
     recipe = step.recipe(experiment, 500, replicas.mesh(jax.devices()[:1], 5))
     state = step.initial_state(recipe, np.arange(5, dtype=np.uint32))
-    state = step.begin_pass(recipe, state, 1, pixels.reshape(500, 28, 28), classes.astype(np.int32))
+    state = step.begin_epoch(
+        recipe, state, 1, pixels.reshape(500, 28, 28), classes.astype(np.int32)
+    )
     h = np.concatenate([a.reshape(5, -1) for a in jax.tree.leaves(state.curvature)], axis=1)
     smallest = 0.0005 / (0.02 + h.max(axis=1))
     largest = 0.0005 / (0.02 + np.where(h > 0, h, np.inf).min(axis=1))  # where connections are
@@ -194,13 +196,13 @@ def test_step_sizes_of_the_first_pass_span_what_section_iii_b_reports(real_mnist
     np.testing.assert_allclose(np.log(largest / 0.016), 0, atol=np.log(1.6))
 
 
-def test_an_update_sees_its_patterns_in_the_distortions_of_its_pass(digits):
+def test_an_update_sees_its_examples_in_the_distortions_of_its_epoch(digits):
     """A linear softmax at zero moves by the mean of ([label = c] - 1/10) times what it sees."""
     recipe, state, images, labels, order = start(
         digits,
         1,
         batch_size=4,
-        patterns=8,
+        examples=8,
         model=Nielsen(hidden=()),
         loss=CrossEntropy(),
         optimizer=SGD(learning_rate=1.0),
@@ -216,7 +218,7 @@ def test_an_update_sees_its_patterns_in_the_distortions_of_its_pass(digits):
         np.testing.assert_allclose(moved, classes.T @ np.asarray(shown) / 4, atol=1e-6)
 
 
-def test_whatever_a_network_answers_filled_up_images_are_not_counted():
+def test_whatever_a_network_predictions_filled_up_images_are_not_counted():
     """Ten networks, each of which answers with one class only."""
     experiment = Experiment(name="test", model=Nielsen(hidden=()), loss=CrossEntropy(), seeds=(10,))
     recipe = step.recipe(experiment, 12, replicas.mesh(jax.devices()[:1], 10))

@@ -45,9 +45,9 @@ class Other(nn.Module):
 
 @pytest.fixture(scope="module")
 def run(program, tmp_path_factory):
-    """A real run of three passes with all its checkpoints."""
+    """A real run of three epochs with all its checkpoints."""
     folder = tmp_path_factory.mktemp("runs") / "classic"
-    done = program("train", *CLASSIC, "--passes", 3, "--keep", 5, "--workdir", folder)
+    done = program("train", *CLASSIC, "--epochs", 3, "--keep", 5, "--workdir", folder)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -153,13 +153,14 @@ def test_occlusion_is_what_covering_by_hand_gives(trained, images):
 
     figure = drawings.occlusion(module, params, image)
     before = apply(module, params, normalize(jnp.asarray(image[None])))[0][0]
-    answer = int(before.argmax())
-    fall = before[answer] - scores[..., answer]
+    prediction = int(before.argmax())
+    fall = before[prediction] - scores[..., prediction]
     close(data_of(figure.axes[1]), fall, 1e-4)
-    answers = np.asarray(scores.argmax(axis=2))
+    predictions = np.asarray(scores.argmax(axis=2))
     drawn = {(t.get_position()[1], t.get_position()[0]): t.get_text() for t in figure.axes[2].texts}
     assert drawn == {
-        (row, column): str(answers[row, column]) for row, column in np.argwhere(answers != answer)
+        (row, column): str(predictions[row, column])
+        for row, column in np.argwhere(predictions != prediction)
     }
     assert len(drawn) > 0
 
@@ -169,14 +170,14 @@ def test_saliency_is_the_slope_in_float64(trained, images):
     image = images[3]
     ours = np.asarray(gradient(module, params, image))
     start = np.asarray(normalize(jnp.asarray(image[None])))
-    answer = int(apply(module, params, start)[0][0].argmax())
+    prediction = int(apply(module, params, start)[0][0].argmax())
     step = 1e-4
     with jax.enable_x64(True):
         exact = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), params)
         moved = start.astype(np.float64) + step * np.eye(1024).reshape(1024, 32, 32)
         back = 2 * start.astype(np.float64) - moved
         up, down = (
-            jax.jit(partial(apply, module))(exact, jnp.asarray(x))[0][:, answer]
+            jax.jit(partial(apply, module))(exact, jnp.asarray(x))[0][:, prediction]
             for x in (moved, back)
         )
         assert up.dtype == jnp.float64
@@ -283,7 +284,7 @@ def test_the_top_nine_drawn_are_what_the_strongest_units_saw(trained, images):
 
 def test_another_network_can_be_drawn(other, images, tmp_path):
     module, params = other
-    history = [networks.TrainedNetwork(module, params, {}, when) for when in ("pass 1", "pass 2")]
+    history = [networks.TrainedNetwork(module, params, {}, when) for when in ("epoch 1", "epoch 2")]
     of_one = drawings.maps, drawings.occlusion, drawings.saliency
     drawn = [
         *(draw(module, params, images[3]) for draw in of_one),
@@ -293,12 +294,12 @@ def test_another_network_can_be_drawn(other, images, tmp_path):
     for number, figure in enumerate(drawn):
         figure.savefig(tmp_path / f"{number}.png")
         assert np.asarray(Image.open(tmp_path / f"{number}.png").convert("L")).std() > 10
-    assert "After pass 2: Other reads a" in drawn[-1].get_suptitle()
+    assert "After epoch 2: Other reads a" in drawn[-1].get_suptitle()
 
 
 def test_the_frames_of_a_run_have_the_same_greys(run, images):
     history = networks.history(str(run))
-    assert [n.when for n in history] == ["pass 1", "pass 2", "pass 3"]
+    assert [n.when for n in history] == ["epoch 1", "epoch 2", "epoch 3"]
     frames = list(drawings.training(history, images[3]))
     every = [
         apply(n.module, n.params, normalize(jnp.asarray(images[3:4])))[1]["c1"] for n in history
@@ -310,17 +311,17 @@ def test_the_frames_of_a_run_have_the_same_greys(run, images):
 
 
 @pytest.mark.parametrize("seeds", [(), (5, 3)])
-def test_a_runs_last_network_misses_what_the_run_says(run, program, tmp_path, images, seeds):
+def test_a_runs_last_network_errors_what_the_run_says(run, program, tmp_path, images, seeds):
     if seeds:
         run = tmp_path / "seeds"
-        flags = ("--passes", 1, "--seeds", *seeds, "--workdir", run)
+        flags = ("--epochs", 1, "--seeds", *seeds, "--workdir", run)
         assert program("train", *CLASSIC, *flags).returncode == 0
     last = networks.load(str(run))
     row = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    answers = predictor(last.module, last.params)(images).argmax(axis=1)
-    misses = int((answers != embedded.load()["test_labels"]).sum())
-    assert misses == np.ravel(row["test_misses"])[0]
-    assert last.when == ("pass 1 of seed 5" if seeds else "pass 3")
+    predictions = predictor(last.module, last.params)(images).argmax(axis=1)
+    errors = int((predictions != embedded.load()["test_labels"]).sum())
+    assert errors == np.ravel(row["test_errors"])[0]
+    assert last.when == ("epoch 1 of seed 5" if seeds else "epoch 3")
 
 
 def is_a_picture(path, size=None):
@@ -340,7 +341,7 @@ def test_all_topics_of_a_run(program, run, tmp_path):
     assert done.returncode == 0, done.stderr
     assert files_of(run) == before
     assert "no MNIST" in done.stderr and "uci-digits" in done.stderr
-    assert "pass 1, pass 2, pass 3" in done.stderr
+    assert "epoch 1, epoch 2, epoch 3" in done.stderr
     sizes = {
         "kernels": (1200, 312),
         "table": (1200, 552),

@@ -1,8 +1,8 @@
 """Boosting by filtering (Schapire 1990; Drucker, Schapire and Simard 1993): section III-C.9.
 
-The first network is trained as its experiment says. The second gets new distorted patterns, half
+The first network is trained as its experiment says. The second gets new distorted examples, half
 of which the first reads rightly and half wrongly; the third gets such on which the two disagree.
-Their outputs are added. Of a pattern of which the first is sure the others are not asked.
+Their outputs are added. Of an example of which the first is sure the others are not asked.
 """
 
 import dataclasses
@@ -22,33 +22,33 @@ from lenet_jax.measurement import records, rejection
 from lenet_jax.training import loop, replicas, scoring
 from lenet_jax.training.folder import RunFolder
 
-MOST_ROUNDS = 200  # through the training set, new distortions each time, in search of patterns
+MOST_ROUNDS = 200  # through the training set, new distortions each time, in search of examples
 
 
 @dataclass(frozen=True)
 class Boosted:
-    """Three networks' test scores [3, n, classes], what the sum misses of the training set, the
-    margin of the first below which the others are asked, how many patterns were drawn in search
+    """Three networks' test scores [3, n, classes], the errors of their sum on the training set, the
+    margin of the first below which the others are asked, how many examples were drawn in search
     of those of the second and of the third, and the seconds of training, those of the search not
     counted (`records.seconds`).
     """
 
     scores: np.ndarray
-    train_misses: int
+    train_errors: int
     unsure_below: float
     drawn: tuple[int, int]
     seconds: float
 
-    def misses(self, labels: np.ndarray) -> list[int]:
+    def errors(self, labels: np.ndarray) -> list[int]:
         """Of each network alone, and of the sum."""
         each = [*self.scores, self.scores.sum(0)]
         return [int((scores.argmax(1) != labels).sum()) for scores in each]
 
     def calls(self) -> float:
-        """How many networks a test pattern needs on average."""
+        """How many networks a test example needs on average."""
         return 1 + 2 * float((rejection.margins(self.scores[0]) < self.unsure_below).mean())
 
-    def answers(self) -> np.ndarray:
+    def predictions(self) -> np.ndarray:
         """Scores [n, classes]: the first network's where it is sure, else the sum of the three.
 
         The first one's count threefold, so that margins can be compared.
@@ -57,7 +57,7 @@ class Boosted:
         return np.where(unsure[:, None], self.scores.sum(0), 3 * self.scores[0])
 
 
-def train(experiment: Experiment, data: Dataset, workdir: Path, say) -> Boosted:
+def train(experiment: Experiment, data: Dataset, workdir: Path, log) -> Boosted:
     """Three networks of one seed, each a run of its own in the folder.
 
     Raises as `loop.train` does, for a folder of another experiment or other data too.
@@ -69,34 +69,34 @@ def train(experiment: Experiment, data: Dataset, workdir: Path, say) -> Boosted:
     with RunFolder(workdir, resolved) as folder:
         file = folder.path / "scores.npz"
         if not file.exists():
-            trained = train_three(experiment, data, folder.path, say)
+            trained = train_three(experiment, data, folder.path, log)
             partial_file = folder.path / "scores.tmp.npz"
             np.savez(partial_file, **dataclasses.asdict(trained))
             partial_file.replace(file)
         with np.load(file) as found:
             return Boosted(
                 found["scores"],
-                int(found["train_misses"]),
+                int(found["train_errors"]),
                 float(found["unsure_below"]),
                 tuple(found["drawn"].tolist()),
                 float(found["seconds"]),
             )
 
 
-def train_three(experiment: Experiment, data: Dataset, folder: Path, say) -> Boosted:
+def train_three(experiment: Experiment, data: Dataset, folder: Path, log) -> Boosted:
     """The same, without a look at what was found before."""
     stream = Stream(experiment, data)
     size = len(data.train)
-    first = loop.train(experiment, data, folder / "1", say)
+    first = loop.train(experiment, data, folder / "1", log)
 
-    say(f"{experiment.name}: patterns for the second network, half of them misread by the first")
+    log(f"{experiment.name}: examples for the second network, half of them misread by the first")
     second_set, drawn_2 = stream.half_wrong(first, size)
     then = dataclasses.replace(experiment, distortion=Distortion())
-    second = loop.train(then, dataclasses.replace(data, train=second_set), folder / "2", say)
+    second = loop.train(then, dataclasses.replace(data, train=second_set), folder / "2", log)
 
-    say(f"{experiment.name}: patterns for the third network, on which the first two disagree")
+    log(f"{experiment.name}: examples for the third network, on which the first two disagree")
     third_set, drawn_3 = stream.disputed(first, second, size)
-    third = loop.train(then, dataclasses.replace(data, train=third_set), folder / "3", say)
+    third = loop.train(then, dataclasses.replace(data, train=third_set), folder / "3", log)
 
     networks = first, second, third
     fresh = stream.batch(stream.rounds)
@@ -104,7 +104,7 @@ def train_three(experiment: Experiment, data: Dataset, folder: Path, say) -> Boo
     trained = np.stack([scores(run, data.train.images) for run in networks]).sum(0)
     return Boosted(
         scores=np.stack([scores(run, data.test.images) for run in networks]),
-        train_misses=int((trained.argmax(1) != data.train.labels).sum()),
+        train_errors=int((trained.argmax(1) != data.train.labels).sum()),
         unsure_below=early_stop(added, fresh.labels),
         drawn=(drawn_2, drawn_3),
         seconds=sum(map(records.seconds, networks)),
@@ -114,14 +114,14 @@ def train_three(experiment: Experiment, data: Dataset, folder: Path, say) -> Boo
 def early_stop(scores: np.ndarray, labels: np.ndarray) -> float:
     """The smallest margin of the first network above which the other two need not be asked.
 
-    scores [3, n, classes] of training patterns in distortions that none of them was trained on:
-    with it no more of them are missed than by always adding the three.
+    scores [3, n, classes] of training examples in distortions that none of them was trained on:
+    with it no more of them are misclassified than by always adding the three.
     """
     sure = rejection.margins(scores[0])
     order = np.argsort(sure)
     alone = (scores[0].argmax(1) != labels)[order]
     added = (scores.sum(0).argmax(1) != labels)[order]
-    asked = np.r_[0, np.cumsum(added)]  # misses among the k of which the first is least sure
+    asked = np.r_[0, np.cumsum(added)]  # errors among the k of which the first is least sure
     kept = np.r_[np.cumsum(alone[::-1])[::-1], 0]
     enough = int(np.flatnonzero(asked + kept <= added.sum())[0])
     return float(np.r_[sure[order], np.inf][enough])
@@ -136,25 +136,25 @@ def scores(run: loop.Result, images: np.ndarray) -> np.ndarray:
 
 
 class Stream:
-    """New distortions of the training patterns without end, a round of all of them at a time."""
+    """New distortions of the training examples without end, a round of all of them at a time."""
 
     def __init__(self, experiment: Experiment, data: Dataset) -> None:
         self.ranges = dataclasses.replace(experiment.distortion, versions=None)
         self.key = jax.random.fold_in(jax.random.key(experiment.seed), 4)
-        self.patterns = data.train
+        self.examples = data.train
         self.rounds = 0
 
     def batch(self, number: int) -> Images:
-        """Round `number`: every pattern once, in a new order, with a new distortion."""
+        """Round `number`: every example once, in a new order, with a new distortion."""
         for_order, for_maps = jax.random.split(jax.random.fold_in(self.key, number))
-        order = np.asarray(jax.random.permutation(for_order, len(self.patterns)))
-        images = self.patterns.images[order]
+        order = np.asarray(jax.random.permutation(for_order, len(self.examples)))
+        images = self.examples.images[order]
         return Images(
-            np.asarray(_distorted(self.ranges, for_maps, images)), self.patterns.labels[order]
+            np.asarray(_distorted(self.ranges, for_maps, images)), self.examples.labels[order]
         )
 
     def half_wrong(self, first: loop.Result, size: int) -> tuple[Images, int]:
-        """So many patterns, half of them misread, in turn; and how many were drawn for them."""
+        """So many examples, half of them misread, in turn; and how many were drawn for them."""
         found: dict[bool, list[Images]] = {True: [], False: []}
         drawn = self.rounds
         while min(sum(map(len, part)) for part in found.values()) < size // 2:
@@ -168,27 +168,27 @@ class Stream:
         return _chosen(_joined(halves, len(mixed)), mixed), self._drawn(drawn)
 
     def disputed(self, first: loop.Result, second: loop.Result, size: int) -> tuple[Images, int]:
-        """So many patterns on which two networks disagree; and how many were drawn for them."""
+        """So many examples on which two networks disagree; and how many were drawn for them."""
         found: list[Images] = []
         drawn = self.rounds
         while sum(map(len, found)) < size:
             batch = self._next(drawn)
-            answers = [scores(run, batch.images).argmax(1) for run in (first, second)]
-            found.append(_chosen(batch, answers[0] != answers[1]))
+            predictions = [scores(run, batch.images).argmax(1) for run in (first, second)]
+            found.append(_chosen(batch, predictions[0] != predictions[1]))
         return _joined(found, size), self._drawn(drawn)
 
     def _next(self, since: int) -> Images:
         if self.rounds - since == MOST_ROUNDS:
             raise UserError(
-                f"{MOST_ROUNDS} rounds of distorted patterns hold too few that are misread: the "
-                "network is too good for these distortions. Give stronger ones, or fewer patterns "
+                f"{MOST_ROUNDS} rounds of distorted examples hold too few that are misread: the "
+                "network is too good for these distortions. Give stronger ones, or fewer examples "
                 "(--data.limit)"
             )
         self.rounds += 1
         return self.batch(self.rounds - 1)
 
     def _drawn(self, since: int) -> int:
-        return (self.rounds - since) * len(self.patterns)
+        return (self.rounds - since) * len(self.examples)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -202,8 +202,8 @@ def _distorted(ranges: Distortion, key: jax.Array, images: jax.Array) -> jax.Arr
     return jnp.round(changed).astype(jnp.uint8)
 
 
-def _chosen(patterns: Images, which: np.ndarray) -> Images:
-    return Images(patterns.images[which], patterns.labels[which])
+def _chosen(examples: Images, which: np.ndarray) -> Images:
+    return Images(examples.images[which], examples.labels[which])
 
 
 def _joined(parts: list[Images], size: int) -> Images:

@@ -17,7 +17,7 @@ from sklearn.preprocessing import Normalizer, PolynomialFeatures
 from sklearn.svm import SVC
 
 from lenet_jax.data.deslant import deslant
-from lenet_jax.experiment import Rival
+from lenet_jax.experiment import Baseline
 
 CLASSES = 10
 CACHE_MB = 2000
@@ -25,7 +25,7 @@ CACHE_MB = 2000
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained rival: numbers that it keeps, multiply-adds for a digit, seconds of training."""
+    """A trained baseline: numbers that it keeps, multiply-adds for a digit, seconds of training."""
 
     estimator: Any
     deslanted: bool
@@ -40,19 +40,19 @@ class Fitted:
         return np.asarray(getattr(self.estimator, how)(shown), np.float32)
 
 
-def fit(rival: Rival, images: np.ndarray, labels: np.ndarray) -> Fitted:
-    """Trains a rival on uint8 images [n, 28, 28] with labels [n], each of 0 to 9 among them."""
-    shown = inputs(images, rival.deslanted)
+def fit(baseline: Baseline, images: np.ndarray, labels: np.ndarray) -> Fitted:
+    """Trains a baseline on uint8 images [n, 28, 28] with labels [n], each of 0 to 9 among them."""
+    shown = inputs(images, baseline.deslanted)
     began = time.monotonic()
-    estimator = make(rival).fit(shown, labels)
-    if rival.method == "virtual-svm":
+    estimator = make(baseline).fit(shown, labels)
+    if baseline.method == "virtual-svm":
         support = estimator[-1].support_
         moved = [shift(images[support], down, right) for down, right in SHIFTS]
-        estimator = make(rival).fit(
-            inputs(np.concatenate(moved), rival.deslanted), np.tile(labels[support], len(moved))
+        estimator = make(baseline).fit(
+            inputs(np.concatenate(moved), baseline.deslanted), np.tile(labels[support], len(moved))
         )
     seconds = time.monotonic() - began
-    return Fitted(estimator, rival.deslanted, *cost(rival, estimator, shown.shape), seconds)
+    return Fitted(estimator, baseline.deslanted, *cost(baseline, estimator, shown.shape), seconds)
 
 
 def inputs(images: np.ndarray, deslanted: bool) -> np.ndarray:
@@ -61,34 +61,35 @@ def inputs(images: np.ndarray, deslanted: bool) -> np.ndarray:
     return shown.reshape(len(images), -1) / 255
 
 
-def make(rival: Rival) -> Any:
+def make(baseline: Baseline) -> Any:
     """The untrained estimator of a method."""
-    match rival.method:
+    match baseline.method:
         case "linear":
-            return RidgeClassifier(alpha=rival.ridge)
+            return RidgeClassifier(alpha=baseline.ridge)
         case "pairwise":
-            return OneVsOneClassifier(RidgeClassifier(alpha=rival.ridge))
+            return OneVsOneClassifier(RidgeClassifier(alpha=baseline.ridge))
         case "neighbours":
-            return KNeighborsClassifier(rival.neighbours, algorithm="brute", n_jobs=-1)
+            return KNeighborsClassifier(baseline.neighbours, algorithm="brute", n_jobs=-1)
         case "quadratic":
             return make_pipeline(
-                PCA(rival.components, random_state=0),
+                PCA(baseline.components, random_state=0),
                 PolynomialFeatures(2),
                 # Products of products, summed in single precision, would lose their last digits.
-                RidgeClassifier(alpha=rival.ridge, solver="svd"),
+                RidgeClassifier(alpha=baseline.ridge, solver="svd"),
             )
         case "rbf":
             return make_pipeline(
-                Gaussians(rival.units // CLASSES, rival.width), RidgeClassifier(alpha=rival.ridge)
+                Gaussians(baseline.units // CLASSES, baseline.width),
+                RidgeClassifier(alpha=baseline.ridge),
             )
         case "svm" | "virtual-svm":
             # (x y + 1)^d of vectors of length 1, divided by its largest value, 2^d, within C.
             return make_pipeline(
                 Normalizer(),
                 SVC(
-                    C=rival.penalty / 2**rival.degree,
+                    C=baseline.penalty / 2**baseline.degree,
                     kernel="poly",
-                    degree=rival.degree,
+                    degree=baseline.degree,
                     gamma=1.0,  # type: ignore[arg-type]
                     coef0=1.0,
                     cache_size=CACHE_MB,
@@ -130,19 +131,19 @@ def shift(images: np.ndarray, down: int, right: int) -> np.ndarray:
     return padded[:, 1 - down : 1 - down + height, 1 - right : 1 - right + width]
 
 
-def cost(rival: Rival, estimator: Any, shape: tuple[int, ...]) -> tuple[int, int]:
+def cost(baseline: Baseline, estimator: Any, shape: tuple[int, ...]) -> tuple[int, int]:
     """Numbers kept, and multiply-adds for one digit; a kernel or a power counts as one."""
-    patterns, pixels = shape
+    examples, pixels = shape
     pairs = math.comb(CLASSES, 2)
-    match rival.method:
+    match baseline.method:
         case "linear":
             return CLASSES * (pixels + 1), CLASSES * pixels
         case "pairwise":
             return pairs * (pixels + 1), pairs * pixels
         case "neighbours":
-            return patterns * pixels, patterns * pixels
+            return examples * pixels, examples * pixels
         case "quadratic":
-            n = rival.components
+            n = baseline.components
             terms = n + math.comb(n + 1, 2)
             numbers = pixels * (n + 1) + CLASSES * (terms + 1)
             return numbers, pixels * n + terms - n + CLASSES * terms

@@ -45,7 +45,7 @@ def load(
     fallback: str = "uci-digits",
     limit: int | None = None,
     validation: int = 0,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Dataset:
     """MNIST, from the first of these places, or the embedded set.
 
@@ -55,11 +55,11 @@ def load(
     3. TFDS's download, if its host answers within seconds (LENET_JAX_OFFLINE: it is not asked);
     4. unless `fallback` is "none", the 1,797 digits that scikit-learn carries ("uci-digits").
 
-    The last `validation` training patterns are held out, then the first `limit` kept.
+    The last `validation` training examples are held out, then the first `limit` kept.
     Raises UserError for files that are not MNIST's, for no MNIST and no fallback, and for
     splits larger than the set.
     """
-    return _split(*_find(data_dir, manual_dir, fallback, say), limit, validation)
+    return _split(*_find(data_dir, manual_dir, fallback, log), limit, validation)
 
 
 def embedded(limit: int | None = None, validation: int = 0) -> Dataset:
@@ -75,7 +75,7 @@ def _split(
     if kept < 1 or (limit or 0) > kept:
         raise UserError(
             f"--data.validation {validation} and --data.limit {limit} ask for more than the "
-            f"{len(train)} training patterns of {name}: together they may have at most as many, "
+            f"{len(train)} training examples of {name}: together they may have at most as many, "
             "one of them to train on. Give less"
             + (f", or, for MNIST, {mnist.ways()}" if name == EMBEDDED[0] else "")
         )
@@ -90,7 +90,7 @@ def _split(
 
 
 def _find(
-    data_dir: Path | None, manual_dir: Path | None, fallback: str, say: Callable[[str], None]
+    data_dir: Path | None, manual_dir: Path | None, fallback: str, log: Callable[[str], None]
 ) -> tuple[str, str, mnist.Arrays]:
     if data_dir is None:
         data_dir = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
@@ -103,15 +103,15 @@ def _find(
     ready = mnist.prepared(data_dir)
     reason = "" if ready or manual_dir else mnist.cannot_download()
     if not reason:
-        ready = ready or mnist.prepare(data_dir, manual_dir, say)
-        return "mnist", f"TFDS mnist/3.0.1 in {ready}", mnist.read(ready, say)
+        ready = ready or mnist.prepare(data_dir, manual_dir, log)
+        return "mnist", f"TFDS mnist/3.0.1 in {ready}", mnist.read(ready, log)
     missing = f"no MNIST: none prepared in {data_dir}, no original files given, and {reason}"
     if fallback == "none":
         raise UserError(
             f"{missing}. Give {mnist.ways()}, or take the embedded digits with --data.fallback "
             "uci-digits"
         )
-    say(
+    log(
         f"{missing}.\nTaking the embedded set instead: uci-digits, 1,797 small digits from "
         f"scikit-learn. Its results are not MNIST's.\nFor MNIST: {mnist.ways()}."
     )

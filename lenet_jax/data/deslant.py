@@ -1,4 +1,4 @@
-"""Digits set upright and cropped, as the paper's rivals get them (section III-A)."""
+"""Digits set upright and cropped, as the paper's baselines get them (section III-A)."""
 
 import numpy as np
 

@@ -1,6 +1,6 @@
 """Distorted copies of the images, made on the device: section III-B's planar maps, and a few more.
 
-A sample is a pattern in one of its versions, numbered version * patterns + pattern. Its distortion
+A sample is an example in one of its versions, numbered version * examples + example. Its distortion
 comes from a key and its number, so that a fixed set of 540,000 need not be stored.
 """
 

@@ -99,7 +99,7 @@ def prepared(data_dir: Path) -> Path | None:
     return next((d for d in (data_dir, _ours(data_dir)) if _file_format(d) == "array_record"), None)
 
 
-def prepare(data_dir: Path, originals: Path | None, say) -> Path:
+def prepare(data_dir: Path, originals: Path | None, log) -> Path:
     """Lets TFDS make `mnist/3.0.1` from the originals, or download them; returns its data_dir.
 
     A copy in another file format is left alone: ours then goes to a folder of its own beneath.
@@ -108,12 +108,12 @@ def prepare(data_dir: Path, originals: Path | None, say) -> Path:
     """
     taken = _file_format(data_dir)
     if taken is not None:
-        say(
+        log(
             f"{data_dir / 'mnist/3.0.1'} is a TFDS copy as {taken}, which needs TensorFlow to "
             f"read: leaving it alone and preparing our own in {_ours(data_dir)}"
         )
         data_dir = _ours(data_dir)
-    say(f"preparing MNIST in {data_dir} from {originals or URL} (once, about a minute)")
+    log(f"preparing MNIST in {data_dir} from {originals or URL} (once, about a minute)")
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         _build(data_dir, originals)
@@ -128,7 +128,7 @@ def prepare(data_dir: Path, originals: Path | None, say) -> Path:
     return data_dir
 
 
-def read(data_dir: Path, say) -> Arrays:
+def read(data_dir: Path, log) -> Arrays:
     """The arrays of a prepared copy: uint8 images [n, 28, 28] and labels [n] of both splits.
 
     Raises UserError where they must be decoded and array_record is not installed.
@@ -139,11 +139,11 @@ def read(data_dir: Path, say) -> Arrays:
             arrays = {name: file[name] for name in FILES}
             if digest(arrays) == str(file["sha256"]):
                 return arrays
-        say(f"{decoded} does not match its SHA-256; decoding the images again")
+        log(f"{decoded} does not match its SHA-256; decoding the images again")
     except FileNotFoundError:
-        say(f"decoding the images of {decoded.parent} (once, a minute or two)")
+        log(f"decoding the images of {decoded.parent} (once, a minute or two)")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        say(f"{decoded} is damaged ({error}); decoding the images again")
+        log(f"{decoded} is damaged ({error}); decoding the images again")
     arrays = _decode(data_dir)
     partial = decoded.with_name(f"decoded.{os.getpid()}.tmp")
     try:
@@ -152,7 +152,7 @@ def read(data_dir: Path, say) -> Arrays:
         os.replace(partial, decoded)
     except OSError as error:  # a shared, read-only copy: it only costs the time again
         partial.unlink(missing_ok=True)
-        say(f"cannot keep the decoded images beside {decoded.parent}: {error.strerror}")
+        log(f"cannot keep the decoded images beside {decoded.parent}: {error.strerror}")
     return arrays
 
 

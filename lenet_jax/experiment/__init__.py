@@ -3,7 +3,7 @@
 Nothing here imports jax.
 """
 
-from lenet_jax.experiment.baseline import Rival
+from lenet_jax.experiment.baseline import Baseline
 from lenet_jax.experiment.data import Data
 from lenet_jax.experiment.distortion import Distortion
 from lenet_jax.experiment.experiment import Experiment, Paper
@@ -25,7 +25,7 @@ __all__ = [
     "Muon",
     "Optimizer",
     "Paper",
-    "Rival",
+    "Baseline",
     "SquaredError",
     "variant",
 ]

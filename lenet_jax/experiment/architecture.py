@@ -12,7 +12,7 @@ from lenet_jax import models
 from lenet_jax.errors import UserError
 
 Initialization = Literal["lush", "printed", "uniform", "nielsen", "zeros"]
-Squashing = Literal["scaled-tanh", "tanh", "sigmoid", "relu", "none"]
+Activation = Literal["scaled-tanh", "tanh", "sigmoid", "relu", "none"]
 Outputs = Literal["penalties", "logits", "states"]
 WIDEST = 100_000  # maps or units of a layer; more is a slip
 
@@ -27,7 +27,7 @@ class Architecture:
 
     @property
     def outputs(self) -> Outputs:
-        """What its scores are: minus penalties, squashed states, or a softmax's logits."""
+        """What its scores are: minus penalties, activated states, or a softmax's logits."""
         return "logits"
 
 
@@ -38,8 +38,8 @@ class LeNet5(Architecture):
     table: Literal["paper", "full"] = "paper"
     """connections of C3: Table I, or every map of S2"""
     pooling: Literal["subsampling", "average", "max"] = "subsampling"
-    """trainable, or plain averages or maxima without squashing"""
-    squashing: Squashing = "scaled-tanh"
+    """trainable, or plain averages or maxima without activation"""
+    activation: Activation = "scaled-tanh"
     head: Literal["rbf", "linear", "gaussian", "log-gaussian"] = "rbf"
     """RBF units with the codes of Fig. 3; ten weighted sums for a softmax; or Gaussians of learned
     centres, or their logarithms, as its logits"""
@@ -57,7 +57,7 @@ class LeNet5(Architecture):
 class LeNet1(Architecture):
     """The fields of `models.lenet.LeNet1`."""
 
-    squashing: Squashing = "scaled-tanh"
+    activation: Activation = "scaled-tanh"
     initialization: Initialization = "lush"
 
     @property
@@ -71,7 +71,7 @@ class LeNet4(Architecture):
 
     reading: Literal["literal", "17k"] = "literal"
     """of the paper's description: all of S4 for each unit of C5, or 16,998 parameters in all"""
-    squashing: Squashing = "scaled-tanh"
+    activation: Activation = "scaled-tanh"
     initialization: Initialization = "lush"
 
     @property
@@ -83,7 +83,7 @@ class LeNet4(Architecture):
 class Tutorial(Architecture):
     """The fields of `models.tutorial.Tutorial`."""
 
-    squashing: Squashing = "none"
+    activation: Activation = "none"
     initialization: Initialization = "uniform"
 
     @property
@@ -97,7 +97,7 @@ class FullyConnected(Architecture):
 
     hidden: tuple[int, ...] = (300,)
     """units of each hidden layer"""
-    squashing: Squashing = "scaled-tanh"
+    activation: Activation = "scaled-tanh"
     initialization: Initialization = "lush"
 
     def __post_init__(self) -> None:
@@ -116,7 +116,7 @@ class Nielsen(Architecture):
     """of each convolution"""
     hidden: tuple[int, ...] = (100,)
     """units of each hidden layer"""
-    squashing: Squashing = "sigmoid"
+    activation: Activation = "sigmoid"
     dropout: float = 0.0
     """probability with which an input of a fully connected layer is left out in training"""
 

@@ -8,7 +8,7 @@ from lenet_jax.experiment.experiment import Paper
 
 
 @dataclass(frozen=True)
-class Rival:
+class Baseline:
     """A classical method of Fig. 9 and its settings (`baselines.classical`)."""
 
     name: str

@@ -18,9 +18,9 @@ class Data:
     fallback: Literal["uci-digits", "none"] = "uci-digits"
     """without MNIST: take the embedded digits, or stop"""
     limit: int | None = None
-    """train on the first so many patterns"""
+    """train on the first so many examples"""
     validation: int = 0
-    """hold out the last so many training patterns, and report on them too"""
+    """hold out the last so many training examples, and report on them too"""
 
     def __post_init__(self) -> None:
         require(
@@ -28,6 +28,6 @@ class Data:
             "data.limit",
             self.limit,
             "1 or more",
-            "leave it out for all patterns",
+            "leave it out for all examples",
         )
         require(self.validation >= 0, "data.validation", self.validation, "0 or more", "5000")

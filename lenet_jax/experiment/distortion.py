@@ -1,4 +1,4 @@
-"""What happens to training patterns."""
+"""What happens to training examples."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from lenet_jax.experiment.checks import require
 
 @dataclass(frozen=True)
 class Distortion:
-    """Random changes to the training patterns (`data.distort`); each at 0 leaves them alone."""
+    """Random changes to the training examples (`data.distort`); each at 0 leaves them alone."""
 
     translation: float = 0.0
     """up to so many pixels, down or up and right or left"""
@@ -27,10 +27,10 @@ class Distortion:
     inverted: float = 0.0
     """probability that a pixel is inverted (section III-E: 0.1)"""
     shifted: bool = False
-    """five versions of each pattern: as it is, and a pixel down, up, right and left"""
+    """five versions of each example: as it is, and a pixel down, up, right and left"""
     versions: int | None = None
-    """of each pattern, the original and so many less one, as a fixed set (the paper's has 10);
-    default: new distortions in every pass"""
+    """of each example, the original and so many less one, as a fixed set (the paper's has 10);
+    default: new distortions in every epoch"""
 
     def __post_init__(self) -> None:
         for name in ("translation", "scaling", "squeezing", "shear", "rotation", "elastic"):
@@ -48,7 +48,7 @@ class Distortion:
         )
         if self.shifted and (versions != 5 or self.any):
             raise UserError(
-                "--distortion.shifted makes five versions of each pattern and nothing else: give "
+                "--distortion.shifted makes five versions of each example and nothing else: give "
                 "--distortion.versions 5 with it, and no other distortion"
             )
 

@@ -39,14 +39,14 @@ class Experiment:
     data: Data = field(default_factory=Data)
     distortion: Distortion = field(default_factory=Distortion)
     paper: Annotated[Paper | None, tyro.conf.Suppress] = None
-    passes: int = 20
+    epochs: int = 20
     """through the training set"""
     batch_size: int = 1
-    """patterns per update; the paper's is 1"""
+    """examples per update; the paper's is 1"""
     order: Literal["fixed", "reshuffled"] = "fixed"
-    """one random order for all passes, as in the paper, or a new one each pass"""
+    """one random order for all epochs, as in the paper, or a new one each epoch"""
     reported: Literal["last", "best-validation"] = "last"
-    """the pass whose test error `reproduce` reports"""
+    """the epoch whose test error `reproduce` reports"""
     seed: int = 0
     """of the weights, the order and the samples for the curvature"""
     seeds: tuple[int, ...] = ()
@@ -60,7 +60,7 @@ class Experiment:
     """how many checkpoints stay"""
 
     def __post_init__(self) -> None:
-        require(self.passes > 0, "passes", self.passes, "1 or more", "the paper's is 20")
+        require(self.epochs > 0, "epochs", self.epochs, "1 or more", "the paper's is 20")
         require(self.batch_size > 0, "batch-size", self.batch_size, "1 or more", "1")
         require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295", "0")
         self._require_seeds()
@@ -87,7 +87,7 @@ class Experiment:
             )
         if self.reported == "best-validation" and not self.data.validation:
             raise UserError(
-                "--reported best-validation needs patterns held out: --data.validation 10000, or "
+                "--reported best-validation needs examples held out: --data.validation 10000, or "
                 "--reported last"
             )
 

@@ -16,7 +16,7 @@ class MAP:
 
     j: float = 10.0
     """the rubbish class's penalty: a large one makes wrong classes compete, a small one lets go of
-    patterns that are learned"""
+    examples that are learned"""
 
     def __post_init__(self) -> None:
         require(self.j > 0, "loss.j", self.j, "a positive number", "10")

@@ -12,13 +12,13 @@ class SDLM:
     mu: float = 0.02
     """bounds the step where the curvature h is small (eq. 21)"""
     samples: int = 500
-    """patterns on which h is measured before each pass"""
+    """examples on which h is measured before each epoch"""
     learning_rates: tuple[float, ...] = (
         (5e-4,) * 2 + (2e-4,) * 3 + (1e-4,) * 3 + (5e-5,) * 4 + (1e-5,)
     )
-    """eta of each pass; the last one goes on"""
+    """eta of each epoch; the last one goes on"""
     never_below_previous: bool = True
-    """h = max(h, h of the pass before): without it training falls apart in the second pass"""
+    """h = max(h, h of the epoch before): without it training falls apart in the second epoch"""
 
     def __post_init__(self) -> None:
         rates = self.learning_rates

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lenet_jax.errors import UserError
-from lenet_jax.experiment.baseline import Rival
+from lenet_jax.experiment.baseline import Baseline
 from lenet_jax.experiment.experiment import Experiment
 
-Page = TypeVar("Page", Experiment, Rival)
+Page = TypeVar("Page", Experiment, Baseline)
 
 
 def variant(base: Page, variants: dict[str, dict[str, Any]], name: str) -> Page:
@@ -35,16 +35,16 @@ def load(config: str) -> Experiment:
     Raises UserError for a file that is missing, does not run or returns something else.
     """
     page = load_page(config)
-    if isinstance(page, Rival):
+    if isinstance(page, Baseline):
         raise UserError(
-            f"--config {config}: the method {page.method!r} is no network and has no passes. "
+            f"--config {config}: the method {page.method!r} is no network and has no epochs. "
             "It is measured by python -m lenet_jax.reproduce --set family"
         )
     return page
 
 
-def load_page(config: str) -> Experiment | Rival:
-    """As `load`, a classical rival too."""
+def load_page(config: str) -> Experiment | Baseline:
+    """As `load`, a classical baseline too."""
     file, _, variant = config.partition(":")
     path = Path(file)
     if not path.is_file():
@@ -67,7 +67,7 @@ def load_page(config: str) -> Experiment | Rival:
         raise
     except BaseException as error:  # whatever a user's file may raise, SystemExit too
         raise UserError(f"--config {config}: {type(error).__name__}: {error}") from error
-    if not isinstance(experiment, Experiment | Rival):
+    if not isinstance(experiment, Experiment | Baseline):
         raise UserError(
             f"--config {file}: get_config() returned {type(experiment).__name__}, expected a "
             "lenet_jax.experiment.Experiment"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_jax.experiment.architecture import Architecture
-from lenet_jax.experiment.baseline import Rival
+from lenet_jax.experiment.baseline import Baseline
 from lenet_jax.experiment.data import Data
 from lenet_jax.experiment.distortion import Distortion
 from lenet_jax.experiment.experiment import Experiment, Paper
@@ -13,7 +13,7 @@ from lenet_jax.experiment.loss import MAP, ML, CrossEntropy, SquaredError
 from lenet_jax.experiment.optimizer import SDLM, SGD, Adam, Muon
 
 
-def as_json(experiment: Experiment | Rival) -> dict[str, Any]:
+def as_json(experiment: Experiment | Baseline) -> dict[str, Any]:
     """The resolved configuration in JSON's types, the class of each part under "is"."""
 
     def plain(value: Any) -> Any:
@@ -44,6 +44,6 @@ PARTS: dict[str, Any] = {
     part.__name__: part
     for part in (
         *(Experiment, ML, MAP, CrossEntropy, SquaredError, SDLM, Adam, Muon, SGD),
-        *(Rival, Data, Distortion, Paper, *Architecture.__subclasses__()),
+        *(Baseline, Data, Distortion, Paper, *Architecture.__subclasses__()),
     )
 }

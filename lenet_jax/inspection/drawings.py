@@ -80,9 +80,11 @@ def codes(module: LeNet5, params: Any, image: np.ndarray, caption: str = "") -> 
         )
     targets = params["output"]["codes"] if module.adaptive else bitmaps()
     scores, maps = activations.states(module, params, image[None])
-    answer = int(scores[0].argmax())
+    prediction = int(scores[0].argmax())
     figure = _figure(
-        (10, 5.2), f"{_reads(module, answer)}: the code nearest to F6 has the answer", caption
+        (10, 5.2),
+        f"{_reads(module, prediction)}: the code nearest to F6 has the prediction",
+        caption,
     )
     grid = figure.add_gridspec(2, 7, width_ratios=(1.2, 0.2, 1, 1, 1, 1, 1))
     for place, title, shown, grey in (
@@ -95,7 +97,7 @@ def codes(module: LeNet5, params: Any, image: np.ndarray, caption: str = "") -> 
     for label, target in enumerate(targets):
         ax = figure.add_subplot(grid[label // 5, 2 + label % 5])
         ax.imshow(np.reshape(target, (12, 7)), **BITS)
-        _bare(ax, f"code of {label}", f"penalty {-scores[0, label]:.1f}", bold=label == answer)
+        _bare(ax, f"code of {label}", f"penalty {-scores[0, label]:.1f}", bold=label == prediction)
     return figure
 
 
@@ -219,26 +221,30 @@ def _seen(
 
 
 def occlusion(module: Network, params: Any, image: np.ndarray, caption: str = "") -> Any:
-    """What a 5x5 square of paper, laid on each pixel in turn, does to the score and the answer."""
+    """What a 5x5 square of paper, laid on each pixel in turn, does to score and prediction."""
     scores = np.asarray(activations.states(module, params, image[None])[0][0])
-    answer = int(scores.argmax())
+    prediction = int(scores.argmax())
     under = covered(module, params, image)
-    fall, answers = scores[answer] - under[..., answer], under.argmax(axis=2)
+    fall, predictions = scores[prediction] - under[..., prediction], under.argmax(axis=2)
     figure = _figure(
-        (10, 4.4), f"{_reads(module, answer)}: occlusion by a 5x5 square of paper", caption
+        (10, 4.4), f"{_reads(module, prediction)}: occlusion by a 5x5 square of paper", caption
     )
     axes = figure.subplots(1, 3)
     axes[0].imshow(image, cmap="gray_r", vmin=0, vmax=255)
-    _bare(axes[0], "image", f"score of {answer}: {scores[answer]:.1f}")
+    _bare(axes[0], "image", f"score of {prediction}: {scores[prediction]:.1f}")
     shown = axes[1].imshow(fall, **_signed(fall, "RdBu_r"))
-    _bare(axes[1], f"by how much the score of {answer} falls")
+    _bare(axes[1], f"by how much the score of {prediction} falls")
     figure.colorbar(shown, ax=axes[1], location="bottom", shrink=0.8)
     axes[2].imshow(np.zeros_like(image), cmap="gray_r")
-    changed = np.argwhere(answers != answer)
-    _bare(axes[2], "where the answer becomes another", f"{len(changed)} of {answers.size} places")
+    changed = np.argwhere(predictions != prediction)
+    _bare(
+        axes[2],
+        "where the prediction becomes another",
+        f"{len(changed)} of {predictions.size} places",
+    )
     for row, column in changed:
         axes[2].text(
-            column, row, answers[row, column], ha="center", va="center", fontsize=7, color="C3"
+            column, row, predictions[row, column], ha="center", va="center", fontsize=7, color="C3"
         )
     for ax in axes[1:]:
         _outline(ax, image)
@@ -248,13 +254,18 @@ def occlusion(module: Network, params: Any, image: np.ndarray, caption: str = ""
 def saliency(module: Network, params: Any, image: np.ndarray, caption: str = "") -> Any:
     """The gradient of the winning score with respect to the input, signed and its size."""
     slopes = np.asarray(gradient(module, params, image))
-    answer = int(activations.states(module, params, image[None])[0][0].argmax())
-    figure = _figure((10, 4.2), f"{_reads(module, answer)}: saliency", caption)
+    prediction = int(activations.states(module, params, image[None])[0][0].argmax())
+    figure = _figure((10, 4.2), f"{_reads(module, prediction)}: saliency", caption)
     axes = figure.subplots(1, 3)
     axes[0].imshow(_input(image), **INK)
     _bare(axes[0], "input")
     for ax, shown, colours, title in (
-        (axes[1], slopes, _signed(slopes, "RdBu_r"), f"red: more ink raises the score of {answer}"),
+        (
+            axes[1],
+            slopes,
+            _signed(slopes, "RdBu_r"),
+            f"red: more ink raises the score of {prediction}",
+        ),
         (axes[2], np.abs(slopes), {"cmap": "gray_r", "vmin": 0}, "size of the gradient"),
     ):
         drawn = ax.imshow(shown, **colours)
@@ -326,6 +337,6 @@ def _input(image: np.ndarray) -> np.ndarray:
     return _inputs(image[None])[0]
 
 
-def _reads(module: Network, answer: int) -> str:
+def _reads(module: Network, prediction: int) -> str:
     name = type(module).__name__.replace("LeNet", "LeNet-")
-    return f"{name} reads {'an' if answer == 8 else 'a'} {answer}"
+    return f"{name} reads {'an' if prediction == 8 else 'a'} {prediction}"

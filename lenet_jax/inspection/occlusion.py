@@ -1,4 +1,4 @@
-"""Occlusion sensitivity (Zeiler and Fergus 2014, Fig. 7): which ink an answer rests on."""
+"""Occlusion sensitivity (Zeiler and Fergus 2014, Fig. 7): which ink a prediction rests on."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Saliency (Simonyan, Vedaldi and Zisserman 2014): the pixels that would change an answer most."""
+"""Saliency (Simonyan, Vedaldi and Zisserman 2014): the pixels that matter most to a prediction."""
 
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from lenet_jax.layers.network import Network
 def gradient(module: Network, params: Any, image: Any) -> jax.Array:
     """The gradient of the winning score with respect to the network's input, float32 [32, 32].
 
-    image: uint8 [28, 28]. Positive where more ink would make the answer surer.
+    image: uint8 [28, 28]. Positive where more ink would make the prediction surer.
     """
 
     def winning(inputs: jax.Array) -> jax.Array:

@@ -11,7 +11,7 @@ from flax import linen as nn
 Initialization = Literal["lush", "printed", "uniform", "nielsen", "zeros"]
 
 # v of the authors' rule, 1 in their code, and where the subsampling coefficients start, 0.5 there.
-# Chosen on held-out patterns among those whose first pass has step sizes that span what section
+# Chosen on held-out examples among those whose first epoch has step sizes that span what section
 # III-B reports (PAPER.md).
 LUSH_V = 1.3
 
@@ -34,7 +34,7 @@ def initializers(
 
     "printed" is the paper's rule, uniform in +-2.4/Fi, biases too (appendix A). "lush" is what the
     authors' own code does, uniform in +-v/sqrt(Fi), biases zero, and the default: with the printed
-    rule F6 starts within 0.003 of zero, a saddle of the loss, and the step sizes of the first pass
+    rule F6 starts within 0.003 of zero, a saddle of the loss, and the step sizes of the first epoch
     are not those that section III-B reports; with the other they are. "uniform" is +-1/sqrt(Fi),
     biases too, what PyTorch does unasked. "nielsen" is normal, of variance 1/n_out and for biases
     1 (his network3.py, where n_out is a layer's units, or a quarter of its maps' weights for one

@@ -1,4 +1,4 @@
-"""What every network of the package is, and how its units squash."""
+"""What every network of the package is, and how its units activate."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
@@ -12,7 +12,7 @@ from flax import traverse_util
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.folding import flat
 
-Squashing = Literal["scaled-tanh", "tanh", "sigmoid", "relu", "none"]
+Activation = Literal["scaled-tanh", "tanh", "sigmoid", "relu", "none"]
 
 
 def scaled_tanh(sums: jax.Array) -> jax.Array:
@@ -20,7 +20,7 @@ def scaled_tanh(sums: jax.Array) -> jax.Array:
     return 1.7159 * jnp.tanh(sums * (2 / 3))
 
 
-SQUASHINGS: dict[str, Callable[[jax.Array], jax.Array]] = {
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "scaled-tanh": scaled_tanh,
     "tanh": jnp.tanh,
     "sigmoid": jax.nn.sigmoid,
@@ -40,12 +40,12 @@ class Network(nn.Module):
 
     frame: ClassVar[str] = "32x32"
 
-    squashing: Squashing = "scaled-tanh"
+    activation: Activation = "scaled-tanh"
 
-    def squash(self, sums: jax.Array) -> jax.Array:
-        return SQUASHINGS[self.squashing](flat(sums)).reshape(sums.shape)
+    def activate(self, sums: jax.Array) -> jax.Array:
+        return ACTIVATIONS[self.activation](flat(sums)).reshape(sums.shape)
 
-    def answer(
+    def scores_and_maps(
         self, outputs: jax.Array, maps: dict[str, jax.Array]
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(scores, maps) with the images first again."""

@@ -1,4 +1,4 @@
-"""What a network answers to labelled images: misses, confusions, precision, recall, rejection."""
+"""What a network answers to labelled images: errors, confusions, precision, recall, rejection."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ Scores = Callable[[np.ndarray], np.ndarray]
 class Evaluation:
     """Scores float32 [n, classes] of uint8 images [n, 28, 28] with labels int32 [n].
 
-    `unread` names the pictures in which no single digit was found; each is a miss.
+    `unread` names the pictures in which no single digit was found; each is an error.
     """
 
     name: str
@@ -29,30 +29,30 @@ class Evaluation:
     unread: list[str] = field(default_factory=list)
 
     @property
-    def answers(self) -> np.ndarray:
+    def predictions(self) -> np.ndarray:
         return self.scores.argmax(axis=1)
 
     @property
     def wrong(self) -> np.ndarray:
-        return self.answers != self.labels
+        return self.predictions != self.labels
 
     @property
     def size(self) -> int:
         return len(self.labels) + len(self.unread)
 
     @property
-    def misses(self) -> int:
+    def errors(self) -> int:
         return int(self.wrong.sum()) + len(self.unread)
 
 
 def of_test_set(scores: Scores, data: Dataset) -> Evaluation:
-    """A network's answers to all test images of a data set."""
+    """A network's predictions on all test images of a data set."""
     shown = data.test
     return Evaluation(f"{data.name}, test", shown.images, shown.labels, scores(shown.images))
 
 
 def of_pictures(scores: Scores, card: dict[str, Any], folder: Path) -> Evaluation:
-    """A network's answers to pictures of a digit each, in folders named 0 to 9.
+    """A network's predictions on pictures of a digit each, in folders named 0 to 9.
 
     Raises UserError where there are none.
     """
@@ -83,16 +83,16 @@ def of_pictures(scores: Scores, card: dict[str, Any], folder: Path) -> Evaluatio
     return Evaluation(str(folder), stack, np.array(labels, np.int32), scores(stack), unread)
 
 
-def confusion(labels: np.ndarray, answers: np.ndarray, classes: int = 10) -> np.ndarray:
-    """How often each true class (row) got each answer (column), int64 [classes, classes]."""
-    pairs = np.asarray(labels) * classes + np.asarray(answers)
+def confusion(labels: np.ndarray, predictions: np.ndarray, classes: int = 10) -> np.ndarray:
+    """How often each true label (row) was predicted as each (column), int64 [classes, classes]."""
+    pairs = np.asarray(labels) * classes + np.asarray(predictions)
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def precision_and_recall(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each answer the share that is right, and of each class the share that is found.
+    """Of each prediction the share that is right, and of each class the share that is found.
 
-    In percent, float64 [classes]; NaN for an answer never given and a class without images.
+    In percent, float64 [classes]; NaN for a prediction never given and a class without images.
     """
     right = np.diag(confusion)
     with np.errstate(invalid="ignore"):
@@ -100,37 +100,37 @@ def precision_and_recall(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def rejected(found: Evaluation, card: dict[str, Any]) -> np.ndarray:
-    """Which answers are rejected by the network's own limits, bool [n]."""
+    """Which predictions are rejected by the network's own limits, bool [n]."""
     j, below = reader.limits(card)
     return reader.is_rubbish(found.scores, j) | (rejection.margins(found.scores) < below)
 
 
 def as_json(found: Evaluation, card: dict[str, Any]) -> dict[str, Any]:
-    """The numbers in JSON's types; `wrong` has number, truth and answer of each missed image.
+    """The numbers in JSON's types; `wrong` has number, true and predicted label of each error.
 
     `rejected` counts what the network with this card rejects, and the pictures that are unread.
     The share that is rejected for an error of 0.5 % is that of the differences alone, as in
     Fig. 10, after the unread.
     """
-    table = confusion(found.labels, found.answers)
+    table = confusion(found.labels, found.predictions)
     precision, recall = precision_and_recall(table)
     needed = rejection.needed(rejection.margins(found.scores), found.wrong) / 100
     silent = rejected(found, card)
     return {
         "data": found.name,
         "size": found.size,
-        "misses": found.misses,
+        "errors": found.errors,
         "unread": found.unread,
         "precision_percent": [None if np.isnan(p) else round(p, 3) for p in precision],
         "recall_percent": [None if np.isnan(r) else round(r, 3) for r in recall],
         "confusion": table.tolist(),
         "rejected": int(silent.sum()) + len(found.unread),
-        "misses_not_rejected": int((found.wrong & ~silent).sum()),
+        "errors_not_rejected": int((found.wrong & ~silent).sum()),
         "rejected_percent_for_half_percent_error": 100
         * (needed * len(found.labels) + len(found.unread))
         / found.size,
         "wrong": [
-            [int(at), int(found.labels[at]), int(found.answers[at])]
+            [int(at), int(found.labels[at]), int(found.predictions[at])]
             for at in np.flatnonzero(found.wrong)
         ],
     }

@@ -49,9 +49,9 @@ def shown(values: list[float], digits: int = 2) -> str:
     return between.join(f"{number:.{digits}f}" for number in numbers)
 
 
-def errors(record: dict[str, Any]) -> list[float]:
+def error_rates(record: dict[str, Any]) -> list[float]:
     """The test error of each seed, in percent."""
-    return [100 * n / record["test_size"] for n in record["misses"]]
+    return [100 * n / record["test_size"] for n in record["errors"]]
 
 
 def of(
@@ -65,8 +65,8 @@ def of(
     """The record of an experiment from its runs, each of some of its seeds.
 
     `config` is the resolved configuration with all the seeds. The test set is read here, after the
-    last pass, and every number is of that pass but the curve's, and, where the experiment reports
-    its best pass on the held-out patterns, the `misses`. With `changed` test digits are measured
+    last epoch, and every number is of that epoch but the curve's, and, where the experiment reports
+    its best epoch on the held-out examples, the `errors`. With `changed` test digits are measured
     too (`robustness`). `wall_seconds` are those of training (`seconds`).
     """
     curve = {
@@ -74,7 +74,7 @@ def of(
             [n for run in runs for n in np.ravel(run.rows[at][name]).tolist()]
             for at in range(len(runs[0].rows))
         ]
-        for name in ("test_misses", "train_misses_on_the_fly", "validation_misses")
+        for name in ("test_errors", "train_errors_on_the_fly", "validation_errors")
         if name in runs[0].rows[0]
     }
     scores = np.concatenate([_scores(run, data.test) for run in runs])
@@ -85,18 +85,18 @@ def of(
         experiment=experiment,
         variant=variant,
         seeds=[seed for run in runs for seed in _seeds(run)],
-        passes=runs[0].record["passes"],
-        train_misses=[n for run in runs for n in np.ravel(run.record["train_misses"]).tolist()],
+        epochs=runs[0].record["epochs"],
+        train_errors=[n for run in runs for n in np.ravel(run.record["train_errors"]).tolist()],
         wall_seconds=round(sum(map(seconds, runs))),
         config=config,
     )
     if config["reported"] == "best-validation":
-        best = best_passes(curve["validation_misses"])
-        misses = [curve["test_misses"][at][seed] for seed, at in enumerate(best)]
+        best = best_epochs(curve["validation_errors"])
+        errors = [curve["test_errors"][at][seed] for seed, at in enumerate(best)]
         record |= {
-            "misses": misses,
-            "error_percent": interval([100 * n / len(data.test) for n in misses]),
-            "reported_passes": (best + 1).tolist(),
+            "errors": errors,
+            "error_percent": interval([100 * n / len(data.test) for n in errors]),
+            "reported_epochs": (best + 1).tolist(),
         }
     labels = jnp.asarray(data.test.labels)
     record["test_loss"] = [float(loss(jnp.asarray(one), labels).mean()) for one in scores]
@@ -106,7 +106,7 @@ def of(
         record["robustness"] = {
             kind: {
                 "levels": [level for level, _ in levels],
-                "misses": [
+                "errors": [
                     [n for one in by_level for n in one[kind][at][1]] for at in range(len(levels))
                 ],
             }
@@ -115,13 +115,13 @@ def of(
     return record
 
 
-def best_passes(validation_misses: Any) -> np.ndarray:
-    """The index of each network's pass with the least misses, [passes, seeds] to [seeds].
+def best_epochs(validation_errors: Any) -> np.ndarray:
+    """The index of each network's epoch with the least errors, [epochs, seeds] to [seeds].
 
     Of equal ones the last, as in Nielsen's network3.py.
     """
-    misses = np.asarray(validation_misses)
-    return len(misses) - 1 - misses[::-1].argmin(axis=0)
+    errors = np.asarray(validation_errors)
+    return len(errors) - 1 - errors[::-1].argmin(axis=0)
 
 
 def of_scores(
@@ -131,33 +131,33 @@ def of_scores(
     experiment: str,
     variant: str,
     seeds: list[int],
-    passes: int,
-    train_misses: list[int],
+    epochs: int,
+    train_errors: list[int],
     wall_seconds: int,
     config: dict[str, Any],
 ) -> dict[str, Any]:
     """What the test scores [seeds, n, classes] of trained systems say, with where they are from."""
     labels, images = data.test.labels, len(data.test)
-    answers = scores.argmax(-1)
-    wrong = answers != labels
+    predictions = scores.argmax(-1)
+    wrong = predictions != labels
     margins = rejection.margins(scores)
-    misses = wrong.sum(axis=1).tolist()
-    left = [rejection.errors_left(*pair) for pair in zip(margins, wrong, strict=True)]
-    votes = (answers[..., None] == np.arange(scores.shape[-1])).sum(axis=0)
+    errors = wrong.sum(axis=1).tolist()
+    left = [rejection.error_rates_left(*pair) for pair in zip(margins, wrong, strict=True)]
+    votes = (predictions[..., None] == np.arange(scores.shape[-1])).sum(axis=0)
     return {
         "experiment": experiment,
         "variant": variant,
         "dataset": data.name,
         "data_sha256": data.sha256,
         "seeds": seeds,
-        "passes": passes,
+        "epochs": epochs,
         "train_size": len(data.train),
         "test_size": images,
-        "misses": misses,
-        "train_misses": train_misses,
-        "error_percent": interval([100 * n / images for n in misses]),
-        "ensemble_misses": int((scores.mean(axis=0).argmax(-1) != labels).sum()),
-        "vote_misses": int((votes.argmax(-1) != labels).sum()),
+        "errors": errors,
+        "train_errors": train_errors,
+        "error_percent": interval([100 * n / images for n in errors]),
+        "ensemble_errors": int((scores.mean(axis=0).argmax(-1) != labels).sum()),
+        "vote_errors": int((votes.argmax(-1) != labels).sum()),
         "rejected_percent_for_half_percent_error": [
             rejection.needed(*pair) for pair in zip(margins, wrong, strict=True)
         ],
@@ -168,8 +168,11 @@ def of_scores(
             ],
         },
         "wrong": [
-            [[int(at), int(labels[at]), int(answer[at])] for at in np.flatnonzero(missed)]
-            for answer, missed in zip(answers, wrong, strict=True)
+            [
+                [int(at), int(labels[at]), int(prediction[at])]
+                for at in np.flatnonzero(misclassified)
+            ]
+            for prediction, misclassified in zip(predictions, wrong, strict=True)
         ],
         "wall_seconds": wall_seconds,
         "hardware": hardware(),
@@ -184,9 +187,9 @@ def of_scores(
 
 
 def reject_below(run: Result, held_out: Images) -> float:
-    """The threshold for an error of 0.5 % on patterns that the run's one network has not seen.
+    """The threshold for an error of 0.5 % on examples that the run's one network has not seen.
 
-    Of the answers that the rubbish class does not beat, which are rejected in any case.
+    Of the predictions that the rubbish class does not beat, which are rejected in any case.
     """
     (scores,) = _scores(run, held_out)
     return rejection.reject_below(scores, held_out.labels, getattr(run.recipe.loss, "j", math.inf))
@@ -198,8 +201,8 @@ def card(record: dict[str, Any], reject_below: float) -> dict[str, Any]:
     A threshold is infinite where none suffices. The card then has null, and nothing is rejected by
     the difference of scores.
     """
-    same = ("experiment", "variant", "dataset", "data_sha256", "passes", "train_size", "test_size")
-    first = ("misses", "train_misses")
+    same = ("experiment", "variant", "dataset", "data_sha256", "epochs", "train_size", "test_size")
+    first = ("errors", "train_errors")
     return {
         **{name: record[name] for name in same},
         "seed": record["seeds"][0],
@@ -221,13 +224,13 @@ def _scores(run: Result, shown: Images) -> np.ndarray:
 
 
 def seconds(run: Result) -> float:
-    """In training, from the speeds of all passes, also those of programs that were killed.
+    """In training, from the speeds of all epochs, also those of programs that were killed.
 
-    What is counted on the test set, and saved, after a pass is not in it.
+    What is counted on the test set, and saved, after an epoch is not in it.
     """
-    patterns = len(_seeds(run)) * run.record["train_size"]
-    times = {row["pass"]: row for row in metrics.read(run.folder / "times.jsonl")}
-    return sum(patterns / row["images_per_second"] for row in times.values())
+    examples = len(_seeds(run)) * run.record["train_size"]
+    times = {row["epoch"]: row for row in metrics.read(run.folder / "times.jsonl")}
+    return sum(examples / row["images_per_second"] for row in times.values())
 
 
 def hardware() -> str:

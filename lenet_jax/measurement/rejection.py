@@ -1,4 +1,4 @@
-"""Rejection: answers that the rubbish class beats (eq. 9), or whose two best scores lie close
+"""Rejection: predictions that the rubbish class beats (eq. 9), or whose two best scores lie close
 together (section III-D), are not given."""
 
 import numpy as np
@@ -12,7 +12,7 @@ def margins(scores: np.ndarray) -> np.ndarray:
     return best[..., 1] - best[..., 0]
 
 
-def errors_left(margins: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+def error_rates_left(margins: np.ndarray, wrong: np.ndarray) -> np.ndarray:
     """The error in percent that is left when the k smallest margins are rejected, k = 0 .. n-1.
 
     margins [n] and wrong, bool [n]. No threshold cuts between equal margins: there the error is
@@ -36,7 +36,7 @@ def needed(margins: np.ndarray, wrong: np.ndarray, error: float = 0.5) -> float:
 
 
 def threshold(margins: np.ndarray, wrong: np.ndarray, error: float = 0.5) -> float:
-    """The margin below which answers are rejected to do so; 0 where nothing must be, or inf."""
+    """The margin below which predictions are rejected to do so; 0 where nothing must be, or inf."""
     fine = _fine(margins, wrong, error)
     if not len(fine):
         return float("inf")
@@ -46,8 +46,8 @@ def threshold(margins: np.ndarray, wrong: np.ndarray, error: float = 0.5) -> flo
 def reject_below(scores: np.ndarray, labels: np.ndarray, j: float) -> float:
     """The threshold for an error of 0.5 %, from scores [n, classes] and labels [n].
 
-    Among the answers that the rubbish class with its penalty j does not beat, which are rejected in
-    any case.
+    Among the predictions that the rubbish class with its penalty j does not beat, which are
+    rejected in any case.
     """
     kept = ~reader.is_rubbish(scores, j)
     wrong = scores.argmax(axis=-1) != labels
@@ -56,4 +56,4 @@ def reject_below(scores: np.ndarray, labels: np.ndarray, j: float) -> float:
 
 def _fine(margins: np.ndarray, wrong: np.ndarray, error: float) -> np.ndarray:
     """Of how many rejected the error left is at most `error` percent."""
-    return np.flatnonzero(errors_left(margins, wrong) <= error)
+    return np.flatnonzero(error_rates_left(margins, wrong) <= error)

@@ -24,7 +24,7 @@ LEVELS: dict[str, tuple[float, ...]] = {
 def curves(
     recipe: step.Recipe, params: step.Params, test: Images
 ) -> dict[str, list[tuple[float, list[int]]]]:
-    """For each kind of change its levels, each with the misses of every network."""
+    """For each kind of change its levels, each with the errors of every network."""
     result: dict[str, list[tuple[float, list[int]]]] = {}
     for kind, levels in LEVELS.items():
         result[kind] = []

@@ -12,7 +12,7 @@ from lenet_jax.layers.network import Network
 
 
 class FullyConnected(Network):
-    """28x28 pixels, one layer of `hidden` units after the other, ten squashed sums.
+    """28x28 pixels, one layer of `hidden` units after the other, ten activated sums.
 
     A layer is a convolution whose window is all there is.
     """
@@ -27,7 +27,7 @@ class FullyConnected(Network):
         x, maps, size = images_last(images), {}, 28
         for number, units in enumerate(self.hidden, 1):
             layer = Convolution(units, size, initialization=self.initialization, name=f"h{number}")
-            x, size = self.squash(layer(x)), 1
+            x, size = self.activate(layer(x)), 1
             maps[f"h{number}"] = x
         output = Convolution(10, size, initialization=self.initialization, name="output")
-        return self.answer(self.squash(output(x)), maps)
+        return self.scores_and_maps(self.activate(output(x)), maps)

@@ -32,7 +32,7 @@ class LeNet5(Network):
     """The network of Fig. 2: 60,000 trainable parameters, 340,908 connections.
 
     Fields: the connection `table` of C3 ("paper" is Table I, "full" connects everything), the
-    `pooling` (averages and maxima are not squashed), the `squashing`, the `head` ("rbf"; "linear"
+    `pooling` (averages and maxima are not activated), the `activation`, the `head` ("rbf"; "linear"
     for a softmax over ten weighted sums; "gaussian", exp(-|x-c|^2/2) of centres that are learned,
     and "log-gaussian", its logarithm), whether the RBF codes are `adaptive`, and the
     `initialization` (`layers.initializers`).
@@ -50,15 +50,15 @@ class LeNet5(Network):
         x = images_last(images)
         maps = {}
         c1 = Convolution(6, initialization=init, folded=True, name="c1")
-        x = self.squash(c1(x))
+        x = self.activate(c1(x))
         maps["c1"] = unfold(x)
         x = maps["s2"] = self.pool(x, "s2")
         c3 = Convolution(16, 5, TABLES[self.table], init, folded=True, name="c3")
-        x = self.squash(c3(x))
+        x = self.activate(c3(x))
         maps["c3"] = unfold(x)
         x = maps["s4"] = self.pool(x, "s4")
-        x = maps["c5"] = self.squash(Convolution(120, initialization=init, name="c5")(x))
-        x = maps["f6"] = self.squash(Convolution(84, size=1, initialization=init, name="f6")(x))
+        x = maps["c5"] = self.activate(Convolution(120, initialization=init, name="c5")(x))
+        x = maps["f6"] = self.activate(Convolution(84, size=1, initialization=init, name="f6")(x))
         if self.head == "linear":
             outputs = Convolution(10, size=1, initialization=init, name="output")(x)
         elif self.head == "rbf":
@@ -66,11 +66,11 @@ class LeNet5(Network):
         else:
             logarithms = RBF(drawn=True, name="output")(x) / 2
             outputs = jnp.exp(logarithms) if self.head == "gaussian" else logarithms
-        return self.answer(outputs, maps)
+        return self.scores_and_maps(outputs, maps)
 
     def pool(self, states: jax.Array, name: str) -> jax.Array:
         if self.pooling == "subsampling":
-            return self.squash(Subsampling(self.initialization, name=name)(states))
+            return self.activate(Subsampling(self.initialization, name=name)(states))
         return {"average": AveragePooling, "max": MaxPooling}[self.pooling](name=name)(states)
 
 
@@ -85,7 +85,7 @@ class LeNet1(Network):
     """LeNet-1 (section III-C.7): 2,578 parameters, 98,442 connections.
 
     Layers are named after those of LeNet-5; in the publication of 1990 they are H1 to H4. The
-    ten outputs are squashed sums, in which a class is +1 and the others -1.
+    ten outputs are activated sums, in which a class is +1 and the others -1.
     """
 
     frame: ClassVar[str] = "16x16"
@@ -96,15 +96,15 @@ class LeNet1(Network):
     def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         init = self.initialization
         x, maps = images_last(images), {}
-        x = self.squash(Convolution(4, initialization=init, folded=True, name="c1")(x))
+        x = self.activate(Convolution(4, initialization=init, folded=True, name="c1")(x))
         maps["c1"] = unfold(x)
-        x = maps["s2"] = self.squash(Subsampling(init, name="s2")(x))
+        x = maps["s2"] = self.activate(Subsampling(init, name="s2")(x))
         c3 = Convolution(12, 5, LENET_1_TABLE, init, folded=True, name="c3")
-        x = self.squash(c3(x))
+        x = self.activate(c3(x))
         maps["c3"] = unfold(x)
-        x = maps["s4"] = self.squash(Subsampling(init, name="s4")(x))
-        outputs = self.squash(Convolution(10, size=4, initialization=init, name="output")(x))
-        return self.answer(outputs, maps)
+        x = maps["s4"] = self.activate(Subsampling(init, name="s4")(x))
+        outputs = self.activate(Convolution(10, size=4, initialization=init, name="output")(x))
+        return self.scores_and_maps(outputs, maps)
 
 
 @cache
@@ -135,7 +135,7 @@ class LeNet4(Network):
     """LeNet-4 (section III-C.8) in a `reading` of its description, "literal" or "17k".
 
     50,698 parameters and 262,306 connections, or 16,998 and 258,306. Four maps in C1, each read by
-    two of the eight in S2; C3, S4 and the 120 units of C5 as in LeNet-5; ten squashed sums.
+    two of the eight in S2; C3, S4 and the 120 units of C5 as in LeNet-5; ten activated sums.
     """
 
     reading: Literal["literal", "17k"] = "literal"
@@ -146,13 +146,13 @@ class LeNet4(Network):
         init = self.initialization
         for_c3, for_c5 = lenet_4_tables(self.reading)
         x, maps = images_last(images), {}
-        x = self.squash(Convolution(4, initialization=init, folded=True, name="c1")(x))
+        x = self.activate(Convolution(4, initialization=init, folded=True, name="c1")(x))
         maps["c1"] = unfold(x)
         pairs = jnp.repeat(x, 2, axis=-4)  # the maps; x may be folded
-        x = maps["s2"] = self.squash(Subsampling(init, name="s2")(pairs))
-        x = self.squash(Convolution(16, 5, for_c3, init, folded=True, name="c3")(x))
+        x = maps["s2"] = self.activate(Subsampling(init, name="s2")(pairs))
+        x = self.activate(Convolution(16, 5, for_c3, init, folded=True, name="c3")(x))
         maps["c3"] = unfold(x)
-        x = maps["s4"] = self.squash(Subsampling(init, name="s4")(x))
-        x = maps["c5"] = self.squash(Convolution(120, 5, for_c5, init, name="c5")(x))
-        outputs = self.squash(Convolution(10, size=1, initialization=init, name="output")(x))
-        return self.answer(outputs, maps)
+        x = maps["s4"] = self.activate(Subsampling(init, name="s4")(x))
+        x = maps["c5"] = self.activate(Convolution(120, 5, for_c5, init, name="c5")(x))
+        outputs = self.activate(Convolution(10, size=1, initialization=init, name="output")(x))
+        return self.scores_and_maps(outputs, maps)

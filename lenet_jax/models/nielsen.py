@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.folding import images_last, unfold
-from lenet_jax.layers.network import Network, Squashing
+from lenet_jax.layers.network import Activation, Network
 from lenet_jax.layers.pooling import MaxPooling
 
 
@@ -25,7 +25,7 @@ class Nielsen(Network):
 
     frame: ClassVar[str] = "unit"
 
-    squashing: Squashing = "sigmoid"
+    activation: Activation = "sigmoid"
     maps: tuple[int, ...] = ()
     hidden: tuple[int, ...] = (100,)
     dropout: float = 0.0
@@ -36,13 +36,13 @@ class Nielsen(Network):
         for number, maps in enumerate(self.maps):
             c, s = f"c{2 * number + 1}", f"s{2 * number + 2}"
             sums = Convolution(maps, 5, None, "nielsen", folded=True, name=c)(x)
-            states[c] = self.squash(unfold(sums))
-            x = states[s] = self.squash(MaxPooling(name=s)(sums))  # either order gives the same
+            states[c] = self.activate(unfold(sums))
+            x = states[s] = self.activate(MaxPooling(name=s)(sums))  # either order gives the same
         for number, units in enumerate(self.hidden, 1):
             dense = Convolution(units, x.shape[1], None, "nielsen", name=f"h{number}")
-            x = states[f"h{number}"] = self.squash(dense(self.drop(x)))
+            x = states[f"h{number}"] = self.activate(dense(self.drop(x)))
         output = Convolution(10, x.shape[1], None, "zeros", name="output")
-        return self.answer(output(self.drop(x)), states)
+        return self.scores_and_maps(output(self.drop(x)), states)
 
     def drop(self, states: jax.Array) -> jax.Array:
         if not self.dropout:

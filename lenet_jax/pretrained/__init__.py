@@ -20,8 +20,8 @@ def names(folder: Path = FOLDER) -> list[str]:
 
 
 def card(name: str, folder: Path = FOLDER) -> dict[str, Any]:
-    """Where a network comes from: experiment, seed, passes, data sum, misses, commit, versions,
-    configuration, and the difference of the two best scores below which an answer is rejected.
+    """Where a network comes from: experiment, seed, epochs, data sum, errors, commit, versions,
+    configuration, and the difference of the two best scores below which a prediction is rejected.
 
     Raises UserError, with the names there are, for another name.
     """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class TrainedNetwork:
     """Module, parameters and card of a trained network.
 
-    `when`: of a run's network after which pass, or update, it was saved.
+    `when`: of a run's network after which epoch, or update, it was saved.
     """
 
     module: "Network"
@@ -28,16 +28,16 @@ class TrainedNetwork:
     when: str = ""
 
 
-def load(source: str, say: Callable[[str], None] = print) -> TrainedNetwork:
+def load(source: str, log: Callable[[str], None] = print) -> TrainedNetwork:
     """A pretrained network, or that of a run's newest checkpoint; otherwise as `history`."""
-    return history(source, say)[-1]
+    return history(source, log)[-1]
 
 
-def history(source: str, say: Callable[[str], None] = print) -> list[TrainedNetwork]:
+def history(source: str, log: Callable[[str], None] = print) -> list[TrainedNetwork]:
     """A pretrained network, or what a run has left in its checkpoints, in the order of training.
 
     `source` is a name of `pretrained.names()` or else a run's folder, which stays as it is; the
-    run may be going on there. Of a run with several seeds it is the first. `say` gets a line for
+    run may be going on there. Of a run with several seeds it is the first. `log` gets a line for
     each checkpoint that does not verify. Raises UserError as `check` does, and for a folder
     without a checkpoint of the model that its config.json names.
     """
@@ -68,7 +68,7 @@ def history(source: str, say: Callable[[str], None] = print) -> list[TrainedNetw
         jax.eval_shape(lambda: step.initial_state(recipe, seeds)),
     )
     seed = f" of seed {seeds[0]}" if len(seeds) > 1 else ""
-    passes = {row["step"]: f"pass {row['pass']}" for row in metrics.read(run / "metrics.jsonl")}
+    epochs = {row["step"]: f"epoch {row['epoch']}" for row in metrics.read(run / "metrics.jsonl")}
     card = {"experiment": experiment.name, **data, "seed": int(seeds[0]), "config": written}
     module = experiment.model.module()
     image = normalize(jnp.zeros((1, 28, 28)), module.frame)
@@ -77,14 +77,14 @@ def history(source: str, say: Callable[[str], None] = print) -> list[TrainedNetw
             module,
             connected(module, jax.tree.map(lambda a: np.asarray(a[0]), state.params), image),
             card | {"updates": at},
-            passes.get(at, f"update {at:,}") + seed,
+            epochs.get(at, f"update {at:,}") + seed,
         )
-        for at, state in Checkpoints(run / "checkpoints", None, say).each(like)
+        for at, state in Checkpoints(run / "checkpoints", None, log).each(like)
     ]
     if not found:
         raise UserError(
-            f"{run}: no checkpoint that can be used. Wait for its first pass, or train it again by "
-            "the command that made it"
+            f"{run}: no checkpoint that can be used. Wait for its first epoch, or train it again "
+            "by the command that made it"
         )
     return found
 

@@ -23,12 +23,12 @@ SIZES = 1, 4, 16, 64  # numbers of images for which the network is compiled
 
 @dataclass(frozen=True)
 class Digit:
-    """One digit of a picture: the network's answer, and where it stands.
+    """One digit of a picture: the network's prediction, and where it stands.
 
-    `penalties` are the squared distances of eq. 7, one for each class, the least the answer's.
-    `confidence` is the answer's share of a softmax over minus the penalties and minus j, the
-    rubbish class's (eq. 9). `rubbish` says that this class beats the answer: it is no digit.
-    `rejected` are these answers and those whose runner-up is too close (section III-D).
+    `penalties` are the squared distances of eq. 7, one for each class, the least the prediction's.
+    `confidence` is the prediction's share of a softmax over minus the penalties and minus j, the
+    rubbish class's (eq. 9). `rubbish` says that this class beats the prediction: it is no digit.
+    `rejected` are these predictions and those whose runner-up is too close (section III-D).
     """
 
     label: int
@@ -46,8 +46,8 @@ def recognize(picture: Any, network: str = "", reject_below: float | None = None
     """The digits of a picture, line by line, each from the left; none on a blank page.
 
     `picture`: a path, the bytes of a file, a Pillow image, or an array [h, w] or [h, w, 3 or 4] of
-    0 to 255 (or of 0 to 1, in floats). `network` is one of `pretrained.names()`, or the folder of
-    a run. `reject_below`: the difference of the two best scores below which an answer is rejected
+    0 to 255 (or of 0 to 1, in floats). `network` is one of `pretrained.names()`, or the folder of a
+    run. `reject_below`: the difference of the two best scores below which a prediction is rejected
     (default: that of the network's card; a run has none). What the rubbish class beats always is.
     Raises UserError for what is no picture and for an unknown network.
     """
@@ -90,7 +90,7 @@ def read(
     images = np.stack([preparation.prepare(page.ink, box) for box in pieces])
     j, below = limits(card)
     below = below if reject_below is None else reject_below
-    answers = {
+    predictions = {
         box: digit(image, scored, _scaled(box, page.scale), j, below)
         for box, image, scored in zip(pieces, images, scores(images), strict=True)
     }
@@ -98,14 +98,14 @@ def read(
     digits = []
     for some in ways:
         # Of a wide part the way whose worst piece fits best, and whole unless that is bad.
-        fits = [min(fit(answers[box]) for box in way) for way in some]
+        fits = [min(fit(predictions[box]) for box in way) for way in some]
         best = some[int(np.argmax(fits))] if fits[0] < 0 else some[0]
-        digits += [answers[box] for box in best]
+        digits += [predictions[box] for box in best]
     return digits
 
 
 def fitting(card: dict[str, Any]) -> Callable[[Digit], float]:
-    """How well an answer fits, by the scores that its network's loss makes; below 0 it is bad."""
+    """How well a prediction fits, by the scores that its network's loss makes; below 0 badly."""
     apart = APART.get(card["config"]["loss"].get("is", ""))
     if apart is None:
         return lambda digit: digit.score + WHOLE
@@ -113,7 +113,7 @@ def fitting(card: dict[str, Any]) -> Callable[[Digit], float]:
 
 
 def limits(card: dict[str, Any]) -> tuple[float, float]:
-    """The penalty above which an answer is rejected, and the difference of scores below which.
+    """The penalty above which a prediction is rejected, and the difference of scores below which.
 
     They are the rubbish class's j, infinite where the network's loss has no such class, and the
     card's difference, 0 where it has none: a run's card, and that of a network for which none was
@@ -123,12 +123,12 @@ def limits(card: dict[str, Any]) -> tuple[float, float]:
 
 
 def is_rubbish(scores: np.ndarray, j: float) -> np.ndarray:
-    """Which answers the rubbish class beats with its penalty j, bool [...] from [..., classes]."""
+    """Which predictions the rubbish class of penalty j beats, bool [...] from [..., classes]."""
     return -scores.max(axis=-1) > j
 
 
 def digit(image: np.ndarray, scores: np.ndarray, box: Box, j: float, reject_below: float) -> Digit:
-    """The answer that the scores [classes] of one image give; j is the rubbish class's penalty."""
+    """The prediction from the scores [classes] of one image; j is the rubbish class's penalty."""
     second, first = np.argsort(scores)[-2:]
     everything = np.logaddexp.reduce([*scores.astype(float), -j])
     rubbish = bool(is_rubbish(scores, j))
@@ -156,9 +156,9 @@ def plain(digit: Digit) -> dict[str, Any]:
 
 
 def annotate(pixels: np.ndarray, digits: Sequence[Digit]) -> Any:
-    """The picture (`decoding.pixels`) with a box around each digit and its answer above it.
+    """The picture (`decoding.pixels`) with a box around each digit and its prediction above it.
 
-    A Pillow image; taller than the picture where an answer had no room.
+    A Pillow image; taller than the picture where a prediction had no room.
     """
     from PIL import Image, ImageDraw, ImageFont, ImageOps
 

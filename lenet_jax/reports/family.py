@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from lenet_jax.experiment import Rival, serialization
+from lenet_jax.experiment import Baseline, serialization
 from lenet_jax.measurement import counting
-from lenet_jax.measurement.records import best_passes, errors, shown
+from lenet_jax.measurement.records import best_epochs, error_rates, shown
 from lenet_jax.reports import figures
 
 Records = dict[str, dict[str, Any]]
@@ -19,13 +19,13 @@ KINDS = {
     "tutorials": ("tutorial",),
     "Nielsen": ("nielsen",),
     "fully connected": ("fully_connected",),
-    "classical": ("rivals",),
+    "classical": ("baselines",),
 }
 # What the committed records cannot say of themselves.
 HISTORY = (
-    "Settings were chosen on held-out patterns, but not all of them before a test error was known. "
-    "nielsen-expanded, -wide and -doubled went on from 60 passes to 120 after their test errors, "
-    "and lenet1 from 20 to 60. That of equally good passes the last counts, as in Nielsen's "
+    "Settings were chosen on held-out examples, but not all of them before a test error was known. "
+    "nielsen-expanded, -wide and -doubled went on from 60 epochs to 120 after their test errors, "
+    "and lenet1 from 20 to 60. That of equally good epochs the last counts, as in Nielsen's "
     "network3.py, was settled when nielsen and nielsen-conv had been measured by the first. "
     "Nielsen's dropout was mended, to be network3.py's, when one of its networks had failed to "
     "learn; its masks were then drawn for parts of a batch and are now each example's own, so that "
@@ -38,15 +38,15 @@ COMPARED = ("| part | without | | with | |", "|---|---|---|---|---|")
 PARTS = (
     ("Table I, for every map of S2 to every map of C3", "classic-full-table", "classic"),
     ("RBF units, eq. 9, appendix C, for sums, softmax, Muon", "tutorial-table", "classic"),
-    ("tanh, for nothing squashed", "tutorial-linear", "tutorial-linear-tanh"),
-    ("ReLU, for nothing squashed", "tutorial-linear", "tutorial-linear-relu"),
+    ("tanh, for no activation", "tutorial-linear", "tutorial-linear-tanh"),
+    ("ReLU, for no activation", "tutorial-linear", "tutorial-linear-relu"),
     ("ReLU, for sigmoids", "nielsen-two-conv", "nielsen-relu"),
     ("a convolution", "nielsen", "nielsen-conv"),
     ("a second convolution", "nielsen-conv", "nielsen-two-conv"),
     ("a second hidden layer of 100", "fully_connected", "fully_connected-300-100"),
-    ("distorted patterns", "fully_connected", "fully_connected-300-distorted"),
-    ("distorted patterns", "classic", "distorted"),
-    ("boosting, on distorted patterns", "lenet4-17k", "boosted"),
+    ("distorted examples", "fully_connected", "fully_connected-300-distorted"),
+    ("distorted examples", "classic", "distorted"),
+    ("boosting, on distorted examples", "lenet4-17k", "boosted"),
 )
 
 
@@ -78,16 +78,17 @@ def write(records: Records, path: Path) -> None:
     same = next(iter(records.values()))["dataset"] if records else ""
     rows = [row(found) for name, found in records.items() if name != ONLY_COMPARED]
     text = [
-        "# The family, its rivals and its descendants",
+        "# The family, its baselines and its descendants",
         "Written by `python -m lenet_jax.reproduce --set family` from "
         f"`{folder.name}/*.json`, which hold the configuration, versions, hardware and commit of "
-        f"each. Data: {same}. Numbers are of the last pass of a fixed schedule, of Nielsen's "
-        "networks of the pass with the least error on held-out patterns. Of fewer than three seeds "
-        "each one's value stands in the place of an interval. Parameters are the numbers that a "
-        "system keeps, fixed codes aside; multiply-adds are for one digit, biases not counted.",
+        f"each. Data: {same}. Numbers are of the last epoch of a fixed schedule, of Nielsen's "
+        "networks of the epoch with the least error on held-out examples. Of fewer than three "
+        "seeds each one's value stands in the place of an interval. Parameters are the numbers "
+        "that a system keeps, fixed codes aside; multiply-adds are for one digit, biases not "
+        "counted.",
         *([HISTORY] if same == "mnist" else []),
         table(rows),
-        "Averaged: the error of the mean of these networks' scores, after the last pass.",
+        "Averaged: the error of the mean of these networks' scores, after the last epoch.",
     ]
     for file, what, words in (
         ("family-parameters.png", "parameters", "numbers kept"),
@@ -114,7 +115,7 @@ def write(records: Records, path: Path) -> None:
 def row(record: dict[str, Any]) -> Row:
     """The row of a record."""
     page = serialization.from_json(record["config"])
-    if isinstance(page, Rival):
+    if isinstance(page, Baseline):
         parameters, multiply_adds = record["parameters"], record["multiply_adds"]
     else:
         layers = counting.count(page.model.module())
@@ -124,7 +125,7 @@ def row(record: dict[str, Any]) -> Row:
         parameters *= 3
         multiply_adds = round(multiply_adds * float(np.mean(record["calls"])))
     name = figures.name_of(record)
-    if isinstance(page, Rival):
+    if isinstance(page, Baseline):
         name = record["variant"] or page.method
     own = record["experiment"]
     kind = next((kind for kind, names in KINDS.items() if own in names), own)
@@ -134,7 +135,7 @@ def row(record: dict[str, Any]) -> Row:
         parameters,
         multiply_adds,
         page.paper.test_error if page.paper and record["dataset"] == "mnist" else None,
-        float(np.mean(errors(record))),
+        float(np.mean(error_rates(record))),
         record,
     )
 
@@ -143,17 +144,17 @@ def table(rows: list[Row]) -> str:
     """A line for each system; errors in percent."""
     lines = [
         "| system | parameters | multiply-adds | published | ours, mean and 95 % interval "
-        "| averaged | seeds | passes | misses |",
+        "| averaged | seeds | epochs | errors |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for at in rows:
         published = "" if at.published is None else f"{at.published:g}"
         record, seeds = at.record, len(at.record["seeds"])
-        averaged = f"{100 * record['ensemble_misses'] / record['test_size']:.2f}"
+        averaged = f"{100 * record['ensemble_errors'] / record['test_size']:.2f}"
         lines.append(
             f"| {at.name} | {at.parameters:,} | {at.multiply_adds:,} | {published} | "
-            f"{shown(errors(record))} | {averaged if seeds > 1 else ''} | {seeds} | "
-            f"{record['passes']} | {', '.join(map(str, record['misses']))} |"
+            f"{shown(error_rates(record))} | {averaged if seeds > 1 else ''} | {seeds} | "
+            f"{record['epochs']} | {', '.join(map(str, record['errors']))} |"
         )
     return "\n".join(lines)
 
@@ -161,8 +162,8 @@ def table(rows: list[Row]) -> str:
 def parts(records: Records) -> list[str]:
     """A line for each of `PARTS` whose two systems were measured; errors in percent."""
     return [
-        f"| {what} | {without} | {shown(errors(records[without]))} | {made} | "
-        f"{shown(errors(records[made]))} |"
+        f"| {what} | {without} | {shown(error_rates(records[without]))} | {made} | "
+        f"{shown(error_rates(records[made]))} |"
         for what, without, made in PARTS
         if without in records and made in records
     ]
@@ -172,36 +173,37 @@ def notes(records: Records) -> list[str]:
     """What a row cannot hold: the networks that boosting called, and the vote of five."""
     text = []
     if boosted := records.get("boosted"):
-        calls, each = (np.mean(boosted[name], axis=0) for name in ("calls", "misses_of_each"))
+        calls, each = (np.mean(boosted[name], axis=0) for name in ("calls", "errors_of_each"))
         text.append(
             f"Boosted LeNet-4 calls {calls:.2f} networks for a digit on average (the paper "
-            f"1.75). Alone its three miss {', '.join(f'{n:.0f}' for n in each)} digits; when their "
-            f"outputs are always added, {np.mean(boosted['misses_always_added']):.0f}."
+            f"1.75). Alone its three misclassify {', '.join(f'{n:.0f}' for n in each)} digits; "
+            f"when their outputs are always added, {np.mean(boosted['errors_always_added']):.0f}."
         )
     if dropout := records.get("nielsen-dropout"):
         text.append(
             f"A plurality vote of the {len(dropout['seeds'])} networks of nielsen-dropout, as the "
-            f"last pass leaves them, misses {dropout['vote_misses']} of {dropout['test_size']:,} "
-            "digits (the book: 33)."
+            f"last epoch leaves them, misclassifies {dropout['vote_errors']} of "
+            f"{dropout['test_size']:,} digits (the book: 33)."
         )
     ladder = {name: found for name, found in records.items() if found["experiment"] == "nielsen"}
     if len(ladder) > 1:
-        passes = min(found["passes"] for found in ladder.values())
-        within = [f"{name} {shown(best_within(r, passes))}" for name, r in ladder.items()]
+        epochs = min(found["epochs"] for found in ladder.values())
+        within = [f"{name} {shown(best_within(r, epochs))}" for name, r in ladder.items()]
         text.append(
-            "The book's rungs take 60 passes, nielsen-dropout 40, and from nielsen-expanded on a "
-            f"pass of the book is five of ours. At equal passes, {passes} through as many patterns "
-            f"as the training set has, the test errors are, in percent: {'; '.join(within)}."
+            "The book's rungs take 60 epochs, nielsen-dropout 40, and from nielsen-expanded on an "
+            f"epoch of the book is five of ours. At {epochs} epochs of as many "
+            "examples as the training set has, the test errors are, in percent: "
+            f"{'; '.join(within)}."
         )
     return text
 
 
-def best_within(record: dict[str, Any], passes: int) -> list[float]:
-    """Test errors, in percent, of each network's best pass on held-out patterns among the first
+def best_within(record: dict[str, Any], epochs: int) -> list[float]:
+    """Test errors, in percent, of each network's best epoch on held-out examples among the first
     so many.
     """
     held_out, test = (
-        np.array(record["curve"][name][:passes]) for name in ("validation_misses", "test_misses")
+        np.array(record["curve"][name][:epochs]) for name in ("validation_errors", "test_errors")
     )
-    chosen = np.take_along_axis(test, best_passes(held_out)[None], axis=0)
+    chosen = np.take_along_axis(test, best_epochs(held_out)[None], axis=0)
     return (100 * chosen[0] / record["test_size"]).tolist()

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from lenet_jax.inspection.canvas import blank
-from lenet_jax.measurement.records import errors, interval
+from lenet_jax.measurement.records import error_rates, interval
 
 # Fig. 5 of the paper, read from its vector points (+-0.02): the error in percent on the training
-# set, on the fly, and on the test set after passes 1 to 20.
+# set, on the fly, and on the test set after epochs 1 to 20.
 FIG_5_TRAIN = (
     *(4.89, 3.05, 1.77, 1.48, 1.22, 0.91, 0.78, 0.70, 0.57, 0.49),
     *(0.47, 0.44, 0.41, 0.39, 0.39, 0.39, 0.39, 0.36, 0.36, 0.36),
@@ -22,37 +22,37 @@ FIG_5_TEST = (
 
 
 def curve(rows: list[dict[str, Any]], record: dict[str, Any], path: Path) -> None:
-    """Draws train and test error against passes, as in Fig. 5, to a PNG.
+    """Draws train and test error against epochs, as in Fig. 5, to a PNG.
 
     Of several seeds the mean, and a band from the lowest to the highest.
 
-    `rows` are a run's passes and `record` its result (`training.loop.Result`). The paper's points
+    `rows` are a run's epochs and `record` its result (`training.loop.Result`). The paper's points
     are drawn beside them when the data is MNIST.
     """
-    passes = [row["pass"] for row in rows]
+    epochs = [row["epoch"] for row in rows]
     lines = {
-        "train, on the fly": ("train_misses_on_the_fly", "train_size", "C1", FIG_5_TRAIN),
-        "validation": ("validation_misses", "validation_size", "C2", None),
-        "test": ("test_misses", "test_size", "C0", FIG_5_TEST),
+        "train, on the fly": ("train_errors_on_the_fly", "train_size", "C1", FIG_5_TRAIN),
+        "validation": ("validation_errors", "validation_size", "C2", None),
+        "test": ("test_errors", "test_size", "C0", FIG_5_TEST),
     }
     figure, axes = _axes()
-    for name, (misses, size, colour, points) in lines.items():
-        if misses not in rows[0]:
+    for name, (errors, size, colour, points) in lines.items():
+        if errors not in rows[0]:
             continue
-        percent = np.array([np.ravel(100 * np.array(row[misses]) / record[size]) for row in rows])
-        last, total = np.mean(rows[-1][misses]), record[size]
+        percent = np.array([np.ravel(100 * np.array(row[errors]) / record[size]) for row in rows])
+        last, total = np.mean(rows[-1][errors]), record[size]
         shown = f"{last:.1f}".removesuffix(".0")
-        label = f"{name}: {shown} of {total:,} missed in the last pass"
+        label = f"{name}: {shown} of {total:,} misclassified in the last epoch"
         if percent.shape[1] > 1:
             label += " on average"
-            axes.fill_between(passes, percent.min(1), percent.max(1), color=colour, alpha=0.15)
-        axes.plot(passes, percent.mean(1), "-o", color=colour, markersize=3, label=label)
+            axes.fill_between(epochs, percent.min(1), percent.max(1), color=colour, alpha=0.15)
+        axes.plot(epochs, percent.mean(1), "-o", color=colour, markersize=3, label=label)
         if record["dataset"] == "mnist" and points:
-            paper = points[: len(passes)]
+            paper = points[: len(epochs)]
             axes.plot(
-                passes[: len(paper)], paper, "x", color=colour, label=f"{name}, the paper's Fig. 5"
+                epochs[: len(paper)], paper, "x", color=colour, label=f"{name}, the paper's Fig. 5"
             )
-    axes.set_xlabel("passes through the training set")
+    axes.set_xlabel("epochs")
     axes.locator_params("x", integer=True)
     axes.set_title(f"{record['experiment']} on {record['dataset']}, {seeds_of(record)}")
     _save(figure, path)
@@ -68,22 +68,22 @@ def seeds_of(record: dict[str, Any]) -> str:
 
 
 def fig_5(record: dict[str, Any], path: Path) -> None:
-    """Error against passes: mean and lowest to highest of the seeds, and the paper's points."""
-    size = {"test_misses": "test_size", "train_misses_on_the_fly": "train_size"}
+    """Error against epochs: mean and lowest to highest of the seeds, and the paper's points."""
+    size = {"test_errors": "test_size", "train_errors_on_the_fly": "train_size"}
     rows = [
-        {"pass": at + 1} | {name: record["curve"][name][at] for name in size}
-        for at in range(record["passes"])
+        {"epoch": at + 1} | {name: record["curve"][name][at] for name in size}
+        for at in range(record["epochs"])
     ]
     curve(rows, record, path)
 
 
-# Fig. 6 of the paper: patterns, and the error on the test set in percent; with distortions.
+# Fig. 6 of the paper: examples, and the error on the test set in percent; with distortions.
 FIG_6 = {15_000: 1.68, 30_000: 1.14, 60_000: 0.94}
 FIG_6_DISTORTED = {60_000: 0.82}
 
 
 def fig_6(records: list[dict[str, Any]], path: Path) -> None:
-    """Error against training patterns, mean and 95 % interval; the distorted one on its own."""
+    """Error against training examples, mean and 95 % interval; the distorted one on its own."""
     figure, axes = _axes()
     series = {
         "undistorted": [r for r in records if r["experiment"] == "classic"],
@@ -94,7 +94,7 @@ def fig_6(records: list[dict[str, Any]], path: Path) -> None:
     ):
         found = sorted(found, key=lambda record: record["train_size"])
         sizes = [record["train_size"] for record in found]
-        means = [interval(errors(record)) for record in found]
+        means = [interval(error_rates(record)) for record in found]
         axes.errorbar(
             sizes,
             [mean["mean"] for mean in means],
@@ -107,41 +107,41 @@ def fig_6(records: list[dict[str, Any]], path: Path) -> None:
         if found and found[0]["dataset"] == "mnist":
             label = f"{name}, the paper's Fig. 6"
             axes.plot(list(theirs), list(theirs.values()), "x", color=colour, label=label)
-    axes.set_xlabel("training patterns")
-    axes.set_title(f"Error against training patterns, {records[0]['dataset']}")
+    axes.set_xlabel("training examples")
+    axes.set_title(f"Error against training examples, {records[0]['dataset']}")
     _save(figure, path)
 
 
-MOST = 240  # digits in a picture of those missed
+MOST = 240  # digits in a picture of those misclassified
 
 
 def fig_8(record: dict[str, Any], images: np.ndarray, path: Path) -> None:
-    """The test digits that the first seed's network misses, each with truth -> answer."""
+    """The test digits that the first seed's network misclassifies, true->predicted."""
     title = f"{record['experiment']} on {record['dataset']}, seed {record['seeds'][0]}"
-    missed(images, record["wrong"][0], title, path)
+    misclassified(images, record["wrong"][0], title, path)
 
 
-def missed(images: np.ndarray, wrong: list[list[int]], title: str, path: Path) -> None:
-    """Missed digits of images [n, 28, 28]; `wrong` has the number, truth and answer of each.
+def misclassified(images: np.ndarray, wrong: list[list[int]], title: str, path: Path) -> None:
+    """Misclassified digits of images [n, 28, 28]; `wrong` has number, true and predicted label.
 
-    The first `MOST` of them, for a network that has learned nothing misses thousands.
+    The first `MOST` of them, for a network that has learned nothing misclassifies thousands.
     """
     columns, rows = 12, -(-max(min(len(wrong), MOST), 1) // 12)
     high, wide = 40, 36  # of a digit's place, its words above it
     sheet = np.zeros((rows * high, columns * wide), np.uint8)
     figure, axes = _axes(figsize=(9, 0.6 + 0.9 * rows))
     axes.axis("off")
-    for place, (at, truth, answer) in enumerate(wrong[:MOST]):
+    for place, (at, true, prediction) in enumerate(wrong[:MOST]):
         top, left = place // columns * high, place % columns * wide
         sheet[top + 12 : top + 40, left + 4 : left + 32] = images[at]
-        axes.text(left + 18, top + 10, f"{truth}->{answer}", fontsize=8, ha="center")
+        axes.text(left + 18, top + 10, f"{true}->{prediction}", fontsize=8, ha="center")
     axes.imshow(sheet, cmap="gray_r", vmin=0, vmax=255)
-    figure.suptitle(f"{title}: {len(wrong)} missed")
+    figure.suptitle(f"{title}: {len(wrong)} misclassified")
     figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
 def confusion(table: list[list[int]], title: str, path: Path) -> None:
-    """How often each digit (row) got each answer (column); what is right is left pale."""
+    """How often each true label (row) was predicted as each (column); right ones are pale."""
     counts = np.array(table)
     figure, axes = _axes(figsize=(6, 5.6))
     wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
@@ -151,14 +151,14 @@ def confusion(table: list[list[int]], title: str, path: Path) -> None:
             axes.text(column, row, str(count), ha="center", va="center", fontsize=8)
     axes.set_xticks(range(len(counts)))
     axes.set_yticks(range(len(counts)))
-    axes.set_xlabel("answer")
-    axes.set_ylabel("digit")
+    axes.set_xlabel("predicted label")
+    axes.set_ylabel("true label")
     axes.set_title(title, fontsize=10)
     figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
 def rejection(left: np.ndarray, title: str, path: Path) -> None:
-    """The error in percent that is left when k of n answers are rejected, left [n]."""
+    """The error in percent that is left when k of n predictions are rejected, left [n]."""
     figure, axes = _axes()
     axes.plot(100 * np.arange(len(left)) / len(left), left)
     axes.axhline(0.5, color="gray", linewidth=0.8, label="0.5 %")
@@ -202,7 +202,7 @@ def fig_13(records: list[dict[str, Any]], path: Path) -> None:
     for ax, (kind, label) in zip(axes.flat, labels.items(), strict=False):
         for place, record in enumerate(records):
             found = record["robustness"][kind]
-            percent = 100 * np.array(found["misses"]) / record["test_size"]
+            percent = 100 * np.array(found["errors"]) / record["test_size"]
             levels = found["levels"]
             ax.plot(levels, percent.mean(1), color=f"C{place}", label=name_of(record))
             ax.fill_between(levels, percent.min(1), percent.max(1), color=f"C{place}", alpha=0.15)
@@ -269,29 +269,29 @@ def _name_points(axes: Any, points: list[tuple[str, float, float, str]]) -> None
             axes.annotate("", (x, y), beside, textcoords="offset points", arrowprops=line)
 
 
-# Accuracy on the training set in percent that the tutorial prints after some passes.
+# Accuracy on the training set in percent that the tutorial prints after some epochs.
 TUTORIAL = {
     **{1: 86.35, 2: 96.67, 3: 97.48, 4: 97.89, 5: 98.09},
     **{10: 98.71, 20: 99.20, 30: 99.49, 40: 99.60, 50: 99.65},
 }
-TUTORIAL_TEST = 98.46  # after its 50 passes
+TUTORIAL_TEST = 98.46  # after its 50 epochs
 
 
 def tutorial(record: dict[str, Any], path: Path) -> None:
-    """Error against passes of the linear network, and what its tutorial prints."""
+    """Error against epochs of the linear network, and what its tutorial prints."""
     figure, axes = _axes()
-    passes = range(1, record["passes"] + 1)
+    epochs = range(1, record["epochs"] + 1)
     for name, label, size, colour in (
-        ("train_misses_on_the_fly", "train, on the fly", record["train_size"], "C1"),
-        ("test_misses", "test", record["test_size"], "C0"),
+        ("train_errors_on_the_fly", "train, on the fly", record["train_size"], "C1"),
+        ("test_errors", "test", record["test_size"], "C0"),
     ):
         percent = 100 * np.array(record["curve"][name]) / size
-        axes.plot(passes, percent.mean(1), color=colour, label=f"{label}, ours")
-        axes.fill_between(passes, percent.min(1), percent.max(1), color=colour, alpha=0.15)
+        axes.plot(epochs, percent.mean(1), color=colour, label=f"{label}, ours")
+        axes.fill_between(epochs, percent.min(1), percent.max(1), color=colour, alpha=0.15)
     theirs = [100 - accuracy for accuracy in TUTORIAL.values()]
     axes.plot(list(TUTORIAL), theirs, "x", color="C1", label="train, the tutorial's")
-    axes.plot(record["passes"], 100 - TUTORIAL_TEST, "x", color="C0", label="test, the tutorial's")
-    axes.set_xlabel("passes through the training set")
+    axes.plot(record["epochs"], 100 - TUTORIAL_TEST, "x", color="C0", label="test, the tutorial's")
+    axes.set_xlabel("epochs")
     axes.set_title(f"Nothing but maxima, {record['dataset']}, {seeds_of(record)}")
     _save(figure, path)
 

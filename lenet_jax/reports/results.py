@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lenet_jax.measurement.records import errors, interval, shown
+from lenet_jax.measurement.records import error_rates, interval, shown
 from lenet_jax.reports import figures
 
 Records = dict[str, dict[str, Any]]
@@ -13,13 +13,13 @@ Records = dict[str, dict[str, Any]]
 # Row, result file, the number in it, the paper's number with its place, our aim; in percent.
 ROWS = (
     ("classic", "classic", "error", "0.95 (section III-B)", "0.95"),
-    ("15,000 patterns", "classic-15k", "error", "1.68 (Fig. 6)", "1.68"),
-    ("30,000 patterns", "classic-30k", "error", "1.14 (Fig. 6)", "1.14"),
+    ("15,000 examples", "classic-15k", "error", "1.68 (Fig. 6)", "1.68"),
+    ("30,000 examples", "classic-30k", "error", "1.14 (Fig. 6)", "1.14"),
     ("distorted", "distorted", "error", "0.8 (section III-B)", "0.80"),
     ("noise", "noise", "error", "", ""),
     ("best, one network", "best", "error", "", "0.42"),
     ("best, ensemble of all", "best", "ensemble", "", "0.32"),
-    ("fast, two passes", "fast", "error", "", ""),
+    ("fast, two epochs", "fast", "error", "", ""),
     (
         *("distorted, rejected for 0.5 %, found on the test digits", "distorted", "rejected"),
         *("1.8 (Fig. 10, LeNet-4)", "1.0"),
@@ -37,16 +37,16 @@ def write(records: Records, path: Path) -> None:
         "# The paper's numbers, and ours",
         f"Written by `python -m lenet_jax.reproduce` from `{pictures.name}/*.json`, which hold the "
         f"configuration, versions, hardware and commit of each. Data: {', '.join(datasets)}. Every "
-        "number is of the last pass of a fixed schedule. Settings were chosen on training patterns "
-        "held out; test errors of earlier forms were seen on the way. One number is chosen on the "
-        "test set, as in the paper: the share that must be rejected for an error of 0.5 %. Of "
-        "fewer than three seeds each one's value stands in the place of an interval.",
+        "number is of the last epoch of a fixed schedule. Settings were chosen on training "
+        "examples held out; test errors of earlier forms were seen on the way. One number is "
+        "chosen on the test set, as in the paper: the share that must be rejected for an error of "
+        "0.5 %. Of fewer than three seeds each one's value stands in the place of an interval.",
         table(records),
         *(f"![{alt}]({pictures.name}/{file})" for file, alt in drawn.items()),
     ]
     if any(record["variant"] for record in variants(records)):
         text += ["## One thing changed", ablations(records)]
-    text += ["## Digits missed", missed(records)] if records else []
+    text += ["## Digits misclassified", misclassified(records)] if records else []
     path.write_text("\n\n".join(text) + "\n")
 
 
@@ -58,12 +58,12 @@ def draw(records: Records, folder: Path) -> dict[str, str]:
     ]
     if "classic" in records:
         figures.fig_5(records["classic"], folder / "fig5.png")
-        drawn["fig5.png"] = "Error against passes, as in Fig. 5"
+        drawn["fig5.png"] = "Error against epochs, as in Fig. 5"
     sizes = [records[n] for n in records if n in ("classic", "classic-15k", "classic-30k")]
     if len(sizes) > 1:
         with_distorted = [*sizes, *(records[n] for n in ("distorted",) if n in records)]
         figures.fig_6(with_distorted, folder / "fig6.png")
-        drawn["fig6.png"] = "Error against training patterns, as in Fig. 6"
+        drawn["fig6.png"] = "Error against training examples, as in Fig. 6"
     if curves:
         figures.fig_10(curves, folder / "fig10.png")
         drawn["fig10.png"] = "Error of what is left after rejection, after Fig. 10"
@@ -75,7 +75,7 @@ def draw(records: Records, folder: Path) -> dict[str, str]:
 def table(records: Records) -> str:
     """Each row that has a record, beside the paper and what we aimed at; percent."""
     lines = [
-        "| | the paper | aim | ours, mean and 95 % interval | sd | seeds | misses, or values |",
+        "| | the paper | aim | ours, mean and 95 % interval | sd | seeds | errors, or values |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, file, what, *wanted in ROWS:
@@ -85,10 +85,10 @@ def table(records: Records) -> str:
         paper, aim = wanted if record["dataset"] == "mnist" else ("", "")
         seeds = str(len(record["seeds"]))
         if what == "error":
-            found, values = errors(record), listed(record["misses"])
+            found, values = error_rates(record), listed(record["errors"])
         elif what == "ensemble":
-            misses = record["ensemble_misses"]
-            found, values = [100 * misses / record["test_size"]], str(misses)
+            errors = record["ensemble_errors"]
+            found, values = [100 * errors / record["test_size"]], str(errors)
             seeds = f"{seeds} together"
         else:
             found = record["rejected_percent_for_half_percent_error"]
@@ -106,25 +106,29 @@ def variants(records: Records) -> list[dict[str, Any]]:
 def ablations(records: Records) -> str:
     """Experiments and their variants: test and training error, percent."""
     lines = [
-        "| experiment | test error | sd | training error | seeds | misses |",
+        "| experiment | test error | sd | training error | seeds | errors |",
         "|---|---|---|---|---|---|",
     ]
     for record in variants(records):
-        found, train = errors(record), 100 * np.mean(record["train_misses"]) / record["train_size"]
+        found, train = (
+            error_rates(record),
+            100 * np.mean(record["train_errors"]) / record["train_size"],
+        )
         lines.append(
             f"| {figures.name_of(record)} | {shown(found)} | {sd(found)} | {train:.2f} | "
-            f"{len(record['seeds'])} | {listed(record['misses'])} |"
+            f"{len(record['seeds'])} | {listed(record['errors'])} |"
         )
     return "\n".join(lines)
 
 
-def missed(records: Records) -> str:
-    """Fig. 8 in words: the test digits that the first seed misses, number, truth and answer."""
+def misclassified(records: Records) -> str:
+    """Fig. 8 in words: the errors of the first seed, with number, true and predicted label."""
     record = records.get("distorted") or next(iter(records.values()))
-    pairs = ", ".join(f"{at}: {truth}-{answer}" for at, truth, answer in record["wrong"][0])
+    pairs = ", ".join(f"{at}: {true}-{prediction}" for at, true, prediction in record["wrong"][0])
     return (
         f"{figures.name_of(record)}, seed {record['seeds'][0]}, {len(record['wrong'][0])} of "
-        f"{record['test_size']:,} (number in the test set: truth-answer, as in Fig. 8):\n\n{pairs}"
+        f"{record['test_size']:,} (number in the test set: true-predicted, "
+        f"as in Fig. 8):\n\n{pairs}"
     )
 
 

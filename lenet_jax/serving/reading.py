@@ -21,7 +21,7 @@ from lenet_jax.serving import uploads
 from lenet_jax.serving.batching import Batcher
 
 WITH_MAPS = 10  # digits of a picture whose maps are sent, 11 kB each
-SQUASHED = 1.7159  # states are between minus and plus this (appendix A)
+ACTIVATED = 1.7159  # states are between minus and plus this (appendix A)
 
 
 class PictureReader:
@@ -43,7 +43,7 @@ class PictureReader:
         self._cores = threading.Semaphore(os.cpu_count() or 1)
 
     def submit(self, picture: bytes, maps: bool, until: float) -> Future[bytes]:
-        """The answer to come: a JSON object, for the first digits with the maps of all layers.
+        """The prediction to come: a JSON object, for the first digits with the maps of all layers.
 
         It raises TimeoutError where work cannot begin `until` then (`time.monotonic`), and what
         `uploads.grey_levels` raises.
@@ -61,12 +61,12 @@ class PictureReader:
                 return self.batcher(images)
 
             digits = reader.read(uploads.grey_levels(picture), scores, self.card)
-        answers = [reader.plain(digit) for digit in digits]
+        predictions = [reader.plain(digit) for digit in digits]
         if maps:
-            for answer, digit in zip(answers[:WITH_MAPS], digits, strict=False):
-                answer["image"] = packed(digit.image)
-                answer |= self._states(digit.image, digit.label)
-        return json.dumps({"network": self.network, "digits": answers}).encode()
+            for prediction, digit in zip(predictions[:WITH_MAPS], digits, strict=False):
+                prediction["image"] = packed(digit.image)
+                prediction |= self._states(digit.image, digit.label)
+        return json.dumps({"network": self.network, "digits": predictions}).encode()
 
 
 def states(network: str) -> Callable[[np.ndarray, int], dict[str, Any]]:
@@ -92,7 +92,7 @@ def states(network: str) -> Callable[[np.ndarray, int], dict[str, Any]]:
 
 
 def quantised(states: jax.Array) -> jax.Array:
-    return jnp.round((states / SQUASHED + 1) * 127.5).astype(jnp.uint8)
+    return jnp.round((states / ACTIVATED + 1) * 127.5).astype(jnp.uint8)
 
 
 def packed(array: np.ndarray) -> dict[str, Any]:

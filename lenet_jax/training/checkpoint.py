@@ -35,10 +35,10 @@ class Checkpoints:
     """The checkpoints of one run, under an absolute folder; the newest `keep` stay.
 
     With `keep` None they are only read, and nothing in the folder changes, so that a run may go
-    on there. `say` gets a line for each checkpoint that had to be passed over.
+    on there. `log` gets a line for each checkpoint that had to be passed over.
     """
 
-    def __init__(self, folder: Path, keep: int | None, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, keep: int | None, log: Callable[[str], None]) -> None:
         import orbax.checkpoint as ocp
 
         # Orbax logs what it does, and its own account of each error that we report in a line.
@@ -46,7 +46,7 @@ class Checkpoints:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._args = ocp.args
         self._folder = folder
-        self._say = say
+        self._log = log
         self._manager = ocp.CheckpointManager(
             folder,
             options=ocp.CheckpointManagerOptions(
@@ -100,7 +100,7 @@ class Checkpoints:
             )
         for step, reason in bad.items():
             aside = self._folder.parent / "damaged" / str(step)
-            self._say(f"checkpoint {step} is damaged ({reason}); moved to {aside}, going back one")
+            self._log(f"checkpoint {step} is damaged ({reason}); moved to {aside}, going back one")
             aside.parent.mkdir(exist_ok=True)
             shutil.rmtree(aside, ignore_errors=True)
             shutil.move(self._folder / str(step), aside)
@@ -114,7 +114,7 @@ class Checkpoints:
             try:
                 state = self._verified(step, like)
             except Exception as error:  # whatever a damaged file makes of Orbax
-                self._say(f"checkpoint {step} is left out: {_first_line(error)}")
+                self._log(f"checkpoint {step} is left out: {_first_line(error)}")
             else:
                 yield step, state
 

@@ -4,7 +4,7 @@ An ordinary backward pass carries dE/da through the transposed weights. Here it 
 through the squared weights and the squared slopes (eq. 27); a weight collects it times its squared
 input (eq. 25), over all the connections that share it (eq. 23). So it is the same automatic
 differentiation with other rules for four methods of a network, and works on any network whose
-layers form their sums in `weigh`, take shares in `scale` and squash in `squash`
+layers form their sums in `weigh`, take shares in `scale` and activate in `activate`
 (`lenet_jax/layers`).
 """
 
@@ -65,19 +65,19 @@ def _weigh(product: Function) -> Function:
     return weigh
 
 
-def _squash(function: Function) -> Function:
+def _activate(function: Function) -> Function:
     """States x = f(a): the squared slope. The term with f'' is dropped (Gauss-Newton, eq. 27)."""
 
     @jax.custom_vjp
-    def squash(sums: jax.Array) -> jax.Array:
+    def activate(sums: jax.Array) -> jax.Array:
         return function(sums)
 
     def backward(sums: jax.Array, h: jax.Array):
         _, slope = jax.jvp(function, (sums,), (jnp.ones_like(sums),))
         return (h * slope**2,)
 
-    squash.defvjp(lambda sums: (function(sums), sums), backward)
-    return squash
+    activate.defvjp(lambda sums: (function(sums), sums), backward)
+    return activate
 
 
 def _distances(function: Function) -> Function:
@@ -105,4 +105,4 @@ def _distances(function: Function) -> Function:
 
 
 # A share is a weight that is not trained.
-RULES = {"weigh": _weigh, "scale": _weigh, "squash": _squash, "distances": _distances}
+RULES = {"weigh": _weigh, "scale": _weigh, "activate": _activate, "distances": _distances}

@@ -1,4 +1,4 @@
-"""A whole run: resume, passes, records, checkpoints, result."""
+"""A whole run: resume, epochs, records, checkpoints, result."""
 
 import json
 import os
@@ -36,7 +36,7 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished run leaves: `record` is result.json, `rows` are the passes.
+    """What a finished run leaves: `record` is result.json, `rows` are the epochs.
 
     `params` are the networks, stacked, for `recipe`.
     """
@@ -48,73 +48,75 @@ class Result:
     params: step.Params
 
 
-def train(experiment: Experiment, dataset: Dataset, workdir: Path, say) -> Result:
+def train(experiment: Experiment, dataset: Dataset, workdir: Path, log) -> Result:
     """Runs an experiment in a folder, from where an earlier program left it.
 
-    All seeds go through the passes together.
+    All seeds go through the epochs together.
 
-    On SIGTERM or SIGINT it finishes the chunk of updates it is at, and the pass if that was its
+    On SIGTERM or SIGINT it finishes the chunk of updates it is at, and the epoch if that was its
     last, saves and raises Interrupted; so that whoever trains one run after the other stops too,
-    also in the last pass.
+    also in the last epoch.
     Raises UserError for a folder of another run, without a valid checkpoint or without room, for
     devices that cannot share the batch, for more seeds than memory, and for a loss that is not
     finite.
     """
     seeds = np.asarray(experiment.all_seeds, np.uint32)
-    mesh = replicas.mesh(choose_devices(experiment, say), len(seeds))
+    mesh = replicas.mesh(choose_devices(experiment, log), len(seeds))
     recipe = step.recipe(experiment, len(dataset.train), mesh)
     about_data = {"dataset": dataset.name, "dataset_sha256": dataset.sha256}
     resolved = serialization.as_json(experiment) | about_data
-    batch_size, patterns = experiment.batch_size, len(dataset.train)
+    batch_size, examples = experiment.batch_size, len(dataset.train)
     versions = experiment.distortion.versions or 1
 
     check_memory(recipe, len(seeds), len(dataset.train))
 
     with RunFolder(workdir, resolved) as folder, Signals() as signals:
         state = step.initial_state(recipe, seeds)
-        checkpoints = Checkpoints(folder.path / "checkpoints", experiment.keep, say)
+        checkpoints = Checkpoints(folder.path / "checkpoints", experiment.keep, log)
         restored = checkpoints.restore(state)
         if restored is not None:
             state = restored
         images, labels = replicas.replicated(mesh, (dataset.train.images, dataset.train.labels))
-        # Sent to the devices once, and counted on after each pass.
+        # Sent to the devices once, and counted on after each epoch.
         counted = {"validation": dataset.validation, "test": dataset.test}
         blocks = {name: scoring.blocks(s.images, s.labels, mesh) for name, s in counted.items()}
-        steps = -(-patterns // batch_size)
+        steps = -(-examples // batch_size)
         done, at = divmod(int(state.step[0]), steps)
         if restored is not None:
-            over = done == experiment.passes
+            over = done == experiment.epochs
             how = "finished already" if over else f"resuming from step {int(state.step[0])}"
-            say(f"{how} in {folder.path}")
+            log(f"{how} in {folder.path}")
         metrics = Metrics(folder.path, done)
         chunk = max(1, 64 // len(seeds))  # updates; the first look comes soon
-        with Bar(dataset.name, experiment.passes, patterns, done, at * batch_size) as bar:
-            for number in range(done + 1, experiment.passes + 1):
-                began, trained = time.monotonic(), patterns - at * batch_size
+        with Bar(dataset.name, experiment.epochs, examples, done, at * batch_size) as bar:
+            for number in range(done + 1, experiment.epochs + 1):
+                began, trained = time.monotonic(), examples - at * batch_size
                 if at == 0:
-                    state = step.begin_pass(recipe, state, number, images, labels)
-                order = step.order_of_pass(
-                    state.key, number, patterns, batch_size, experiment.order, versions
+                    state = step.begin_epoch(recipe, state, number, images, labels)
+                order = step.order_of_epoch(
+                    state.key, number, examples, batch_size, experiment.order, versions
                 )
                 while at < steps:
                     clock, until = time.monotonic(), min(at + chunk, steps)
                     state = step.run_steps(recipe, state, images, labels, order, at, until)
                     check_finite(state, experiment.all_seeds, number, folder.path)
-                    at, seen = until, min(until * batch_size, patterns)
+                    at, seen = until, min(until * batch_size, examples)
                     bar.show(number, seen, float(state.loss.mean()) / seen)
                     if time.monotonic() - clock < CHUNK_SECONDS / 2:
                         chunk *= 2
                     if signals.came and at < steps:
-                        checkpoints.save(int(state.step[0]), state, {"pass": number - 1} | resolved)
+                        checkpoints.save(
+                            int(state.step[0]), state, {"epoch": number - 1} | resolved
+                        )
                         raise Interrupted
                 speed = len(seeds) * trained / (time.monotonic() - began)
-                row = row_of_pass(experiment, recipe, dataset, blocks, state, number)
-                bar.say(_line(row, dataset, experiment.passes, speed))
-                if number == experiment.passes:
+                row = row_of_epoch(experiment, recipe, dataset, blocks, state, number)
+                bar.log(_line(row, dataset, experiment.epochs, speed))
+                if number == experiment.epochs:
                     of_train = scoring.blocks(dataset.train.images, dataset.train.labels, mesh)
-                    row["train_misses"] = misses(recipe, state, dataset.train, of_train)
+                    row["train_errors"] = errors(recipe, state, dataset.train, of_train)
                 metrics.record(row, speed)
-                checkpoints.save(int(state.step[0]), state, {"pass": number} | resolved)
+                checkpoints.save(int(state.step[0]), state, {"epoch": number} | resolved)
                 if signals.came:
                     raise Interrupted
                 at = 0
@@ -124,23 +126,23 @@ def train(experiment: Experiment, dataset: Dataset, workdir: Path, say) -> Resul
 
 
 def check_finite(state: step.TrainState, seeds: Sequence[int], number: int, folder: Path) -> None:
-    """Raises UserError, with seed, pass and step, once a loss or a parameter is not finite."""
+    """Raises UserError, with seed, epoch and step, once a loss or a parameter is not finite."""
     lost = np.asarray(state.broken)
     broken = np.where(lost >= 0, lost, np.asarray(state.step) - 1)
     fine = np.asarray(step.finite(state.params)) & (lost < 0)
     for seed, step_, good in zip(seeds, broken, fine, strict=True):
         if not good:
             raise UserError(
-                f"the loss is not finite at pass {number}, step {step_ + 1} of the run, seed "
-                f"{seed}. Nothing of this pass was saved; the last good checkpoint stays in "
+                f"the loss is not finite at epoch {number}, step {step_ + 1} of the run, seed "
+                f"{seed}. Nothing of this epoch was saved; the last good checkpoint stays in "
                 f"{folder}. Smaller steps help: --optimizer.learning-rates, or a larger "
                 "--optimizer.mu; give another --workdir with them"
             )
 
 
-def check_memory(recipe: step.Recipe, seeds: int, patterns: int) -> None:
+def check_memory(recipe: step.Recipe, seeds: int, examples: int) -> None:
     """Raises UserError, with the numbers, for more seeds than the devices' memory can hold."""
-    fit, each, memory = _room(recipe, seeds, patterns)
+    fit, each, memory = _room(recipe, seeds, examples)
     if seeds > fit:
         raise UserError(
             f"{seeds:,} seeds need about {seeds * each / 2**30:,.1f} GiB "
@@ -149,20 +151,20 @@ def check_memory(recipe: step.Recipe, seeds: int, patterns: int) -> None:
         )
 
 
-def seeds_that_fit(experiment: Experiment, patterns: int, wanted: int) -> int:
+def seeds_that_fit(experiment: Experiment, examples: int, wanted: int) -> int:
     """How many of the wanted seeds one run can hold, at least 1."""
     mesh = replicas.mesh(choose_devices(experiment, lambda _: None), wanted)
-    fit, _, _ = _room(step.recipe(experiment, patterns, mesh), wanted, patterns)
+    fit, _, _ = _room(step.recipe(experiment, examples, mesh), wanted, examples)
     return max(1, min(fit, wanted))
 
 
-def _room(recipe: step.Recipe, seeds: int, patterns: int) -> tuple[int, float, float]:
+def _room(recipe: step.Recipe, seeds: int, examples: int) -> tuple[int, float, float]:
     """How many seeds fit, the bytes of each, and the bytes there are."""
     state = jax.eval_shape(lambda: step.initial_state(recipe, np.zeros(1, np.uint32)))
     numbers = jax.tree.leaves((state.params, state.curvature, state.opt_state))
-    # Held twice while a pass runs, with the gradients and the order of the patterns.
+    # Held twice while an epoch runs, with the gradients and the order of the examples.
     each = 3 * sum(4 * leaf.size for leaf in numbers)
-    each += 8 * patterns * (recipe.distortion.versions or 1)
+    each += 8 * examples * (recipe.distortion.versions or 1)
     memory = min(_bytes_of(device) for device in recipe.mesh.devices.flat)
     rows = recipe.mesh.shape["seeds"]
     if seeds % rows:  # then every device holds them all
@@ -179,7 +181,7 @@ def _bytes_of(device: Any) -> float:
     return psutil.virtual_memory().total
 
 
-def row_of_pass(
+def row_of_epoch(
     experiment: Experiment,
     recipe: step.Recipe,
     dataset: Dataset,
@@ -187,26 +189,26 @@ def row_of_pass(
     state: step.TrainState,
     number: int,
 ) -> dict[str, Any]:
-    """The line of a pass in metrics.jsonl; misses are counted over all images.
+    """The line of an epoch in metrics.jsonl; errors are counted over all images.
 
     `blocks` are those of the validation and the test images.
     Numbers that differ between seeds are lists when there are several.
     """
     row = {
-        "pass": number,
+        "epoch": number,
         "step": int(state.step[0]),
         **step_sizes(experiment, state, number),
         "loss": each(np.asarray(state.loss, np.float64) / len(dataset.train)),
-        "train_misses_on_the_fly": each(state.misses),
+        "train_errors_on_the_fly": each(state.errors),
     }
     if len(dataset.validation):
         held_out = dataset.validation
-        row["validation_misses"] = misses(recipe, state, held_out, blocks["validation"])
-    row["test_misses"] = misses(recipe, state, dataset.test, blocks["test"])
+        row["validation_errors"] = errors(recipe, state, held_out, blocks["validation"])
+    row["test_errors"] = errors(recipe, state, dataset.test, blocks["test"])
     return row
 
 
-def misses(recipe: step.Recipe, state: step.TrainState, images: Images, blocks: Blocks) -> Any:
+def errors(recipe: step.Recipe, state: step.TrainState, images: Images, blocks: Blocks) -> Any:
     """How many images, on the devices as `blocks`, each network takes for another class."""
     return each(
         len(images)
@@ -215,11 +217,11 @@ def misses(recipe: step.Recipe, state: step.TrainState, images: Images, blocks: 
 
 
 def step_sizes(experiment: Experiment, state: step.TrainState, number: int) -> dict[str, Any]:
-    """The learning rate of a pass, and for SDLM the smallest and largest of its eta/(mu + h)."""
+    """The learning rate of an epoch, and for SDLM the smallest and largest of its eta/(mu + h)."""
     optimizer = experiment.optimizer
     if not isinstance(optimizer, SDLM):
         steps = int(state.step[0]) // number
-        schedule = optimizers.schedule(optimizer, experiment.passes, steps)
+        schedule = optimizers.schedule(optimizer, experiment.epochs, steps)
         return {"learning_rate": float(schedule(number * steps - 1))}
     rate = optimizer.learning_rates[min(number, len(optimizer.learning_rates)) - 1]
     leaves = jax.tree.leaves(state.curvature)
@@ -242,7 +244,7 @@ def each(values: Any) -> Any:
 def result(
     experiment: Experiment, dataset: Dataset, recipe: step.Recipe, last: dict[str, Any]
 ) -> dict[str, Any]:
-    """result.json: the counts of the last pass, and what they were counted on.
+    """result.json: the counts of the last epoch, and what they were counted on.
 
     For several seeds the counts and errors are lists in their order, and mean and standard
     deviation (of a sample, n - 1) of the errors stand beside them.
@@ -252,7 +254,7 @@ def result(
     errors: dict[str, Any] = {}
     for split in ("test", "train"):
         name = f"{split}_error_percent"
-        percent = 100 * np.asarray(last[f"{split}_misses"]) / len(sizes[split])
+        percent = 100 * np.asarray(last[f"{split}_errors"]) / len(sizes[split])
         errors[name] = percent.tolist()
         if len(seeds) > 1:
             errors[f"{name}_mean"] = float(percent.mean())
@@ -260,11 +262,11 @@ def result(
     return {
         "experiment": experiment.name,
         **({"seed": seeds[0]} if len(seeds) == 1 else {"seeds": seeds}),
-        "passes": last["pass"],
+        "epochs": last["epoch"],
         "dataset": dataset.name,
         "dataset_sha256": dataset.sha256,
         **{f"{split}_size": len(images) for split, images in sizes.items() if len(images)},
-        **{name: last[name] for name in last if name.endswith("misses")},
+        **{name: last[name] for name in last if name.endswith("errors")},
         **errors,
         "devices": [str(d.device_kind) for d in recipe.mesh.devices.flat],
         "cores": os.cpu_count(),
@@ -296,7 +298,7 @@ class Signals:
         self.came = True
 
 
-def choose_devices(experiment: Experiment, say) -> list[Any]:
+def choose_devices(experiment: Experiment, log) -> list[Any]:
     """The visible devices for a run: as many as asked for, or as many as it can use.
 
     Several seeds are spread over the devices. One network's batches are shared by as many as
@@ -320,21 +322,21 @@ def choose_devices(experiment: Experiment, say) -> list[Any]:
         if batch_size % n == 0 and (n == 1 or not cores or batch_size // n >= LEAST_SHARE)
     )
     if number < len(visible) and not cores:
-        say(f"using {number} of {len(visible)} devices: a batch of {batch_size} divides no further")
+        log(f"using {number} of {len(visible)} devices: a batch of {batch_size} divides no further")
     return visible[:number]
 
 
-def _line(row: dict[str, Any], dataset: Dataset, passes: int, speed: float) -> str:
-    def percent(misses: str, images: Images) -> str:
-        return f"{100 * np.mean(row[misses]) / len(images):.2f} %"
+def _line(row: dict[str, Any], dataset: Dataset, epochs: int, speed: float) -> str:
+    def percent(errors: str, images: Images) -> str:
+        return f"{100 * np.mean(row[errors]) / len(images):.2f} %"
 
     return (
-        f"{dataset.name}  pass {row['pass']:>2}/{passes}  loss {np.mean(row['loss']):.4f}  "
-        f"train {percent('train_misses_on_the_fly', dataset.train)}  "
+        f"{dataset.name}  epoch {row['epoch']:>2}/{epochs}  loss {np.mean(row['loss']):.4f}  "
+        f"train {percent('train_errors_on_the_fly', dataset.train)}  "
         + (
-            f"validation {percent('validation_misses', dataset.validation)}  "
-            if "validation_misses" in row
+            f"validation {percent('validation_errors', dataset.validation)}  "
+            if "validation_errors" in row
             else ""
         )
-        + f"test {percent('test_misses', dataset.test)}  {speed:,.0f} images/s"
+        + f"test {percent('test_errors', dataset.test)}  {speed:,.0f} images/s"
     )

@@ -59,8 +59,8 @@ def curvature_at_scores(loss: Loss, scores: jax.Array, labels: jax.Array) -> jax
     For a softmax the exact second derivatives p(1 - p), for squared errors 2. The penalty losses
     are measured at the RBF units: the weight with which each unit's squared distance, whose second
     derivative is 2, enters. Eq. 8 has weight 1 at the right class and this is exact. Eq. 9 takes
-    the same: its true value falls to zero once a pattern is learned, and steps would grow to eta/mu
-    (the authors' code fills in a constant for this loss as well).
+    the same: its true value falls to zero once an example is learned, and steps would grow to
+    eta/mu (the authors' code fills in a constant for this loss as well).
     """
     if isinstance(loss, CrossEntropy):
         probabilities = jax.nn.softmax(scores)

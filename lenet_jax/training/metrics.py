@@ -1,6 +1,6 @@
-"""What a run writes down: one JSON line per pass, TensorBoard events, and times apart.
+"""What a run writes down: one JSON line per epoch, TensorBoard events, and times apart.
 
-metrics.jsonl is the truth and holds nothing that another machine or another day would change:
+metrics.jsonl is the true and holds nothing that another machine or another day would change:
 a run that was killed and resumed ends with the same bytes.
 """
 
@@ -15,13 +15,13 @@ from lenet_jax.training.folder import write_whole
 
 
 class Metrics:
-    """Appends to the records of a run folder, after dropping what came after `passes_done`.
+    """Appends to the records of a run folder, after dropping what came after `epochs_done`.
 
-    A pass is recorded before its checkpoint is written, so a crash can leave a line too many
+    An epoch is recorded before its checkpoint is written, so a crash can leave a line too many
     and never one too few. Raises OSError where the folder is full.
     """
 
-    def __init__(self, folder: Path, passes_done: int) -> None:
+    def __init__(self, folder: Path, epochs_done: int) -> None:
         # Where tensorboardX finds torch it imports it too: two seconds, for nothing used here.
         hidden = sys.modules.setdefault("torch", None) is None  # type: ignore[arg-type]
         from tensorboardX import SummaryWriter
@@ -30,13 +30,13 @@ class Metrics:
             del sys.modules["torch"]
 
         self._file = folder / "metrics.jsonl"
-        self.rows = [row for row in read(self._file) if row["pass"] <= passes_done]
+        self.rows = [row for row in read(self._file) if row["epoch"] <= epochs_done]
         write_whole(self._file, "".join(json.dumps(row) + "\n" for row in self.rows))
         self._times = folder / "times.jsonl"
-        self._events = SummaryWriter(str(folder), purge_step=passes_done + 1)
+        self._events = SummaryWriter(str(folder), purge_step=epochs_done + 1)
 
     def record(self, row: dict[str, Any], images_per_second: float) -> None:
-        """Adds the row of a pass, under its key "pass". Lists are a number for each seed."""
+        """Adds the row of an epoch, under its key "epoch". Lists are a number for each seed."""
         with open(self._file, "a") as file:
             file.write(json.dumps(row) + "\n")
             _sync(file)
@@ -44,14 +44,14 @@ class Metrics:
         speed = {"images_per_second": round(images_per_second)}
         with open(self._times, "a") as file:
             now = time.strftime("%Y-%m-%dT%H:%M:%S")
-            file.write(json.dumps({"pass": row["pass"], "at": now} | speed) + "\n")
+            file.write(json.dumps({"epoch": row["epoch"], "at": now} | speed) + "\n")
         for name, value in (row | speed).items():
             if isinstance(value, list):  # a number for each seed
                 for place, one in enumerate(value):
-                    self._events.add_scalar(f"{name}/{place}", one, row["pass"])
+                    self._events.add_scalar(f"{name}/{place}", one, row["epoch"])
                 value = sum(value) / len(value)
-            if name != "pass":
-                self._events.add_scalar(name, value, row["pass"])
+            if name != "epoch":
+                self._events.add_scalar(name, value, row["epoch"])
         self._events.flush()
 
     def close(self) -> None:

@@ -33,25 +33,26 @@ def scale_by_sdlm(mu: float) -> optax.GradientTransformationExtraArgs:
 
     def update_fn(updates, state, params=None, *, curvature: optax.Updates, **extra_args):
         del params, extra_args
-        # The reciprocal does not change within a pass: XLA takes it out of the loop over patterns.
+        # The reciprocal does not change within an epoch: XLA takes it out of the loop over
+        # examples.
         return jax.tree.map(lambda g, h: g * (1 / (mu + h)), updates, curvature), state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)  # type: ignore[arg-type]
 
 
-def schedule(optimizer: Optimizer, passes: int, steps_per_pass: int) -> Callable[[Any], jax.Array]:
+def schedule(optimizer: Optimizer, epochs: int, steps_per_epoch: int) -> Callable[[Any], jax.Array]:
     """The global learning rate after so many updates.
 
-    For SDLM eta, one for each pass, the last one for all that follow.
+    For SDLM eta, one for each epoch, the last one for all that follow.
     """
     if isinstance(optimizer, SGD):
         return lambda count: jnp.asarray(optimizer.learning_rate)
     if not isinstance(optimizer, SDLM):
-        return _up_and_down(optimizer.learning_rate, optimizer.warmup, passes * steps_per_pass)
+        return _up_and_down(optimizer.learning_rate, optimizer.warmup, epochs * steps_per_epoch)
     rates = optimizer.learning_rates
 
     def rate(count) -> jax.Array:
-        return jnp.asarray(rates)[jnp.minimum(count // steps_per_pass, len(rates) - 1)]
+        return jnp.asarray(rates)[jnp.minimum(count // steps_per_epoch, len(rates) - 1)]
 
     return _once(rate)
 
@@ -71,10 +72,10 @@ def _once(rate: Callable[[Any], Any]) -> Callable[[Any], jax.Array]:
 
 
 def of(
-    optimizer: Optimizer, passes: int, steps_per_pass: int
+    optimizer: Optimizer, epochs: int, steps_per_epoch: int
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer of an experiment. SDLM is w <- w - eta/(mu + h) dE/dw (eq. 18 and 21)."""
-    rate = schedule(optimizer, passes, steps_per_pass)
+    rate = schedule(optimizer, epochs, steps_per_epoch)
     match optimizer:
         case SDLM(mu=mu):
             return optax.chain(scale_by_sdlm(mu), optax.scale_by_learning_rate(rate))
@@ -88,6 +89,6 @@ def of(
             descent = optax.sgd(rate, momentum or None)
             first_order = optax.chain(kernels, descent) if decay else descent
         case Muon(adam_learning_rate=peak, warmup=warmup):
-            others = _up_and_down(peak, warmup, passes * steps_per_pass)
+            others = _up_and_down(peak, warmup, epochs * steps_per_epoch)
             first_order = optax.contrib.muon(rate, adam_learning_rate=others)
     return optax.with_extra_args_support(first_order)  # takes no curvature

@@ -1,4 +1,4 @@
-"""What the user sees while a run goes on: a bar on a terminal, a line per pass elsewhere."""
+"""What the user sees while a run goes on: a bar on a terminal, a line per epoch elsewhere."""
 
 import math
 import sys
@@ -12,16 +12,16 @@ UNKNOWN = "-:--:--"
 
 
 class Bar:
-    """Pass, loss, images per second and time left of a run on the data set `name`.
+    """Epoch, loss, images per second and time left of a run on the data set `name`.
 
-    Begins with `done` of the `passes` and `seen` of the next pass's `patterns` behind it. Neither
-    speed nor time left counts what compiles: the first chunk, and the first count of misses.
+    Begins with `done` of the `epochs` and `seen` of the next epoch's `examples` behind it. Neither
+    speed nor time left counts what compiles: the first chunk, and the first count of errors.
     """
 
-    def __init__(self, name: str, passes: int, patterns: int, done: int, seen: int) -> None:
-        self._name, self._passes, self._patterns = name, passes, patterns
-        self._first, self._shown = done + 1, 0  # passes
-        self._since = 0.0, 0  # time, and patterns then behind
+    def __init__(self, name: str, epochs: int, examples: int, done: int, seen: int) -> None:
+        self._name, self._epochs, self._examples = name, epochs, examples
+        self._first, self._shown = done + 1, 0  # epochs
+        self._since = 0.0, 0  # time, and examples then behind
         self._bar = Progress(
             TextColumn(f"{name}  {{task.description}}"),
             BarColumn(),
@@ -32,7 +32,7 @@ class Bar:
             console=Console(stderr=True),
             disable=not sys.stderr.isatty(),
         )
-        self._total, behind = passes * patterns, done * patterns + seen
+        self._total, behind = epochs * examples, done * examples + seen
         self._task = self._bar.add_task(
             "", total=self._total, completed=behind, status="", left=UNKNOWN
         )
@@ -45,11 +45,11 @@ class Bar:
         self._bar.stop()
 
     def show(self, number: int, seen: int, loss: float) -> None:
-        """So many patterns of this pass have been seen, at this mean loss."""
-        now, behind = time.monotonic(), (number - 1) * self._patterns + seen
-        description, status, left = f"pass {number}/{self._passes}", f"loss {loss:.3f}", UNKNOWN
+        """So many examples of this epoch have been seen, at this mean loss."""
+        now, behind = time.monotonic(), (number - 1) * self._examples + seen
+        description, status, left = f"epoch {number}/{self._epochs}", f"loss {loss:.3f}", UNKNOWN
         if self._bar.disable and not self._shown:
-            self.say(f"{self._name}  {description} begun  {status}")
+            self.log(f"{self._name}  {description} begun  {status}")
         if number != self._shown and number <= self._first + 1:
             self._since = now, behind
         self._shown = number
@@ -62,6 +62,6 @@ class Bar:
             self._task, completed=behind, description=description, status=status, left=left
         )
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """A line that stays."""
         self._bar.console.print(line, highlight=False, soft_wrap=True)

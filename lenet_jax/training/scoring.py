@@ -1,4 +1,4 @@
-"""What trained networks answer: scores, and how many of them are right."""
+"""What trained networks predict: scores, and how many of them are right."""
 
 from functools import partial
 from typing import Any

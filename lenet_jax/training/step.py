@@ -25,7 +25,7 @@ from lenet_jax.training import curvature, losses, optimizers
 from lenet_jax.training.replicas import STACKED, for_each_seed
 from lenet_jax.training.scoring import CACHED, Params, predict
 
-ABSENT = -1  # in an order: no sample here, the last batch of a pass is short
+ABSENT = -1  # in an order: no sample here, the last batch of an epoch is short
 
 # Without it XLA's CPU copies C5's weights before each update.
 IN_PLACE = {"xla_cpu_copy_insertion_use_region_analysis": True}
@@ -38,8 +38,8 @@ class Recipe:
     model: Network
     loss: Loss
     method: Optimizer
-    passes: int
-    steps_per_pass: int
+    epochs: int
+    steps_per_epoch: int
     distortion: Distortion
     mesh: Mesh
 
@@ -50,33 +50,33 @@ class Recipe:
 
     @property
     def optimizer(self) -> optax.GradientTransformationExtraArgs:
-        return optimizers.of(self.method, self.passes, self.steps_per_pass)
+        return optimizers.of(self.method, self.epochs, self.steps_per_epoch)
 
 
 class TrainState(NamedTuple):
-    """All that a run needs to go on, exactly. A pass's sums begin at zero with the pass.
+    """All that a run needs to go on, exactly. An epoch's sums begin at zero with the epoch.
 
     The shapes are those of one network; a run holds them stacked, [seeds, ...].
     """
 
     params: Params
     opt_state: optax.OptState
-    curvature: Params  # h of this pass, zero before the first; {} where none is measured
+    curvature: Params  # h of this epoch, zero before the first; {} where none is measured
     key: jax.Array  # shape=(), a network's only source of chance, never changed
     step: jax.Array  # shape=(), int32, updates so far
-    loss: jax.Array  # shape=(), float32, summed over the patterns of this pass
-    misses: jax.Array  # shape=(), int32, of the patterns of this pass, each before its update
+    loss: jax.Array  # shape=(), float32, summed over the examples of this epoch
+    errors: jax.Array  # shape=(), int32, of the examples of this epoch, each before its update
     broken: jax.Array  # shape=(), int32, the first step whose loss was not finite, or -1
 
 
-def recipe(experiment: Experiment, patterns: int, on: Mesh) -> Recipe:
-    """The network, loss and optimizer of an experiment on so many training patterns."""
+def recipe(experiment: Experiment, examples: int, on: Mesh) -> Recipe:
+    """The network, loss and optimizer of an experiment on so many training examples."""
     return Recipe(
         experiment.model.module(),
         experiment.loss,
         experiment.optimizer,
-        experiment.passes,
-        -(-patterns // experiment.batch_size),
+        experiment.epochs,
+        -(-examples // experiment.batch_size),
         experiment.distortion,
         on,
     )
@@ -98,7 +98,7 @@ def initial_state(recipe: Recipe, seeds: jax.Array) -> TrainState:
             key=key,
             step=zero,
             loss=jnp.zeros(()),
-            misses=zero,
+            errors=zero,
             broken=zero - 1,
         )
 
@@ -106,22 +106,22 @@ def initial_state(recipe: Recipe, seeds: jax.Array) -> TrainState:
 
 
 @partial(jax.jit, static_argnums=(2, 3, 4, 5))
-def order_of_pass(
-    keys: jax.Array, number: int, patterns: int, batch_size: int, how: str, versions: int = 1
+def order_of_epoch(
+    keys: jax.Array, number: int, examples: int, batch_size: int, how: str, versions: int = 1
 ) -> jax.Array:
-    """The samples of a pass, int32 [seeds, steps, batch_size], from keys and the pass's number.
+    """The samples of an epoch, int32 [seeds, steps, batch_size], from keys and the epoch's number.
 
-    Of a fixed set of distorted versions sample v * patterns + p is pattern p in version v; so many
-    passes as there are versions go through all of them once. "fixed" is the same random order each
+    Of a fixed set of distorted versions sample v * examples + p is example p in version v; so many
+    epochs as there are versions go through all of them once. "fixed" is the same random order each
     time (section III-B), "reshuffled" a new one. The last batch is filled up with ABSENT.
     """
     round_, part = (number - 1) // versions + 1, (number - 1) % versions
 
     def one(key: jax.Array) -> jax.Array:
         draw = jax.random.fold_in(jax.random.fold_in(key, 0), round_ if how == "reshuffled" else 0)
-        order = jax.random.permutation(draw, patterns * versions).astype(jnp.int32)
-        order = order.reshape(versions, patterns)[part]
-        missing = -patterns % batch_size
+        order = jax.random.permutation(draw, examples * versions).astype(jnp.int32)
+        order = order.reshape(versions, examples)[part]
+        missing = -examples % batch_size
         return jnp.pad(order, (0, missing), constant_values=ABSENT).reshape(-1, batch_size)
 
     return jax.vmap(one)(keys)
@@ -146,18 +146,18 @@ def update(
     ):
         scores = predict(recipe.model, params, images, draw, places)
         each = losses.per_example(recipe.loss)(scores, labels)
-        missed = jnp.argmax(scores, axis=1) != labels
-        return jnp.sum(each * present), jnp.sum(missed & present, dtype=jnp.int32)
+        misclassified = jnp.argmax(scores, axis=1) != labels
+        return jnp.sum(each * present), jnp.sum(misclassified & present, dtype=jnp.int32)
 
     gradient = jax.value_and_grad(objective, has_aux=True)
     nothing = (jnp.zeros(()), jnp.zeros((), jnp.int32)), jax.tree.map(jnp.zeros_like, state.params)
-    (loss, misses), gradients = _in_parts(
+    (loss, errors), gradients = _in_parts(
         lambda *part: gradient(state.params, *part), nothing, (images, labels, present, places)
     )
-    total = gradients, loss, misses, present.sum()
+    total = gradients, loss, errors, present.sum()
     if recipe.mesh.shape["data"] > 1:  # alone, a device would pay for the sum and gain nothing
         total = lax.psum(total, "data")
-    gradients, loss, misses, count = total
+    gradients, loss, errors, count = total
     gradients = jax.tree.map(lambda g: g / count, gradients)
     updates, opt_state = recipe.optimizer.update(
         gradients, state.opt_state, state.params, curvature=state.curvature
@@ -168,7 +168,7 @@ def update(
         opt_state=opt_state,
         step=state.step + 1,
         loss=state.loss + loss,
-        misses=state.misses + misses,
+        errors=state.errors + errors,
         broken=jnp.where(fine, state.broken, state.step),
     )
 
@@ -181,7 +181,7 @@ def _in_parts(total: Callable[..., Any], nothing: Any, batch: tuple[jax.Array, .
     images = len(batch[0])
     if images <= CACHED or jax.default_backend() != "cpu":
         return total(*batch)
-    missing = -images % CACHED  # filled up with patterns that are not `present`
+    missing = -images % CACHED  # filled up with examples that are not `present`
 
     def cut(a: jax.Array) -> jax.Array:
         filled = jnp.pad(a, ((0, missing),) + ((0, 0),) * (a.ndim - 1))
@@ -196,20 +196,20 @@ def _in_parts(total: Callable[..., Any], nothing: Any, batch: tuple[jax.Array, .
 def distorted(
     recipe: Recipe, key: jax.Array, number: jax.Array | int, samples: jax.Array, images: jax.Array
 ) -> jax.Array:
-    """The images of some samples of pass `number`, [n, 28, 28], from all the patterns' images.
+    """The images of some samples of epoch `number`, [n, 28, 28], from all the examples' images.
 
-    New distortions in each pass, or from a fixed set, whose version 0 is the pattern as it is.
+    New distortions in each epoch, or from a fixed set, whose version 0 is the example as it is.
     """
-    patterns, fixed = len(images), recipe.distortion.versions is not None
-    chosen = images[samples % patterns]
+    examples, fixed = len(images), recipe.distortion.versions is not None
+    chosen = images[samples % examples]
     if recipe.distortion.shifted:
-        return distort.shifted(chosen, samples // patterns)
+        return distort.shifted(chosen, samples // examples)
     if not recipe.distortion.any:
         return chosen
     draw = jax.random.fold_in(jax.random.fold_in(key, 2), 0 if fixed else number)
     keys = jax.vmap(partial(jax.random.fold_in, draw))(samples)
     changed = distort.distort(recipe.distortion, keys, chosen)
-    original = fixed & (samples < patterns)
+    original = fixed & (samples < examples)
     return jnp.where(original[:, None, None], chosen, changed)
 
 
@@ -223,9 +223,9 @@ def run_steps(
     first: jax.Array | int,
     last: jax.Array | int,
 ) -> TrainState:
-    """The updates first to last - 1 of a pass, for every seed in one loop on the devices.
+    """The updates first to last - 1 of an epoch, for every seed in one loop on the devices.
 
-    The bounds are not part of the compiled program: a pass may be cut into chunks of any length,
+    The bounds are not part of the compiled program: an epoch may be cut into chunks of any length,
     and the cuts leave no trace in the numbers.
     """
 
@@ -249,14 +249,14 @@ def run_steps(
 
 
 @partial(jax.jit, static_argnums=0)
-def begin_pass(
+def begin_epoch(
     recipe: Recipe, state: TrainState, number: int, images: jax.Array, labels: jax.Array
 ) -> TrainState:
-    """Measures the curvature for a pass on some samples (appendix C) and sets its sums to zero."""
+    """Measures an epoch's curvature on some samples (appendix C) and sets its sums to zero."""
 
     def one(state: TrainState, shared) -> TrainState:
         number, images, labels = shared
-        state = state._replace(loss=jnp.zeros_like(state.loss), misses=jnp.zeros_like(state.misses))
+        state = state._replace(loss=jnp.zeros_like(state.loss), errors=jnp.zeros_like(state.errors))
         if recipe.sdlm is None:
             return state
         draw = jax.random.fold_in(jax.random.fold_in(state.key, 1), number)

@@ -1,6 +1,6 @@
-"""The classical methods of Fig. 9, through scikit-learn, each on all 60,000 patterns.
+"""The classical methods of Fig. 9, through scikit-learn, each on all 60,000 examples.
 
-    python -m lenet_jax.reproduce --set family --only rivals rivals:pairwise
+    python -m lenet_jax.reproduce --set family --only baselines baselines:pairwise
 
                           paper          this
     linear                12.0           13.96
@@ -13,7 +13,7 @@
     svm                   1.1            1.51
     virtual-svm           0.8            0.88
 
-Test error in percent (MNIST; results/rivals*.json). The paper's text has 1.4 for the svm.
+Test error in percent (MNIST; results/baselines*.json). The paper's text has 1.4 for the svm.
 
 The page itself is the linear classifier: ten weighted sums of pixels, by least squares. Variants:
 linear-deslanted, pairwise (45 linear classifiers, one for each pair of classes), neighbours and
@@ -23,12 +23,12 @@ classifier), svm (polynomial of degree 4) and virtual-svm (degree 9; trained, it
 moved by a pixel each way, and trained again). The vector machines, libsvm's, separate each pair of
 classes; those of the paper each class from the rest.
 
-The width of the Gaussians, 3.5, and their ridge, 0.1, were chosen on 10,000 held-out patterns among
-widths of 2.5 to 5 and ridges of 0.1 and 1 (runs that were not stored; a ridge of 0.001 misses some
-fewer, at the limit of what single precision can solve).
+The width of the Gaussians, 3.5, and their ridge, 0.1, were chosen on 10,000 held-out examples among
+widths of 2.5 to 5 and ridges of 0.1 and 1 (runs that were not stored; a ridge of 0.001
+misclassifies some fewer, at the limit of what single precision can solve).
 """
 
-from lenet_jax.experiment import Paper, Rival, variant
+from lenet_jax.experiment import Baseline, Paper, variant
 
 
 def _paper(error: float) -> Paper:
@@ -47,5 +47,5 @@ VARIANTS = {
 }
 
 
-def get_config(name: str = "") -> Rival:
-    return variant(Rival(name="rivals", paper=_paper(12.0)), VARIANTS, name)
+def get_config(name: str = "") -> Baseline:
+    return variant(Baseline(name="baselines", paper=_paper(12.0)), VARIANTS, name)

@@ -14,7 +14,7 @@ from lenet_jax.data import digits as embedded
 from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.data.deslant import deslant, sampled
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import Distortion, Experiment, Rival, SquaredError, architecture
+from lenet_jax.experiment import Baseline, Distortion, Experiment, SquaredError, architecture
 from lenet_jax.training import loop, replicas, step
 
 
@@ -71,7 +71,7 @@ def halves():
     ]
 
 
-METHODS = {  # with the most that it may miss of 300 embedded digits; guessing misses 270
+METHODS = {  # with the most that it may error of 300 embedded digits; guessing errors 270
     "linear": 60,
     "pairwise": 40,
     "neighbours": 20,
@@ -85,12 +85,12 @@ METHODS = {  # with the most that it may miss of 300 embedded digits; guessing m
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("deslanted", [False, True])
 def test_each_method_reads_and_counts_what_it_keeps(halves, method, deslanted):
-    (images, labels), (shown, truth) = halves
-    rival = Rival("x", method=method, deslanted=deslanted, units=100, components=20)
-    fitted = classical.fit(rival, images, labels)
+    (images, labels), (shown, true) = halves
+    baseline = Baseline("x", method=method, deslanted=deslanted, units=100, components=20)
+    fitted = classical.fit(baseline, images, labels)
     scores = fitted.scores(shown)
     assert scores.shape == (300, 10) and scores.dtype == np.float32
-    assert (scores.argmax(1) != truth).sum() <= METHODS[method]
+    assert (scores.argmax(1) != true).sum() <= METHODS[method]
     estimator: Any = fitted.estimator
     if method == "linear":
         kept = estimator.coef_.size + estimator.intercept_.size
@@ -120,17 +120,17 @@ def test_each_method_reads_and_counts_what_it_keeps(halves, method, deslanted):
 
 @pytest.mark.parametrize("method", ["linear", "pairwise", "quadratic", "rbf"])
 def test_least_squares_have_the_ridge_of_the_page(method):
-    made = classical.make(Rival("x", method=method, ridge=7.0))
+    made = classical.make(Baseline("x", method=method, ridge=7.0))
     ridges = [v for name, v in made.get_params().items() if name.split("__")[-1] == "alpha"]
     assert ridges == [7.0]
 
 
 def test_a_virtual_machine_has_seen_its_support_vectors_move(halves):
     (images, labels), _ = halves
-    rival = Rival("x", method="svm", degree=9)
-    plain = classical.fit(rival, images, labels).estimator[-1]
+    baseline = Baseline("x", method="svm", degree=9)
+    plain = classical.fit(baseline, images, labels).estimator[-1]
     virtual = classical.fit(
-        dataclasses.replace(rival, method="virtual-svm"), images, labels
+        dataclasses.replace(baseline, method="virtual-svm"), images, labels
     ).estimator[-1]
     assert virtual.shape_fit_[0] == 5 * len(plain.support_)
     moved = classical.shift(images[:3], 1, -0)
@@ -155,8 +155,8 @@ def test_the_early_stop_asks_as_few_as_lose_nothing():
     first = np.array([[1.0, 0], [5, 0], [0, 2], [0, 3], [4, 0]])  # margins 1 5 2 3 4
     others = np.array([[0.0, 3], [0, 0], [3, 0], [0, 0], [0, 0]])
     scores = np.stack([first, others, np.zeros_like(first)])
-    # Always added: patterns 0 and 3 are missed. The first alone misses two as well, 2 and 3: below
-    # its smallest margin nobody is asked.
+    # Always added: examples 0 and 3 are misclassified. The first alone makes two errors as well, 2
+    # and 3: below its smallest margin nobody is asked.
     assert boosting.early_stop(scores, labels) == 1.0
     first[3] = 3, 0
     scores = np.stack([first, others, np.zeros_like(first)])
@@ -164,17 +164,17 @@ def test_the_early_stop_asks_as_few_as_lose_nothing():
     assert boosting.early_stop(scores, labels) == 1.0
     others[0] = 0
     scores = np.stack([first, others, np.zeros_like(first)])
-    # Added, none; so pattern 2, of margin 2, must be asked, and the next one, of 3, need not.
+    # Added, none; so example 2, of margin 2, must be asked, and the next one, of 3, need not.
     assert boosting.early_stop(scores, labels) == 3.0
 
 
-def test_boosted_answers_come_from_the_first_where_it_is_sure():
+def test_boosted_predictions_come_from_the_first_where_it_is_sure():
     first = np.array([[4.0, 0], [1, 0], [0, 0.5]])
     second, third = np.array([[0.0, 9], [0, 2], [0, 0]]), np.array([[0.0, 0], [0, 0], [3, 0]])
     found = boosting.Boosted(np.stack([first, second, third]), 0, 2.0, (1, 1), 0.0)
-    np.testing.assert_array_equal(found.answers(), [[12, 0], [1, 2], [3, 0.5]])
+    np.testing.assert_array_equal(found.predictions(), [[12, 0], [1, 2], [3, 0.5]])
     assert found.calls() == pytest.approx(1 + 2 * 2 / 3)
-    assert found.misses(np.array([0, 0, 0])) == [1, 2, 0, 2]
+    assert found.errors(np.array([0, 0, 0])) == [1, 2, 0, 2]
 
 
 @pytest.fixture(scope="module")
@@ -192,13 +192,13 @@ def stream(digits):
 
 
 def untrained(experiment, seed):
-    """Answers of a network that has learned nothing: wrong and right at random."""
+    """Predictions of a network that has learned nothing: wrong and right at random."""
     recipe = step.recipe(experiment, 100, replicas.mesh(jax.devices()[:1]))
     params = step.initial_state(recipe, np.array([seed], np.uint32)).params
     return loop.Result({}, [], None, recipe, params)  # type: ignore[arg-type]
 
 
-def test_a_stream_shows_every_pattern_once_a_round_and_never_the_same(stream, digits):
+def test_a_stream_shows_every_example_once_a_round_and_never_the_same(stream, digits):
     _, made = stream
     batches = [made.batch(n) for n in (0, 1, 0)]
     for batch in batches:
@@ -208,9 +208,9 @@ def test_a_stream_shows_every_pattern_once_a_round_and_never_the_same(stream, di
 
 
 def test_each_seed_has_distortions_of_its_own(stream, digits):
-    """Of every pattern, and another order of them."""
+    """Of every example, and another order of them."""
     experiment, made = stream
-    data = Dataset("x", "", "", made.patterns, made.patterns, made.patterns)
+    data = Dataset("x", "", "", made.examples, made.examples, made.examples)
     other = boosting.Stream(dataclasses.replace(experiment, seed=1), data)
     ours, theirs = made.batch(0), other.batch(0)
     assert (ours.labels != theirs.labels).any()
@@ -221,18 +221,18 @@ def test_each_seed_has_distortions_of_its_own(stream, digits):
 def test_the_second_network_gets_half_that_the_first_misreads(stream):
     experiment, made = stream
     first = untrained(experiment, 0)
-    patterns, drawn = made.half_wrong(first, 60)
-    wrong = boosting.scores(first, patterns.images).argmax(1) != patterns.labels
-    assert len(patterns) == 60 and wrong.sum() == 30 and drawn % 100 == 0 and drawn > 60
+    examples, drawn = made.half_wrong(first, 60)
+    wrong = boosting.scores(first, examples.images).argmax(1) != examples.labels
+    assert len(examples) == 60 and wrong.sum() == 30 and drawn % 100 == 0 and drawn > 60
     assert (wrong[::2] != wrong[1::2]).all()  # in turn
 
 
 def test_the_third_gets_those_on_which_the_two_disagree(stream):
     experiment, made = stream
     first, second = untrained(experiment, 0), untrained(experiment, 1)
-    patterns, _ = made.disputed(first, second, 80)
-    answers = [boosting.scores(run, patterns.images).argmax(1) for run in (first, second)]
-    assert len(patterns) == 80 and (answers[0] != answers[1]).all()
+    examples, _ = made.disputed(first, second, 80)
+    predictions = [boosting.scores(run, examples.images).argmax(1) for run in (first, second)]
+    assert len(examples) == 80 and (predictions[0] != predictions[1]).all()
 
 
 def test_a_network_without_fault_ends_the_search(stream, monkeypatch):
