@@ -10,11 +10,11 @@ from conftest import apply
 from flax import linen as nn
 from jax.flatten_util import ravel_pytree
 
-from lenet_jax.data.frames import normalize
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import ML, SDLM, CrossEntropy, Experiment, SquaredError, architecture
 from lenet_jax.layers import network
 from lenet_jax.layers.convolution import Convolution
+from lenet_jax.layers.inputs import normalize
 from lenet_jax.layers.pooling import AveragePooling, MaxPooling, Subsampling
 from lenet_jax.layers.rbf import RBF
 from lenet_jax.models.lenet import TABLE_I, LeNet5

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from lenet_jax.data import dataset, digits, mnist
-from lenet_jax.data.frames import normalize
 from lenet_jax.errors import UserError
+from lenet_jax.layers.inputs import normalize
 
 # four small files in the shape of the originals; TFDS itself is tried on the real ones below
 WAY = {"idx3": b"\x00\x00\x08\x03", "idx1": b"\x00\x00\x08\x01"}

@@ -21,7 +21,6 @@ from safetensors.numpy import load_file
 
 from lenet_jax import pretrained
 from lenet_jax.data import dataset
-from lenet_jax.data.frames import normalize
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import MAP, Experiment, architecture, pages, serialization
 from lenet_jax.exporting import formats
@@ -29,6 +28,7 @@ from lenet_jax.exporting import onnx as onnx_format
 from lenet_jax.exporting.formats import FORMATS
 from lenet_jax.layers.codes import codes
 from lenet_jax.layers.convolution import Convolution
+from lenet_jax.layers.inputs import normalize
 from lenet_jax.models.lenet import TABLE_I, LeNet5
 from lenet_jax.recognition import networks
 from lenet_jax.recognition.predictor import predictor

@@ -21,7 +21,6 @@ from lenet_jax import commandline, reproduce
 from lenet_jax.baselines import boosting
 from lenet_jax.data import dataset, distort
 from lenet_jax.data import digits as embedded
-from lenet_jax.data.frames import normalize
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import (
     SGD,
@@ -34,6 +33,7 @@ from lenet_jax.experiment import (
     pages,
     serialization,
 )
+from lenet_jax.layers.inputs import normalize
 from lenet_jax.layers.pooling import MaxPooling
 from lenet_jax.measurement import counting, records
 from lenet_jax.models import lenet

@@ -10,10 +10,10 @@ import pytest
 import reference
 from conftest import ROOT, apply
 
-from lenet_jax.data.frames import normalize
 from lenet_jax.layers import correlation, folding, network
 from lenet_jax.layers.codes import BITMAPS, codes
 from lenet_jax.layers.convolution import Convolution
+from lenet_jax.layers.inputs import normalize
 from lenet_jax.layers.rbf import RBF
 from lenet_jax.models.lenet import TABLE_I, LeNet5
 from lenet_jax.recognition.predictor import predictor

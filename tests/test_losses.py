@@ -7,8 +7,8 @@ import reference
 from conftest import apply
 from test_lenet import parameters
 
-from lenet_jax.data.frames import normalize
 from lenet_jax.layers.codes import codes
+from lenet_jax.layers.inputs import normalize
 from lenet_jax.models.lenet import LeNet5
 from lenet_jax.training import losses
 

@@ -25,7 +25,6 @@ import lenet_jax
 from lenet_jax import commandline, pretrained, reproduce
 from lenet_jax.data import dataset
 from lenet_jax.data import digits as embedded
-from lenet_jax.data.frames import normalize
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import (
     MAP,
@@ -37,6 +36,7 @@ from lenet_jax.experiment import (
     serialization,
 )
 from lenet_jax.layers.convolution import Convolution
+from lenet_jax.layers.inputs import normalize
 from lenet_jax.measurement import records, rejection, robustness
 from lenet_jax.models.lenet import TABLE_I, LeNet5
 from lenet_jax.recognition import networks

@@ -28,8 +28,8 @@ from PIL import Image, ImageDraw
 
 from benchmarks import serve as benchmark
 from lenet_jax import pretrained
-from lenet_jax.data.frames import normalize
 from lenet_jax.layers.codes import codes
+from lenet_jax.layers.inputs import normalize
 from lenet_jax.recognition import reader
 from lenet_jax.serving import app, uploads
 from lenet_jax.serving.batching import Batcher

@@ -8,7 +8,6 @@ import optax
 import pytest
 from conftest import apply
 
-from lenet_jax.data.frames import normalize
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import (
     ML,
@@ -22,6 +21,7 @@ from lenet_jax.experiment import (
     SquaredError,
     architecture,
 )
+from lenet_jax.layers.inputs import normalize
 from lenet_jax.training import curvature, loop, losses, optimizers, replicas, scoring, step
 from lenet_jax.training.checkpoint import Checkpoints, digest
 

@@ -16,12 +16,12 @@ from PIL import Image, ImageSequence
 
 from lenet_jax import visualize
 from lenet_jax.data import digits as embedded
-from lenet_jax.data.frames import normalize
 from lenet_jax.errors import UserError
 from lenet_jax.inspection import activations, drawings
 from lenet_jax.inspection.occlusion import covered
 from lenet_jax.inspection.saliency import gradient
 from lenet_jax.layers.codes import codes
+from lenet_jax.layers.inputs import normalize
 from lenet_jax.models.lenet import LeNet5
 from lenet_jax.recognition import networks
 from lenet_jax.recognition.predictor import predictor

@@ -8,9 +8,9 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 
-from lenet_jax.data.frames import normalize
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.folding import fold
+from lenet_jax.layers.inputs import normalize
 from lenet_jax.layers.network import Network
 
 

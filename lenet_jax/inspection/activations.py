@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lenet_jax.data.frames import normalize
+from lenet_jax.layers.inputs import normalize
 from lenet_jax.layers.network import Network
 
 BLOCK = 256  # images whose states are held at a time

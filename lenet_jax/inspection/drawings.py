@@ -14,13 +14,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from lenet_jax.data.frames import BACKGROUND, FOREGROUND, normalize
 from lenet_jax.errors import UserError
 from lenet_jax.inspection import activations
 from lenet_jax.inspection.canvas import blank
 from lenet_jax.inspection.occlusion import covered
 from lenet_jax.inspection.saliency import gradient
 from lenet_jax.layers.codes import codes as bitmaps
+from lenet_jax.layers.inputs import BACKGROUND, FOREGROUND, normalize
 from lenet_jax.layers.network import Network
 from lenet_jax.models.lenet import TABLES, LeNet5
 from lenet_jax.recognition.networks import TrainedNetwork

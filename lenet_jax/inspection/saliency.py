@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from lenet_jax.data.frames import normalize
+from lenet_jax.layers.inputs import normalize
 from lenet_jax.layers.network import Network
 
 

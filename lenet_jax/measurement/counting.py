@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from lenet_jax.data.frames import normalize
 from lenet_jax.layers.folding import unfold
+from lenet_jax.layers.inputs import normalize
 from lenet_jax.layers.network import Network
 
 

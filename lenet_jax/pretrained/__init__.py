@@ -57,7 +57,7 @@ def save(name: str, params: Any, card: dict[str, Any], folder: Path = FOLDER) ->
     from flax import traverse_util
     from safetensors.numpy import save_file
 
-    from lenet_jax.data.frames import normalize
+    from lenet_jax.layers.inputs import normalize
     from lenet_jax.layers.network import connected
 
     network = module(card)

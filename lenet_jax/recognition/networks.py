@@ -51,7 +51,7 @@ def history(source: str, log: Callable[[str], None] = print) -> list[TrainedNetw
     import jax.numpy as jnp
     import numpy as np
 
-    from lenet_jax.data.frames import normalize
+    from lenet_jax.layers.inputs import normalize
     from lenet_jax.layers.network import connected
     from lenet_jax.training import replicas, step
     from lenet_jax.training.checkpoint import Checkpoints

@@ -11,7 +11,7 @@ from jax import lax
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-from lenet_jax.data.frames import normalize
+from lenet_jax.layers.inputs import normalize
 from lenet_jax.layers.network import Network
 
 BLOCK = 64  # images whose states stay in a CPU core's cache

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lenet_jax.data.frames import normalize
 from lenet_jax.layers.codes import codes
+from lenet_jax.layers.inputs import normalize
 from lenet_jax.recognition import networks, reader
 from lenet_jax.serving import uploads
 from lenet_jax.serving.batching import Batcher

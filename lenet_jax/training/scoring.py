@@ -10,7 +10,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from lenet_jax.data.frames import normalize
+from lenet_jax.layers.inputs import normalize
 from lenet_jax.layers.network import Network
 from lenet_jax.training.replicas import for_each_seed
 

@@ -18,8 +18,8 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from lenet_jax.data import distort
-from lenet_jax.data.frames import normalize
 from lenet_jax.experiment import SDLM, Distortion, Experiment, Loss, Optimizer
+from lenet_jax.layers.inputs import normalize
 from lenet_jax.layers.network import Network
 from lenet_jax.training import curvature, losses, optimizers
 from lenet_jax.training.replicas import STACKED, for_each_seed
