@@ -20,7 +20,7 @@ alone.
 import distorted
 
 from lenet_jax.experiment import Experiment, Paper, SquaredError
-from lenet_jax.experiment.architecture import LeNet4
+from lenet_jax.models.lenet import LeNet4
 
 
 def get_config() -> Experiment:

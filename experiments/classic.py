@@ -31,7 +31,7 @@ the second epoch stable.
 """
 
 from lenet_jax.experiment import MAP, ML, Data, Experiment, Paper, variant
-from lenet_jax.experiment.architecture import LeNet5
+from lenet_jax.models.lenet import LeNet5
 
 VARIANTS = {
     "eq8": {"loss": ML()},

@@ -27,7 +27,7 @@ from typing import Any
 import distorted
 
 from lenet_jax.experiment import SDLM, Experiment, Paper, SquaredError, variant
-from lenet_jax.experiment.architecture import FullyConnected
+from lenet_jax.models.connected import FullyConnected
 
 RATES = SDLM().learning_rates
 # Test error of the paper in percent, plain and with distortions (Fig. 9).

@@ -15,7 +15,7 @@ some fewer held-out examples, when a first test error, over 20, was known.
 """
 
 from lenet_jax.experiment import SDLM, Experiment, Paper, SquaredError
-from lenet_jax.experiment.architecture import LeNet1
+from lenet_jax.models.lenet import LeNet1
 
 EPOCHS = 60
 

@@ -13,7 +13,7 @@ so the loss is their squared distance from +1 for the right class and -1 for the
 """
 
 from lenet_jax.experiment import Experiment, Paper, SquaredError, variant
-from lenet_jax.experiment.architecture import LeNet4
+from lenet_jax.models.lenet import LeNet4
 
 VARIANTS = {"17k": {"model": LeNet4(reading="17k")}}
 

@@ -28,7 +28,7 @@ pixel each way, and five epochs here are one of the book's.
 from typing import Any
 
 from lenet_jax.experiment import SGD, CrossEntropy, Data, Distortion, Experiment, Paper, variant
-from lenet_jax.experiment.architecture import Nielsen
+from lenet_jax.models.nielsen import Nielsen
 
 EXAMPLES = 50_000
 EPOCHS = 60

@@ -30,7 +30,8 @@ stored). That of c and d is their tutorials'.
 """
 
 from lenet_jax.experiment import SGD, CrossEntropy, Experiment, Muon, Paper, variant
-from lenet_jax.experiment.architecture import LeNet5, Tutorial
+from lenet_jax.models.lenet import LeNet5
+from lenet_jax.models.tutorial import Tutorial
 
 LINEAR = {
     "optimizer": SGD(learning_rate=0.064),

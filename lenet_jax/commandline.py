@@ -51,6 +51,7 @@ def experiment(program: str, description: str, arguments: Sequence[str]) -> Expe
             print(f"usage: {usage}\n\n{description}\n\nThe flags: {program} --config FILE --help")
             raise SystemExit(0)
         raise UserError(f"no --config given. The way: {usage}")
+    set_up_jax()  # the page's network imports it
     return tyro.cli(
         Experiment,
         default=pages.load(given.config),

@@ -118,9 +118,9 @@ def main(arguments: Sequence[str]) -> int:
     given = parse(arguments)
     chosen = SETS[given.set]
     seeds = chosen.experiments | {key: SETS["paper"].experiments[key] for key in chosen.beside}
+    commandline.set_up_jax()
     experiments = {key: prepared(key, n, given) for key, n in seeds.items()}
     dataset = "uci-digits" if given.quick else "mnist"
-    commandline.set_up_jax()
 
     from lenet_jax.measurement import records
     from lenet_jax.training import loop

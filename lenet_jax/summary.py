@@ -9,13 +9,12 @@ def main(arguments: Sequence[str]) -> int:
     """The paper's table of maps, sizes, parameters and connections; returns the exit code."""
     experiment = commandline.experiment("python -m lenet_jax.summary", __doc__ or "", arguments)
 
-    commandline.set_up_jax()
     from rich.console import Console
     from rich.table import Table
 
     from lenet_jax.measurement import counting
 
-    layers = counting.count(experiment.model.module())
+    layers = counting.count(experiment.model)
     table = Table(title=f"{experiment.name}, for one image", show_footer=True)
     table.add_column("layer", footer="total")
     table.add_column("maps x size")

@@ -22,9 +22,7 @@ def main(arguments: Sequence[str]) -> int:
             f"--batch-size {experiment.batch_size} is more than the {len(data.train)} training "
             f"examples of {data.name}. Give at most as many"
         )
-    commandline.set_up_jax()
 
-    # Nothing above this line imports jax: every complaint so far came at once.
     from lenet_jax.reports import figures
     from lenet_jax.training import loop
 

@@ -1,5 +1,6 @@
 """Four virtual CPU devices, and no shape that fits by accident."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -101,20 +102,29 @@ for line in sys.stdin:
 
 @pytest.fixture(scope="session")
 def before_jax(environment):
-    """Runs programs that end before they import jax, as `program` does, but all in one process."""
+    """Runs programs that end before they use jax, as `program` does, but in two processes.
+
+    One is for programs that read a page: a page's networks bring jax. The others do without it.
+    """
     command = [sys.executable, "-c", ANSWER]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes) as process:
+    settings: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with contextlib.ExitStack() as stack:
+        of_pages, others = (
+            stack.enter_context(subprocess.Popen(command, cwd=ROOT, env=environment, **settings))
+            for _ in range(2)
+        )
 
         def run(verb: str, *flags: object):
+            process = of_pages if verb in ("train", "summary", "reproduce") else others
             assert process.stdin and process.stdout
             print(json.dumps([verb, *map(str, flags)]), file=process.stdin, flush=True)
             code, out, err, jax_imported = json.loads(process.stdout.readline())
-            assert not jax_imported
+            assert process is of_pages or not jax_imported
             return subprocess.CompletedProcess(verb, code, out, err)
 
         yield run
-        process.communicate()
+        for process in (of_pages, others):
+            process.communicate()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,8 @@ from lenet_jax.data import digits as embedded
 from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.data.deslant import deslant, sampled
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import Baseline, Distortion, Experiment, SquaredError, architecture
+from lenet_jax.experiment import Baseline, Distortion, Experiment, SquaredError
+from lenet_jax.models.lenet import LeNet4
 from lenet_jax.training import loop, replicas, step
 
 
@@ -181,7 +182,7 @@ def test_boosted_predictions_come_from_the_first_where_it_is_sure():
 def stream(digits):
     experiment = Experiment(
         name="x",
-        model=architecture.LeNet4(reading="17k"),
+        model=LeNet4(reading="17k"),
         loss=SquaredError(),
         distortion=Distortion(translation=1.0, versions=10),
     )

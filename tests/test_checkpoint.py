@@ -19,9 +19,10 @@ from lenet_jax.experiment import (
     Experiment,
     Muon,
     Paper,
-    architecture,
     serialization,
 )
+from lenet_jax.models.lenet import LeNet5
+from lenet_jax.models.nielsen import Nielsen
 from lenet_jax.training.checkpoint import Checkpoints, digest
 from lenet_jax.training.folder import RunFolder
 from lenet_jax.training.metrics import Metrics, read
@@ -204,10 +205,10 @@ FREE = {"workdir", "devices", "keep", "data.data_dir", "data.manual_dir", "data.
     [
         {"paper": Paper(0.95, None, "Fig. 5"), "loss": MAP(j=10.0)},
         {"optimizer": Adam()},
-        {"optimizer": Muon(), "model": architecture.LeNet5(adaptive=True)},
+        {"optimizer": Muon(), "model": LeNet5(adaptive=True)},
         {
             "optimizer": SGD(),
-            "model": architecture.Nielsen(),
+            "model": Nielsen(),
             "loss": CrossEntropy(),
         },
     ],

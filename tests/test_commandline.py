@@ -66,7 +66,7 @@ def test_help_and_complaints_come_before_jax(before_jax, verb):
         ((), ["no --config given", "experiments/classic.py"]),
         (("--config",), ["expected one argument"]),
         (("--config", "nowhere.py"), ["nowhere.py: no such file", "experiments/classic.py"]),
-        ((*CLASSIC, "--pases", 3), ["--pases", "--epochs"]),
+        ((*CLASSIC, "--epocs", 3), ["--epocs", "--epochs"]),
         ((*CLASSIC, "--epochs", "many"), ["--epochs", "many"]),
         ((*CLASSIC, "--model.table", "holes"), ["--model.table", "paper", "full"]),
         ((*CLASSIC, "--optimizer.mu", -1), ["--optimizer.mu", "-1", "positive"]),

@@ -9,13 +9,16 @@ from conftest import ROOT
 
 from lenet_jax import reproduce
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import MAP, SDLM, CrossEntropy, Data, Experiment, architecture, pages
+from lenet_jax.experiment import MAP, SDLM, CrossEntropy, Data, Experiment, pages
 from lenet_jax.measurement import counting
 from lenet_jax.models import lenet
+from lenet_jax.models.connected import FullyConnected
+from lenet_jax.models.lenet import LeNet5
+from lenet_jax.models.nielsen import Nielsen
 
 BELOW = {"layers": set(), "data": set(), "models": {"layers"}, "experiment": {"models"}}
 BELOW["training"] = {"experiment", "layers", "models", "data"}
-BELOW["pretrained"] = {"layers", "models", "data"}
+BELOW["pretrained"] = {"experiment", "layers", "models", "data"}
 BELOW["recognition"] = BELOW["training"] | {"training", "pretrained"}
 BELOW["exporting"] = BELOW["serving"] = BELOW["recognition"] | {"recognition"}
 BELOW["inspection"] = BELOW["measurement"] = BELOW["recognition"] | {"recognition"}
@@ -179,12 +182,12 @@ def test_what_nothing_else_says_is_our_choice_in_paper_md():
 
 def test_values_out_of_range_are_refused():
     for make in (
-        lambda: architecture.FullyConnected(hidden=(300, 0)),
-        lambda: architecture.FullyConnected(hidden=(10**9,)),
-        lambda: architecture.Nielsen(maps=(-20,)),
-        lambda: architecture.Nielsen(maps=(20, 40, 60)),
-        lambda: architecture.Nielsen(dropout=1.0),
-        lambda: architecture.Nielsen(dropout=-0.1),
+        lambda: FullyConnected(hidden=(300, 0)),
+        lambda: FullyConnected(hidden=(10**9,)),
+        lambda: Nielsen(maps=(-20,)),
+        lambda: Nielsen(maps=(20, 40, 60)),
+        lambda: Nielsen(dropout=1.0),
+        lambda: Nielsen(dropout=-0.1),
         lambda: MAP(j=0),
         lambda: SDLM(mu=-0.02),
         lambda: SDLM(samples=0),
@@ -195,7 +198,7 @@ def test_values_out_of_range_are_refused():
         lambda: Experiment(name="x", batch_size=0),
         lambda: Experiment(name="x", seed=-1),
         lambda: Experiment(name="x", loss=CrossEntropy()),
-        lambda: Experiment(name="x", model=architecture.LeNet5(head="linear")),
+        lambda: Experiment(name="x", model=LeNet5(head="linear")),
     ):
         with pytest.raises(UserError, match="allowed|does not go"):
             make()

@@ -11,7 +11,7 @@ from flax import linen as nn
 from jax.flatten_util import ravel_pytree
 
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import ML, SDLM, CrossEntropy, Experiment, SquaredError, architecture
+from lenet_jax.experiment import ML, SDLM, CrossEntropy, Experiment, SquaredError
 from lenet_jax.layers import network
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.inputs import normalize
@@ -181,7 +181,7 @@ def test_gaussian_heads_are_refused(digits):
         with pytest.raises(ValueError, match="no curvature for Gaussian heads"):
             curvature.diagonal(lambda p, m=model: apply(m, p, images)[0], params, jnp.ones_like)
         with pytest.raises(UserError, match=f"SDLM does not go with --model.head {head}"):
-            Experiment(name="x", model=architecture.LeNet5(head=head), loss=CrossEntropy())
+            Experiment(name="x", model=LeNet5(head=head), loss=CrossEntropy())
 
 
 def test_is_the_true_hessian_diagonal_for_one_linear_layer():

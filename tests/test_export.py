@@ -22,14 +22,17 @@ from safetensors.numpy import load_file
 from lenet_jax import pretrained
 from lenet_jax.data import dataset
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import MAP, Experiment, architecture, pages, serialization
+from lenet_jax.experiment import MAP, Experiment, pages, serialization
 from lenet_jax.exporting import formats
 from lenet_jax.exporting import onnx as onnx_format
 from lenet_jax.exporting.formats import FORMATS
 from lenet_jax.layers.codes import codes
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.inputs import normalize
-from lenet_jax.models.lenet import TABLE_I, LeNet5
+from lenet_jax.models.connected import FullyConnected
+from lenet_jax.models.lenet import TABLE_I, LeNet1, LeNet4, LeNet5
+from lenet_jax.models.nielsen import Nielsen
+from lenet_jax.models.tutorial import Tutorial
 from lenet_jax.recognition import networks
 from lenet_jax.recognition.predictor import predictor
 from lenet_jax.training import loop
@@ -100,17 +103,17 @@ def test_a_file_gives_the_networks_scores_for_any_number_of_images(exported, dig
 @pytest.mark.parametrize(
     "model",
     [
-        architecture.LeNet1(),
-        architecture.LeNet4(),
-        architecture.LeNet5(pooling="average", activation="sigmoid", head="gaussian"),
-        architecture.Tutorial(activation="relu"),
-        architecture.FullyConnected(),
-        architecture.Nielsen(maps=(20, 40), hidden=(100,), dropout=0.5),
+        LeNet1(),
+        LeNet4(),
+        LeNet5(pooling="average", activation="sigmoid", head="gaussian"),
+        Tutorial(activation="relu"),
+        FullyConnected(),
+        Nielsen(maps=(20, 40), hidden=(100,), dropout=0.5),
     ],
     ids=str,
 )
 def test_the_family_as_onnx(digits, tmp_path, model):
-    module = model.module()
+    module = model
     image = normalize(jnp.zeros((1, 28, 28)), module.frame)
     params = jax.jit(module.init)(jax.random.key(0), image)["params"]
     if "codes" in params.get("output", {}):  # near F6, or the Gaussians would all be 0

@@ -29,7 +29,6 @@ from lenet_jax.experiment import (
     Distortion,
     Experiment,
     SquaredError,
-    architecture,
     pages,
     serialization,
 )
@@ -37,6 +36,10 @@ from lenet_jax.layers.inputs import normalize
 from lenet_jax.layers.pooling import MaxPooling
 from lenet_jax.measurement import counting, records
 from lenet_jax.models import lenet
+from lenet_jax.models.connected import FullyConnected
+from lenet_jax.models.lenet import LeNet1, LeNet4, LeNet5
+from lenet_jax.models.nielsen import Nielsen
+from lenet_jax.models.tutorial import Tutorial
 from lenet_jax.recognition import networks
 from lenet_jax.recognition.predictor import predictor
 from lenet_jax.reports import family
@@ -69,7 +72,7 @@ def page(key: str) -> Experiment:
 
 @pytest.mark.parametrize("key", COUNTS)
 def test_counts(key):
-    layers = counting.count(page(key).model.module())
+    layers = counting.count(page(key).model)
     total = [sum(getattr(at, what) for at in layers) for what in ("parameters", "connections")]
     assert tuple(total) == COUNTS[key]
 
@@ -78,15 +81,6 @@ def test_multiply_adds_are_connections_without_biases():
     layers = counting.count(lenet.LeNet5())
     biases = 4_704 + 1_176 + 1_600 + 400 + 120 + 84  # one connection to each unit
     assert sum(at.multiply_adds for at in layers) == 340_908 - biases
-
-
-@pytest.mark.parametrize("ours", architecture.Architecture.__subclasses__())
-def test_configuration_has_the_fields_of_the_network(ours):
-    module = ours().module()
-    theirs = {
-        f.name: f.default for f in dataclasses.fields(module) if f.name not in ("parent", "name")
-    }
-    assert {f.name: f.default for f in dataclasses.fields(ours)} == theirs
 
 
 def test_tables_of_lenet_1_and_4():
@@ -188,21 +182,21 @@ FULL: dict[str, Any] = {"table": "full", "pooling": "average"}
 @pytest.mark.parametrize(
     "model",
     [
-        architecture.LeNet1(),
-        architecture.LeNet4(),
-        architecture.LeNet4(reading="17k"),
-        architecture.LeNet5(**FULL, activation="tanh", head="linear"),
-        architecture.LeNet5(**FULL, activation="sigmoid", head="gaussian"),
-        architecture.LeNet5(**FULL, activation="sigmoid", head="log-gaussian"),
-        architecture.Tutorial(),
-        architecture.Tutorial(activation="relu"),
-        architecture.FullyConnected(hidden=(9, 7)),
-        architecture.Nielsen(maps=(3,), hidden=(8,), dropout=0.5),
+        LeNet1(),
+        LeNet4(),
+        LeNet4(reading="17k"),
+        LeNet5(**FULL, activation="tanh", head="linear"),
+        LeNet5(**FULL, activation="sigmoid", head="gaussian"),
+        LeNet5(**FULL, activation="sigmoid", head="log-gaussian"),
+        Tutorial(),
+        Tutorial(activation="relu"),
+        FullyConnected(hidden=(9, 7)),
+        Nielsen(maps=(3,), hidden=(8,), dropout=0.5),
     ],
     ids=str,
 )
 def test_forward_equals_reference(digits, model):
-    module = model.module()
+    module = model
     params = of_size(module)
     if "codes" in params.get("output", {}):  # near F6, or the Gaussians would all be 0
         params["output"]["codes"] = 0.4 + 0.1 * params["output"]["codes"]
@@ -215,7 +209,7 @@ def test_forward_equals_reference(digits, model):
 
 
 def test_nielsens_weights_begin_as_wide_as_in_his_network3():
-    module = page("nielsen:doubled").model.module()
+    module = page("nielsen:doubled").model
     params = begun(module)
     n_out = {"c1": 20 * 25 // 4, "c3": 40 * 25 // 4, "h1": 100, "h2": 100}
     assert set(params) == {*n_out, "output"}
@@ -247,7 +241,7 @@ def test_the_largest_of_four_get_the_gradient_in_equal_shares():
 
 def test_gaussian_units_begin_where_nothing_can_be_learned(digits):
     """Why the tutorial's network d does not learn: in float32 its outputs and slopes are zero."""
-    module = page("tutorial:gaussian").model.module()
+    module = page("tutorial:gaussian").model
     images = normalize(jnp.asarray(digits[0][:50]), module.frame)
     params = begun(module)
 
@@ -340,7 +334,7 @@ def test_squared_error_by_hand_and_its_curvature(digits):
     ours = losses.squared_error(scores, jnp.array([0, 0]))
     np.testing.assert_allclose(ours, [0.25 + 0 + 1, 0], atol=1e-6)
 
-    module = architecture.LeNet4().module()
+    module = LeNet4()
     params = of_size(module)
     images = normalize(jnp.asarray(digits[0][:3]), module.frame)
     labels = jnp.asarray(digits[1][:3])
@@ -361,7 +355,7 @@ def test_squared_error_by_hand_and_its_curvature(digits):
 
 
 def test_dropout_leaves_out_half_in_training_and_halves_all_afterwards():
-    module = architecture.Nielsen(maps=(), hidden=(), dropout=0.5).module()
+    module = Nielsen(maps=(), hidden=(), dropout=0.5)
     images = jnp.ones((300, 28, 28))
     params = module.init(jax.random.key(0), images[:1])["params"]
     kernel = np.zeros((10, 784), np.float32)
@@ -378,7 +372,7 @@ def test_dropout_leaves_out_half_in_training_and_halves_all_afterwards():
 def test_training_draws_other_masks_each_time_and_counts_without(digits):
     experiment = Experiment(
         name="x",
-        model=architecture.Nielsen(hidden=(50,), dropout=0.5),
+        model=Nielsen(hidden=(50,), dropout=0.5),
         loss=CrossEntropy(),
         optimizer=SGD(1e-9),  # nothing moves: only the masks can differ
         batch_size=40,
@@ -416,7 +410,7 @@ def test_nielsens_error_is_that_of_his_best_epoch(tmp_path):
         assert record["errors"][seed] == rows[best]["test_errors"][seed]
         params = jax.tree.map(lambda a, seed=seed: a[seed], run.params)
         images = normalize(jnp.asarray(data.test.images), "unit")
-        scores, _ = apply(experiment.model.module(), params, images)
+        scores, _ = apply(experiment.model, params, images)
         right = log_softmax(np.asarray(scores, np.float64), axis=1)[
             np.arange(len(images)), data.test.labels
         ]
@@ -430,7 +424,7 @@ def test_nielsens_error_is_that_of_his_best_epoch(tmp_path):
         (lambda: page("baselines"), "is no network"),
         (lambda: page("nielsen:deep"), "no variant 'deep'. There are: conv,"),
         (
-            lambda: Experiment(name="x", model=architecture.LeNet1()),
+            lambda: Experiment(name="x", model=LeNet1()),
             "whose scores are states: give one of SquaredError",
         ),
         (lambda: Experiment(name="x", reported="best-validation"), "held out"),

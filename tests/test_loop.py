@@ -17,7 +17,7 @@ import pytest
 from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import SDLM, SGD, Adam, CrossEntropy, Distortion, Experiment
-from lenet_jax.experiment.architecture import Nielsen
+from lenet_jax.models.nielsen import Nielsen
 from lenet_jax.training import loop, replicas, scoring, step
 
 
@@ -155,7 +155,7 @@ def test_images_that_are_counted_go_to_the_devices_once(tmp_path, monkeypatch):
         sent.append(len(images))
         return original(images, *more)
 
-    monkeypatch.setattr(step, "blocks", blocks)
+    monkeypatch.setattr(scoring, "blocks", blocks)
     loop.train(LINEAR, DATASET, tmp_path, print)
     assert sent == [7, 11, 30]  # held-out and test images, and the training images at the end
 

@@ -32,12 +32,12 @@ from lenet_jax.experiment import (
     Experiment,
     Muon,
     SquaredError,
-    architecture,
     serialization,
 )
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.inputs import normalize
 from lenet_jax.measurement import records, rejection, robustness
+from lenet_jax.models.connected import FullyConnected
 from lenet_jax.models.lenet import TABLE_I, LeNet5
 from lenet_jax.recognition import networks
 from lenet_jax.recognition.predictor import predictor
@@ -593,7 +593,7 @@ def test_the_networks_that_reproduce_saves(tmp_path, monkeypatch):
     assert isinstance(experiment, Experiment)
     experiment = dataclasses.replace(  # a small one, soon compiled
         experiment,
-        model=architecture.FullyConnected(hidden=(10,)),
+        model=FullyConnected(hidden=(10,)),
         loss=SquaredError(),
         optimizer=SGD(0.02),
         batch_size=10,

@@ -19,14 +19,15 @@ from lenet_jax.experiment import (
     Experiment,
     Muon,
     SquaredError,
-    architecture,
 )
 from lenet_jax.layers.inputs import normalize
+from lenet_jax.models.connected import FullyConnected
+from lenet_jax.models.nielsen import Nielsen
 from lenet_jax.training import curvature, loop, losses, optimizers, replicas, scoring, step
 from lenet_jax.training.checkpoint import Checkpoints, digest
 
 SMALL: dict[str, Any] = {  # compiled in a fraction of the time, where any network will do
-    "model": architecture.FullyConnected(hidden=(9,)),
+    "model": FullyConnected(hidden=(9,)),
     "loss": SquaredError(),
 }
 
@@ -304,7 +305,7 @@ def test_a_replica_is_the_run_of_its_seed(digits):
 
 
 DROPOUT: dict[str, Any] = {
-    "model": architecture.Nielsen(hidden=(20,), dropout=0.5),
+    "model": Nielsen(hidden=(20,), dropout=0.5),
     "loss": CrossEntropy(),
     "optimizer": SGD(0.5),
 }

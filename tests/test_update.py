@@ -17,7 +17,7 @@ from test_step import start
 from lenet_jax.data import mnist
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import SDLM, SGD, Adam, CrossEntropy, Distortion, Experiment, Muon
-from lenet_jax.experiment.architecture import Nielsen
+from lenet_jax.models.nielsen import Nielsen
 from lenet_jax.training import replicas, scoring, step
 
 

@@ -37,6 +37,12 @@ class Dataset:
     train: Images
     validation: Images
     test: Images
+    classes: int = 10
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an image: (height, width) or (height, width, channels)."""
+        return self.test.images.shape[1:]
 
 
 def load(

@@ -1,20 +1,20 @@
 """An experiment: a network, its loss, its training and its data."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from lenet_jax.errors import UserError
-from lenet_jax.experiment.architecture import Architecture, LeNet5
 from lenet_jax.experiment.checks import require
 from lenet_jax.experiment.data import Data
 from lenet_jax.experiment.distortion import Distortion
 from lenet_jax.experiment.loss import MAP, SCORES, Loss
-from lenet_jax.experiment.optimizer import SDLM, Optimizer
+from lenet_jax.experiment.optimizer import SDLM, SGD, Adam, Muon
 
 MOST_SEEDS = 1_000_000  # of one run; more is a slip, and would fill the memory with its seeds alone
 
@@ -29,16 +29,43 @@ class Paper:
 
 
 @dataclass(frozen=True)
+class Page:
+    """Where an experiment was read from: the file, the variant, and the texts of that file and of
+    the files beside it that it imports, by their names."""
+
+    path: Path
+    variant: str
+    texts: dict[str, str]
+
+    @property
+    def sha256(self) -> str:
+        parts = (f"{name}\n{text}\n" for name, text in sorted(self.texts.items()))
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def _lenet5() -> Any:
+    from lenet_jax.models.lenet import LeNet5  # and with it jax
+
+    return LeNet5()
+
+
+@dataclass(frozen=True)
 class Experiment:
-    """One run: a network, its loss, its training and its data."""
+    """One run: a network, its loss, its training and its data.
+
+    The network is any `flax.linen` module that returns scores, [images, classes], or (scores,
+    maps). The optimizer is one of this room or an `optax.GradientTransformation`.
+    """
 
     name: Annotated[str, tyro.conf.Suppress]
-    model: Architecture = field(default_factory=LeNet5)
+    model: Any = field(default_factory=_lenet5)
+    """a flax.linen module; a page gives its own"""
     loss: Loss = field(default_factory=MAP)
-    optimizer: Optimizer = field(default_factory=SDLM)
+    optimizer: Any = field(default_factory=SDLM)
     data: Data = field(default_factory=Data)
     distortion: Distortion = field(default_factory=Distortion)
     paper: Annotated[Paper | None, tyro.conf.Suppress] = None
+    page: Annotated[Page | None, tyro.conf.Suppress] = field(default=None, compare=False)
     epochs: int = 20
     """through the training set"""
     batch_size: int = 1
@@ -73,18 +100,7 @@ class Experiment:
                     "each device takes an equal share of every batch. Give a batch size that is "
                     f"a multiple of {self.devices}, or leave --devices out"
                 )
-        if self.model.outputs != SCORES[type(self.loss)]:
-            fitting = ", ".join(k.__name__ for k, v in SCORES.items() if v == self.model.outputs)
-            raise UserError(
-                f"loss {type(self.loss).__name__} does not go with this {type(self.model).__name__}"
-                f", whose scores are {self.model.outputs}: give one of {fitting}"
-            )
-        head = getattr(self.model, "head", "")
-        if isinstance(self.optimizer, SDLM) and "gaussian" in head:
-            raise UserError(
-                f"optimizer SDLM does not go with --model.head {head}: appendix C has no curvature "
-                "for it. Give another optimizer in the experiment's file, or --model.head rbf"
-            )
+        self._require_fitting_parts()
         if self.reported == "best-validation" and not self.data.validation:
             raise UserError(
                 "--reported best-validation needs examples held out: --data.validation 10000, or "
@@ -97,6 +113,42 @@ class Experiment:
         if len(self.seeds) > 1:
             return self.seeds
         return range(self.seed, self.seed + (self.seeds[0] if self.seeds else 1))
+
+    def _require_fitting_parts(self) -> None:
+        network = type(self.model).__name__
+        if not (hasattr(self.model, "init") and hasattr(self.model, "apply")):
+            raise UserError(
+                f"model is {self.model!r}, allowed is a flax.linen module (for example: "
+                "lenet_jax.models.lenet.LeNet5())"
+            )
+        # A user's own module need not say what its scores are.
+        outputs = getattr(self.model, "outputs", None)
+        if outputs is not None and outputs != SCORES[type(self.loss)]:
+            fitting = ", ".join(k.__name__ for k, v in SCORES.items() if v == outputs)
+            raise UserError(
+                f"loss {type(self.loss).__name__} does not go with this {network}, whose scores "
+                f"are {outputs}: give one of {fitting}"
+            )
+        if not isinstance(self.optimizer, SDLM):
+            ours = isinstance(self.optimizer, Adam | Muon | SGD)
+            if not (ours or any(hasattr(self.optimizer, n) for n in ("update", "transformation"))):
+                raise UserError(
+                    f"optimizer is {self.optimizer!r}, allowed are SDLM, Adam, Muon, SGD and an "
+                    "optax.GradientTransformation (for example: optax.lion(1e-3))"
+                )
+            return
+        head = getattr(self.model, "head", "")
+        if "gaussian" in head:
+            raise UserError(
+                f"optimizer SDLM does not go with --model.head {head}: appendix C has no curvature "
+                "for it. Give --optimizer muon, or --model.head rbf"
+            )
+        if not hasattr(self.model, "activate"):
+            raise UserError(
+                f"optimizer SDLM does not go with {network}: its curvature (appendix C) is that "
+                "of the package's own layers, in a lenet_jax.layers.network.Network. Build it so, "
+                "or give --optimizer adam"
+            )
 
     def _require_seeds(self) -> None:
         doubles = sorted(seed for seed, times in Counter(self.seeds).items() if times > 1)

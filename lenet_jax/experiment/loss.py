@@ -34,5 +34,5 @@ class SquaredError:
 
 Loss = ML | MAP | CrossEntropy | SquaredError
 
-# Which scores a loss is over (`Architecture.outputs`).
-SCORES = {ML: "penalties", MAP: "penalties", CrossEntropy: "logits", SquaredError: "states"}
+# Which scores a loss is over (`layers.network.Network.outputs`).
+SCORES = {ML: "penalties", MAP: "penalties", CrossEntropy: "logits", SquaredError: "activations"}

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 from lenet_jax.errors import UserError
 from lenet_jax.experiment.baseline import Baseline
-from lenet_jax.experiment.experiment import Experiment
+from lenet_jax.experiment.experiment import Experiment, Page
 
-Page = TypeVar("Page", Experiment, Baseline)
+Asked = TypeVar("Asked", Experiment, Baseline)
 
 
-def variant(base: Page, variants: dict[str, dict[str, Any]], name: str) -> Page:
+def variant(base: Asked, variants: dict[str, dict[str, Any]], name: str) -> Asked:
     """`base`, or for a name the variant of it with these fields, called <base>-<name>.
 
     Raises UserError for a name that is none of the variants.
@@ -63,16 +63,38 @@ def load_page(config: str) -> Experiment | Baseline:
                     f"--config {file}: it has no get_config(); see experiments/classic.py"
                 )
             experiment = module.get_config(variant) if variant else module.get_config()
+            texts = _texts(path.resolve())
     except UserError:
         raise
     except BaseException as error:  # whatever a user's file may raise, SystemExit too
         raise UserError(f"--config {config}: {type(error).__name__}: {error}") from error
-    if not isinstance(experiment, Experiment | Baseline):
+    if isinstance(experiment, Experiment):
+        return dataclasses.replace(experiment, page=Page(path.resolve(), variant, texts))
+    if not isinstance(experiment, Baseline):
         raise UserError(
             f"--config {file}: get_config() returned {type(experiment).__name__}, expected a "
             "lenet_jax.experiment.Experiment"
         )
     return experiment
+
+
+def page_in(folder: Path, path: str, variant: str) -> Page | None:
+    """The page that was read from `path`, as a run has kept it in a folder; None if it is gone."""
+    kept = folder / Path(path).name
+    if not kept.is_file():
+        return None
+    texts = {file.name: file.read_text(encoding="utf-8") for file in folder.glob("*.py")}
+    return Page(kept, variant, texts)
+
+
+def _texts(page: Path) -> dict[str, str]:
+    """A page's text, and those of the files beside it that it has imported, by their names."""
+    beside = {file.stem: file for file in page.parent.glob("*.py")}
+    return {
+        file.name: file.read_text(encoding="utf-8")
+        for name, file in beside.items()
+        if getattr(sys.modules.get(name), "__file__", None) == str(file)
+    }
 
 
 @contextlib.contextmanager

@@ -8,9 +8,9 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 
+from lenet_jax.layers.contract import run, shown
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.folding import fold
-from lenet_jax.layers.inputs import normalize
 from lenet_jax.layers.network import Network
 
 
@@ -23,8 +23,7 @@ def forward(module: Network, params: Any) -> Callable[[jax.Array], jax.Array]:
 
     def scores(images: jax.Array) -> jax.Array:
         with nn.intercept_methods(_convolve):
-            result: Any = module.apply({"params": constants}, normalize(images, module.frame))
-        return result[0]
+            return run(module, {"params": constants}, shown(module, images))[0]
 
     return scores
 

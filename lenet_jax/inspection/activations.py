@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lenet_jax.layers.inputs import normalize
+from lenet_jax.layers.contract import run, shown
 from lenet_jax.layers.network import Network
 
 BLOCK = 256  # images whose states are held at a time
@@ -42,11 +42,11 @@ def states(module: Network, params: Any, images: Any) -> tuple[jax.Array, Maps]:
 
     images: uint8 [n, 28, 28].
     """
-    return _apply(module, params, normalize(images, module.frame))
+    return _apply(module, params, shown(module, images))
 
 
 def _apply(module: Network, params: Any, inputs: jax.Array) -> tuple[jax.Array, Maps]:
-    scores, maps = module.apply({"params": params}, inputs)  # type: ignore[misc]
+    scores, maps = run(module, {"params": params}, inputs)
     return scores, OrderedDict(maps)
 
 

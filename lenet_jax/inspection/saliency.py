@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from lenet_jax.layers.inputs import normalize
+from lenet_jax.layers.contract import run, shown
 from lenet_jax.layers.network import Network
 
 
@@ -17,7 +17,6 @@ def gradient(module: Network, params: Any, image: Any) -> jax.Array:
     """
 
     def winning(inputs: jax.Array) -> jax.Array:
-        result: Any = module.apply({"params": params}, inputs[None])
-        return result[0].max()
+        return run(module, {"params": params}, inputs[None])[0].max()
 
-    return jax.grad(winning)(normalize(image[None], module.frame)[0])
+    return jax.grad(winning)(shown(module, image[None])[0])

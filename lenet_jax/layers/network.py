@@ -9,9 +9,13 @@ import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
+from lenet_jax.errors import UserError
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.folding import flat
 
+WIDEST = 100_000  # maps or units of a layer; more is a slip
+
+Outputs = Literal["penalties", "logits", "activations"]
 Activation = Literal["scaled-tanh", "tanh", "sigmoid", "relu", "none"]
 
 
@@ -32,13 +36,18 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 class Network(nn.Module):
     """What every network of the package is.
 
-    Takes images as `data.normalize` makes them for its `frame`. Returns (scores, maps). Scores
+    Takes images as `inputs.normalize` makes them for its `frame`. Returns (scores, maps). Scores
     are float32 [images, classes], higher is better; a convolutional network gives larger images a
     score for each position of its window, [images, height, width, classes] (section VII). Maps
     holds its layers' states by the paper's names, each [images, maps, height, width].
     """
 
     frame: ClassVar[str] = "32x32"
+
+    @property
+    def outputs(self) -> Outputs:
+        """What the scores are: minus penalties, activations, or the logits of a softmax."""
+        return "logits"
 
     activation: Activation = "scaled-tanh"
 
@@ -74,3 +83,13 @@ def connected(network: Network, params: Any, images: jax.Array) -> Any:
     return traverse_util.path_aware_map(
         lambda path, leaf: leaf * found[path] if path in found else leaf, params
     )
+
+
+def require_widths(field: str, widths: tuple[int, ...]) -> None:
+    """Raises UserError unless each of a network's layers has 1 to WIDEST maps or units."""
+    for width in widths:
+        if not 1 <= width <= WIDEST:
+            raise UserError(
+                f"--model.{field} has a layer of {width}, allowed are 1 to {WIDEST:,} (for "
+                "example: 100)"
+            )

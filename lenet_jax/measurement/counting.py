@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from lenet_jax.layers.contract import shown
 from lenet_jax.layers.folding import unfold
-from lenet_jax.layers.inputs import normalize
 from lenet_jax.layers.network import Network
 
 
@@ -35,7 +35,7 @@ def count(module: Network) -> list[Layer]:
     reads. A weight counts if a sum depends on it, a bias has one more connection to each unit.
     Multiply-adds are the connections without the biases. Pooling without parameters has none.
     """
-    image = normalize(jnp.zeros((1, 28, 28)), module.frame)
+    image = shown(module, jnp.zeros((1, 28, 28)))
     shapes = jax.eval_shape(module.init, jax.random.key(0), image)
     names: list[str] = []
 

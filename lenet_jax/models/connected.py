@@ -8,7 +8,7 @@ from flax import linen as nn
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.folding import images_last
 from lenet_jax.layers.initialization import Initialization
-from lenet_jax.layers.network import Network
+from lenet_jax.layers.network import Network, Outputs, require_widths
 
 
 class FullyConnected(Network):
@@ -20,7 +20,16 @@ class FullyConnected(Network):
     frame: ClassVar[str] = "28x28"
 
     hidden: tuple[int, ...] = (300,)
+    """units of each hidden layer"""
     initialization: Initialization = "lush"
+
+    def __post_init__(self) -> None:
+        require_widths("hidden", self.hidden)
+        super().__post_init__()
+
+    @property
+    def outputs(self) -> Outputs:
+        return "activations"
 
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:

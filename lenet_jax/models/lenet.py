@@ -11,7 +11,7 @@ from flax import linen as nn
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.folding import images_last, unfold
 from lenet_jax.layers.initialization import Initialization
-from lenet_jax.layers.network import Network
+from lenet_jax.layers.network import Network, Outputs
 from lenet_jax.layers.pooling import AveragePooling, MaxPooling, Subsampling
 from lenet_jax.layers.rbf import RBF
 
@@ -39,10 +39,20 @@ class LeNet5(Network):
     """
 
     table: Literal["paper", "full"] = "paper"
+    """connections of C3: Table I, or every map of S2"""
     pooling: Literal["subsampling", "average", "max"] = "subsampling"
+    """trainable, or plain averages or maxima without activation"""
     head: Literal["rbf", "linear", "gaussian", "log-gaussian"] = "rbf"
+    """RBF units with the codes of Fig. 3; ten weighted sums for a softmax; or Gaussians of learned
+    centres, or their logarithms, as its logits"""
     adaptive: bool = False
+    """train the RBF codes too"""
     initialization: Initialization = "lush"
+    """v/sqrt(Fi), as the authors' code does it, 2.4/Fi, as appendix A prints it, or another"""
+
+    @property
+    def outputs(self) -> Outputs:
+        return "penalties" if self.head == "rbf" else "logits"
 
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -92,6 +102,10 @@ class LeNet1(Network):
 
     initialization: Initialization = "lush"
 
+    @property
+    def outputs(self) -> Outputs:
+        return "activations"
+
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         init = self.initialization
@@ -139,7 +153,12 @@ class LeNet4(Network):
     """
 
     reading: Literal["literal", "17k"] = "literal"
+    """of the paper's description: all of S4 for each unit of C5, or 16,998 parameters in all"""
     initialization: Initialization = "lush"
+
+    @property
+    def outputs(self) -> Outputs:
+        return "activations"
 
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from lenet_jax.errors import UserError
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.folding import images_last, unfold
-from lenet_jax.layers.network import Activation, Network
+from lenet_jax.layers.network import Activation, Network, require_widths
 from lenet_jax.layers.pooling import MaxPooling
 
 
@@ -27,8 +28,26 @@ class Nielsen(Network):
 
     activation: Activation = "sigmoid"
     maps: tuple[int, ...] = ()
+    """of each convolution"""
     hidden: tuple[int, ...] = (100,)
+    """units of each hidden layer"""
     dropout: float = 0.0
+    """probability with which an input of a fully connected layer is left out in training"""
+
+    def __post_init__(self) -> None:
+        require_widths("maps", self.maps)
+        require_widths("hidden", self.hidden)
+        if len(self.maps) > 2:
+            raise UserError(
+                f"--model.maps has {len(self.maps)} convolutions, allowed are 2 at most: they "
+                "leave 4x4 pixels, less than a third could read (for example: 20 40)"
+            )
+        if not 0 <= self.dropout < 1:
+            raise UserError(
+                f"--model.dropout is {self.dropout}, allowed is 0 or more, less than 1 (for "
+                "example: 0.5)"
+            )
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:

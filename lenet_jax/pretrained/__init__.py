@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lenet_jax import models
 from lenet_jax.errors import UserError
 
 if TYPE_CHECKING:  # jax comes with it, and a program asks for the names before that
@@ -46,8 +45,9 @@ def load(name: str, folder: Path = FOLDER) -> "tuple[Network, Any]":
 
 def module(card: dict[str, Any]) -> "Network":
     """The module that a card's configuration names."""
-    fields = dict(card["config"]["model"])
-    return models.make(fields.pop("is"), fields)
+    from lenet_jax.experiment.serialization import from_json
+
+    return from_json(card["config"]["model"])
 
 
 def save(name: str, params: Any, card: dict[str, Any], folder: Path = FOLDER) -> None:
@@ -57,11 +57,11 @@ def save(name: str, params: Any, card: dict[str, Any], folder: Path = FOLDER) ->
     from flax import traverse_util
     from safetensors.numpy import save_file
 
-    from lenet_jax.layers.inputs import normalize
+    from lenet_jax.layers.contract import shown
     from lenet_jax.layers.network import connected
 
     network = module(card)
-    image = normalize(jnp.zeros((1, 28, 28)), network.frame)
+    image = shown(network, jnp.zeros((1, 28, 28)))
     folder.mkdir(parents=True, exist_ok=True)
     flat = traverse_util.flatten_dict(connected(network, params, image), sep=".")
     arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}

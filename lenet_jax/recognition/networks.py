@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from lenet_jax import pretrained
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import Experiment, serialization
+from lenet_jax.experiment import Experiment, pages, serialization
 from lenet_jax.training import metrics
+
+# What config.json has beside the experiment.
+BESIDE = ("dataset", "dataset_sha256", "dataset_shape", "dataset_classes", "page")
 
 if TYPE_CHECKING:
     from lenet_jax.layers.network import Network
@@ -28,30 +31,37 @@ class TrainedNetwork:
     when: str = ""
 
 
-def load(source: str, log: Callable[[str], None] = print) -> TrainedNetwork:
+def load(
+    source: str, log: Callable[[str], None] = print, trust_page: bool = False
+) -> TrainedNetwork:
     """A pretrained network, or that of a run's newest checkpoint; otherwise as `history`."""
-    return history(source, log)[-1]
+    return history(source, log, trust_page)[-1]
 
 
-def history(source: str, log: Callable[[str], None] = print) -> list[TrainedNetwork]:
+def history(
+    source: str, log: Callable[[str], None] = print, trust_page: bool = False
+) -> list[TrainedNetwork]:
     """A pretrained network, or what a run has left in its checkpoints, in the order of training.
 
     `source` is a name of `pretrained.names()` or else a run's folder, which stays as it is; the
     run may be going on there. Of a run with several seeds it is the first. `log` gets a line for
-    each checkpoint that does not verify. Raises UserError as `check` does, and for a folder
+    each checkpoint that does not verify. A run with parts of its page executes that page
+    (`check`). Raises UserError as `check` does, and for a folder
     without a checkpoint of the model that its config.json names.
     """
-    written = check(source)
+    written = check(source, trust_page=trust_page)
     if written is None:
         return [TrainedNetwork(*pretrained.load(source), pretrained.card(source))]
-    data = {name: written.pop(name) for name in ("dataset", "dataset_sha256")}
-    experiment: Experiment = serialization.from_json(written)
+    data = {name: written[name] for name in BESIDE if name in written and name != "page"}
+    experiment = _experiment_of(Path(source), written)
+    written = {name: value for name, value in written.items() if name not in BESIDE}
+    shape = tuple(data.get("dataset_shape", (28, 28)))
 
     import jax
     import jax.numpy as jnp
     import numpy as np
 
-    from lenet_jax.layers.inputs import normalize
+    from lenet_jax.layers.contract import shown
     from lenet_jax.layers.network import connected
     from lenet_jax.training import replicas, step
     from lenet_jax.training.checkpoint import Checkpoints
@@ -59,7 +69,7 @@ def history(source: str, log: Callable[[str], None] = print) -> list[TrainedNetw
     run = Path(source).absolute()
     device = jax.devices()[0]
     recipe = step.recipe(
-        experiment, 1, replicas.mesh([device])
+        experiment, 1, replicas.mesh([device]), shape
     )  # no state's shape depends on the 1
     seeds = np.asarray(experiment.all_seeds, np.uint32)
     here = jax.sharding.SingleDeviceSharding(device)
@@ -70,8 +80,8 @@ def history(source: str, log: Callable[[str], None] = print) -> list[TrainedNetw
     seed = f" of seed {seeds[0]}" if len(seeds) > 1 else ""
     epochs = {row["step"]: f"epoch {row['epoch']}" for row in metrics.read(run / "metrics.jsonl")}
     card = {"experiment": experiment.name, **data, "seed": int(seeds[0]), "config": written}
-    module = experiment.model.module()
-    image = normalize(jnp.zeros((1, 28, 28)), module.frame)
+    module = experiment.model
+    image = shown(module, jnp.zeros((1, *shape)))
     found = [
         TrainedNetwork(
             module,
@@ -89,11 +99,13 @@ def history(source: str, log: Callable[[str], None] = print) -> list[TrainedNetw
     return found
 
 
-def check(source: str, only: str = "") -> dict[str, Any] | None:
+def check(source: str, only: str = "", trust_page: bool = False) -> dict[str, Any] | None:
     """The configuration of a run, as its config.json has it, or None for a pretrained network.
 
     Raises UserError where `source` is neither, for a run of another version, and, where `only`
-    names a network, for a run of another. Imports no jax.
+    names a network, for a run of another. A run whose page made a part of it can only be loaded
+    by executing that page: unless the user has the same page where the run was begun, that must
+    be asked for (`trust_page`). Imports no jax.
     """
     if source in pretrained.names():
         return None
@@ -106,8 +118,12 @@ def check(source: str, only: str = "") -> dict[str, Any] | None:
         raise UserError(f"{source}: no folder of a run, it has no {missing[0]}. {known}")
     try:
         written = json.loads((run / "config.json").read_text())
-        serialization.from_json({n: v for n, v in written.items() if not n.startswith("dataset")})
-        model = written["model"]["is"]
+        serialization.check({n: v for n, v in written.items() if n not in BESIDE})
+        model = written["model"]["is"].partition(":")[2]
+        if serialization.needs_page(written):
+            _check_page(run, written.get("page"), trust_page)
+    except UserError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"nothing here is called {error}" if isinstance(error, KeyError) else error
         raise UserError(
@@ -116,3 +132,36 @@ def check(source: str, only: str = "") -> dict[str, Any] | None:
     if only and model != only:
         raise UserError(f"{run} holds a {model}, and this needs a {only}. {known}")
     return written
+
+
+def _check_page(run: Path, about: dict[str, Any] | None, trust_page: bool) -> None:
+    """Raises UserError unless a run's page is as it was, and the user's own or trusted."""
+    if about is None:
+        raise UserError(
+            f"{run}: its network or optimizer was made in a program, not in a page, so only that "
+            "program can load it: lenet_jax.load(run, experiment)"
+        )
+    kept = pages.page_in(run / "page", about["path"], about["variant"])
+    if kept is None or kept.sha256 != about["sha256"]:
+        raise UserError(
+            f"{run / 'page'}: the run's page is {'gone' if kept is None else 'changed'}, and its "
+            "network or optimizer can only be made by it. Put it back as it was"
+        )
+    own = Path(about["path"])
+    same = own.is_file() and own.read_text(encoding="utf-8") == kept.texts[own.name]
+    if not same and not trust_page:
+        raise UserError(
+            f"{run}: loading this run executes its page, {kept.path}, which is not one that you "
+            f"have at {own}. Read it first; --trust-page executes it"
+        )
+
+
+def _experiment_of(run: Path, written: dict[str, Any]) -> Experiment:
+    """The experiment of a run, its page executed where it needs that (`check` said yes)."""
+    experiment = {n: v for n, v in written.items() if n not in BESIDE}
+    if not serialization.needs_page(experiment):
+        return serialization.from_json(experiment)
+    about = written["page"]
+    kept = run / "page" / Path(about["path"]).name
+    page = pages.load(f"{kept}:{about['variant']}".removesuffix(":"))
+    return serialization.from_json(experiment, page)

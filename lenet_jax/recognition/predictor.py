@@ -11,7 +11,7 @@ from jax import lax
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-from lenet_jax.layers.inputs import normalize
+from lenet_jax.layers.contract import run, shown
 from lenet_jax.layers.network import Network
 
 BLOCK = 64  # images whose states stay in a CPU core's cache
@@ -29,8 +29,7 @@ def predictor(module: Network, params: Any) -> Callable[[np.ndarray], np.ndarray
     weights = jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), params)  # bound to no device
 
     def scores(params: Any, images: jax.Array) -> jax.Array:
-        result: Any = module.apply({"params": params}, normalize(images, module.frame))
-        return result[0]
+        return run(module, {"params": params}, shown(module, images))[0]
 
     @jax.jit
     def forward(params: Any, images: jax.Array) -> jax.Array:

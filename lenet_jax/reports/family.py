@@ -118,7 +118,7 @@ def row(record: dict[str, Any]) -> Row:
     if isinstance(page, Baseline):
         parameters, multiply_adds = record["parameters"], record["multiply_adds"]
     else:
-        layers = counting.count(page.model.module())
+        layers = counting.count(page.model)
         parameters = sum(layer.parameters for layer in layers)
         multiply_adds = sum(layer.multiply_adds for layer in layers)
     if "calls" in record:  # three networks, not all of them asked each time

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lenet_jax.layers.codes import codes
-from lenet_jax.layers.inputs import normalize
+from lenet_jax.layers.contract import run, shown
 from lenet_jax.recognition import networks, reader
 from lenet_jax.serving import uploads
 from lenet_jax.serving.batching import Batcher
@@ -78,8 +78,9 @@ def states(network: str) -> Callable[[np.ndarray, int], dict[str, Any]]:
 
     @jax.jit
     def forward(image: jax.Array) -> dict[str, jax.Array]:
-        result: Any = trained.module.apply({"params": trained.params}, normalize(image[None]))
-        return {name: quantised(state[0]) for name, state in result[1].items()}
+        inputs = shown(trained.module, image[None])
+        _, maps = run(trained.module, {"params": trained.params}, inputs)
+        return {name: quantised(state[0]) for name, state in maps.items()}
 
     centres = quantised(jnp.asarray(trained.params.get("output", {}).get("codes", codes())))
     forward(jnp.zeros((28, 28), jnp.uint8))

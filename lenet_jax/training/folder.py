@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from lenet_jax.errors import UserError
+from lenet_jax.experiment.experiment import Page
+from lenet_jax.experiment.serialization import needs_page
 
 # These say where and on what a run works, not what it computes.
 FREE = {"workdir", "devices", "keep", "data.data_dir", "data.manual_dir", "data.fallback"}
+# What a page says beside the configuration matters only where the page made a part of it.
+FREE_PAGE = {"page.path", "page.variant", "page.sha256"}
 
 
 class RunFolder:
@@ -63,6 +67,12 @@ class RunFolder:
                 "stays; make room or mend the folder, then give the same command to go on"
             ) from error
 
+    def keep_page(self, page: Page | None) -> None:
+        """Writes down the texts of an experiment's page, each file beside the others."""
+        for name, text in (page.texts if page else {}).items():
+            (self.path / "page").mkdir(exist_ok=True)
+            write_whole(self.path / "page" / name, text)
+
     def _same_run(self, config: dict[str, Any]) -> None:
         file = self.path / "config.json"
         try:
@@ -101,10 +111,11 @@ def _hold(lock: IO[str]) -> None:
 def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """The fields of two resolved configurations that make them different runs, a line for each."""
     old, new = _flat(there), _flat(here)
+    free = FREE | ({"page.path"} if needs_page(here) else FREE_PAGE)
     return [
         f"{name}: {old.get(name)!r} there, {new.get(name)!r} here"
         for name in sorted(old.keys() | new.keys())
-        if name not in FREE and old.get(name) != new.get(name)
+        if name not in free and old.get(name) != new.get(name)
     ]
 
 

@@ -17,7 +17,8 @@ import psutil
 import lenet_jax
 from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import SDLM, Experiment, serialization
+from lenet_jax.experiment import SDLM, SGD, Adam, Experiment, Muon, serialization
+from lenet_jax.layers import contract
 from lenet_jax.training import optimizers, replicas, scoring, step
 from lenet_jax.training.checkpoint import Checkpoints
 from lenet_jax.training.folder import RunFolder, write_whole
@@ -62,15 +63,16 @@ def train(experiment: Experiment, dataset: Dataset, workdir: Path, log) -> Resul
     """
     seeds = np.asarray(experiment.all_seeds, np.uint32)
     mesh = replicas.mesh(choose_devices(experiment, log), len(seeds))
-    recipe = step.recipe(experiment, len(dataset.train), mesh)
-    about_data = {"dataset": dataset.name, "dataset_sha256": dataset.sha256}
-    resolved = serialization.as_json(experiment) | about_data
+    contract.check(experiment.model, dataset.shape, dataset.classes)
+    recipe = step.recipe(experiment, len(dataset.train), mesh, dataset.shape)
+    resolved = resolved_of(experiment, dataset)
     batch_size, examples = experiment.batch_size, len(dataset.train)
     versions = experiment.distortion.versions or 1
 
     check_memory(recipe, len(seeds), len(dataset.train))
 
     with RunFolder(workdir, resolved) as folder, Signals() as signals:
+        folder.keep_page(experiment.page)
         state = step.initial_state(recipe, seeds)
         checkpoints = Checkpoints(folder.path / "checkpoints", experiment.keep, log)
         restored = checkpoints.restore(state)
@@ -123,6 +125,23 @@ def train(experiment: Experiment, dataset: Dataset, workdir: Path, log) -> Resul
         record = result(experiment, dataset, recipe, metrics.rows[-1])
         write_whole(folder.path / "result.json", json.dumps(record, indent=2) + "\n")
         return Result(record, metrics.rows, folder.path, recipe, state.params)
+
+
+def resolved_of(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
+    """config.json: the experiment, the data and the page that it was read from."""
+    page = experiment.page
+    return {
+        **serialization.as_json(experiment),
+        "dataset": dataset.name,
+        "dataset_sha256": dataset.sha256,
+        "dataset_shape": list(dataset.shape),
+        "dataset_classes": dataset.classes,
+        **(
+            {"page": {"path": str(page.path), "variant": page.variant, "sha256": page.sha256}}
+            if page
+            else {}
+        ),
+    }
 
 
 def check_finite(state: step.TrainState, seeds: Sequence[int], number: int, folder: Path) -> None:
@@ -219,6 +238,8 @@ def errors(recipe: step.Recipe, state: step.TrainState, images: Images, blocks: 
 def step_sizes(experiment: Experiment, state: step.TrainState, number: int) -> dict[str, Any]:
     """The learning rate of an epoch, and for SDLM the smallest and largest of its eta/(mu + h)."""
     optimizer = experiment.optimizer
+    if not isinstance(optimizer, SDLM | Adam | Muon | SGD):
+        return {}  # a page's own: it may have no single rate
     if not isinstance(optimizer, SDLM):
         steps = int(state.step[0]) // number
         schedule = optimizers.schedule(optimizer, experiment.epochs, steps)

@@ -71,11 +71,14 @@ def _once(rate: Callable[[Any], Any]) -> Callable[[Any], jax.Array]:
     return lambda count: lax.optimization_barrier(jnp.asarray(rate(count)))
 
 
-def of(
-    optimizer: Optimizer, epochs: int, steps_per_epoch: int
-) -> optax.GradientTransformationExtraArgs:
-    """The optimizer of an experiment. SDLM is w <- w - eta/(mu + h) dE/dw (eq. 18 and 21)."""
-    rate = schedule(optimizer, epochs, steps_per_epoch)
+def of(optimizer: Any, epochs: int, steps_per_epoch: int) -> optax.GradientTransformationExtraArgs:
+    """The optimizer of an experiment. SDLM is w <- w - eta/(mu + h) dE/dw (eq. 18 and 21).
+
+    A page may give an `optax.GradientTransformation`, or a dataclass of its own whose method
+    `transformation(epochs, steps_per_epoch)` makes one.
+    """
+    known = isinstance(optimizer, SDLM | Adam | Muon | SGD)
+    rate: Any = schedule(optimizer, epochs, steps_per_epoch) if known else None
     match optimizer:
         case SDLM(mu=mu):
             return optax.chain(scale_by_sdlm(mu), optax.scale_by_learning_rate(rate))
@@ -91,4 +94,8 @@ def of(
         case Muon(adam_learning_rate=peak, warmup=warmup):
             others = _up_and_down(peak, warmup, epochs * steps_per_epoch)
             first_order = optax.contrib.muon(rate, adam_learning_rate=others)
+        case optax.GradientTransformation():
+            first_order = optimizer
+        case _:
+            first_order = optimizer.transformation(epochs, steps_per_epoch)
     return optax.with_extra_args_support(first_order)  # takes no curvature

@@ -10,7 +10,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from lenet_jax.layers.inputs import normalize
+from lenet_jax.layers import contract
 from lenet_jax.layers.network import Network
 from lenet_jax.training.replicas import for_each_seed
 
@@ -35,8 +35,7 @@ def predict(
     if dropout is not None:
         variables["batch"] = {"places": places}
     chance = None if dropout is None else {"dropout": dropout}
-    shown = normalize(images, model.frame)
-    scores, _ = model.apply(variables, shown, rngs=chance)  # type: ignore[misc]
+    scores, _ = contract.run(model, variables, contract.shown(model, images), chance)
     return scores
 
 

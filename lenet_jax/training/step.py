@@ -18,8 +18,8 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from lenet_jax.data import distort
-from lenet_jax.experiment import SDLM, Distortion, Experiment, Loss, Optimizer
-from lenet_jax.layers.inputs import normalize
+from lenet_jax.experiment import SDLM, Distortion, Experiment, Loss
+from lenet_jax.layers.contract import Shape, shown
 from lenet_jax.layers.network import Network
 from lenet_jax.training import curvature, losses, optimizers
 from lenet_jax.training.replicas import STACKED, for_each_seed
@@ -37,11 +37,12 @@ class Recipe:
 
     model: Network
     loss: Loss
-    method: Optimizer
+    method: Any  # SDLM, Adam, Muon, SGD, or a page's own
     epochs: int
     steps_per_epoch: int
     distortion: Distortion
     mesh: Mesh
+    shape: Shape = (28, 28)
 
     @property
     def sdlm(self) -> SDLM | None:
@@ -69,16 +70,17 @@ class TrainState(NamedTuple):
     broken: jax.Array  # shape=(), int32, the first step whose loss was not finite, or -1
 
 
-def recipe(experiment: Experiment, examples: int, on: Mesh) -> Recipe:
+def recipe(experiment: Experiment, examples: int, on: Mesh, shape: Shape = (28, 28)) -> Recipe:
     """The network, loss and optimizer of an experiment on so many training examples."""
     return Recipe(
-        experiment.model.module(),
+        experiment.model,
         experiment.loss,
         experiment.optimizer,
         experiment.epochs,
         -(-examples // experiment.batch_size),
         experiment.distortion,
         on,
+        shape,
     )
 
 
@@ -88,7 +90,7 @@ def initial_state(recipe: Recipe, seeds: jax.Array) -> TrainState:
 
     def one(seed: jax.Array, _) -> TrainState:
         for_weights, key = jax.random.split(jax.random.key(seed))
-        image = normalize(jnp.zeros((1, 28, 28)), recipe.model.frame)
+        image = shown(recipe.model, jnp.zeros((1, *recipe.shape)))
         params = recipe.model.init(for_weights, image)["params"]
         zero = jnp.zeros((), jnp.int32)
         return TrainState(

@@ -1,0 +1,72 @@
+"""What is asked of a network: any flax.linen module that returns scores, or (scores, maps)."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from lenet_jax.errors import UserError
+from lenet_jax.layers.inputs import normalize
+
+Shape = tuple[int, ...]  # of an image: (height, width) or (height, width, channels)
+
+
+def shown(module: nn.Module, images: Any) -> jax.Array:
+    """What a network sees of images [n, *shape] of 0 to 255.
+
+    Its own frame (`inputs.normalize`); a module that names none gets what other libraries give,
+    float32 [n, height, width, channels] of 0 to 1.
+    """
+    frame = getattr(module, "frame", None)
+    if frame is not None:
+        return normalize(images, frame)
+    pixels = jnp.asarray(images, jnp.float32) / 255
+    return pixels if pixels.ndim == 4 else pixels[..., None]
+
+
+def run(
+    module: nn.Module, variables: Any, inputs: jax.Array, rngs: Any = None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """(scores, maps) of inputs that are `shown`; a module that returns scores alone has no maps."""
+    found: Any = module.apply(variables, inputs, rngs=rngs)
+    return found if isinstance(found, tuple) else (found, {})
+
+
+def check(module: nn.Module, shape: Shape, classes: int) -> None:
+    """Raises UserError where a module does not give images of a shape one score for each class."""
+    name = type(module).__name__
+    images = jax.ShapeDtypeStruct((2, *shape), jnp.uint8)
+    try:
+        variables, (scores, _) = jax.eval_shape(
+            lambda images: (
+                variables := module.init(jax.random.key(0), shown(module, images)),
+                run(module, variables, shown(module, images)),
+            ),
+            images,
+        )
+    except UserError:
+        raise
+    except Exception as error:  # whatever a user's module may raise
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise UserError(
+            f"{name} fails on images of {_sized(shape)} ({type(error).__name__}: {reason}). Give "
+            "it such images as it takes, or another network"
+        ) from error
+    if others := sorted(set(variables) - {"params"}):
+        raise UserError(
+            f"{name} keeps {', '.join(others)} beside its parameters, which alone are trained. "
+            "Give it layers without state of their own (nn.GroupNorm for nn.BatchNorm)"
+        )
+    if not jax.tree.leaves(variables):
+        raise UserError(f"{name} has no parameters, so there is nothing to train")
+    if not isinstance(scores, jax.ShapeDtypeStruct) or scores.shape != (2, classes):
+        given = list(scores.shape) if hasattr(scores, "shape") else type(scores).__name__
+        raise UserError(
+            f"{name} returns {given} for two images of {_sized(shape)}, expected are scores "
+            f"[2, {classes}], one for each class of the data, or (scores, maps)"
+        )
+
+
+def _sized(shape: Shape) -> str:
+    return "x".join(map(str, shape))
