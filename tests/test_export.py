@@ -51,7 +51,10 @@ def trained(fields):
     params = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 32, 32)))["params"]
     keys = iter(jax.random.split(jax.random.key(1), 99))
     params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(next(keys), p.shape), params)
-    card = {"experiment": "test", "config": {"model": {"is": "LeNet5", **fields}}}
+    card = {
+        "experiment": "test",
+        "config": {"model": {"is": "lenet_jax.models.lenet:LeNet5", **fields}},
+    }
     return module, params, card
 
 

@@ -425,7 +425,7 @@ def test_nielsens_error_is_that_of_his_best_epoch(tmp_path):
         (lambda: page("nielsen:deep"), "no variant 'deep'. There are: conv,"),
         (
             lambda: Experiment(name="x", model=LeNet1()),
-            "whose scores are states: give one of SquaredError",
+            "whose scores are activations: give one of SquaredError",
         ),
         (lambda: Experiment(name="x", reported="best-validation"), "held out"),
         (lambda: Distortion(shifted=True), "versions 5"),

@@ -639,7 +639,10 @@ def test_a_saved_network_loads_as_it_was(tmp_path, digits):
     module = LeNet5(table="full")
     images = normalize(digits[0][:3])
     params = jax.jit(module.init)(jax.random.key(0), images)["params"]
-    card = {"experiment": "x", "config": {"model": {"is": "LeNet5", "table": "full"}}}
+    card = {
+        "experiment": "x",
+        "config": {"model": {"is": "lenet_jax.models.lenet:LeNet5", "table": "full"}},
+    }
     pretrained.save("x", params, card, tmp_path)
     assert pretrained.names(tmp_path) == ["x"]
     loaded, back = pretrained.load("x", tmp_path)

@@ -436,7 +436,7 @@ def test_help_comes_at_once(program, no_jax):
 def test_bad_input_is_told_in_one_line_before_jax(program, no_jax, run, tmp_path, flags, said):
     written = json.loads((run / "config.json").read_text())
     for name, content in (
-        ("alexnet", json.dumps(written | {"model": {"is": "AlexNet"}})),
+        ("alexnet", json.dumps(written | {"model": {"is": "lenet_jax.models.alexnet:AlexNet"}})),
         ("damaged", "{"),
     ):
         (tmp_path / name / "checkpoints").mkdir(parents=True)
