@@ -422,7 +422,10 @@ def test_help_comes_at_once(program, no_jax):
         (["training"], "needs the folder of a run: --network runs/classic"),
         (["--network", "{tmp}"], "no folder of a run, it has no config.json"),
         (["--network", "{tmp}/nowhere"], "nowhere: no such network, and no folder"),
-        (["--network", "{tmp}/alexnet"], "of another version (nothing here is called 'AlexNet')"),
+        (
+            ["--network", "{tmp}/alexnet"],
+            "of another version (nothing here is called 'lenet_jax.models.alexnet:AlexNet')",
+        ),
         (["--network", "{tmp}/damaged"], "config.json is damaged or of another version (Expecting"),
         (["--network", "{run}", "--picture", "{tmp}/nowhere.png"], "nowhere.png: No such file"),
         (["--network", "{run}", "--picture", "{tmp}/text.png"], "text.png is not a picture"),

@@ -6,6 +6,7 @@ room, "module:Class" for a network of the package, and "page:Class" for what a u
 
 import dataclasses
 import importlib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def from_json(tree: Any, page: Any = None) -> Any:
         if hasattr(type(page), "clone"):
             return page.clone(**parts)
         return dataclasses.replace(page, **parts) if parts else page
-    if ":" in name:
+    if _ours(name):
         module, _, name = name.partition(":")
         return getattr(importlib.import_module(module), name)(**parts)
     part = PARTS[name]
@@ -107,10 +108,17 @@ def check(tree: Any) -> None:
     if unknown := tree.keys() - {"is"} - {f.name for f in dataclasses.fields(Experiment)}:
         raise KeyError(sorted(unknown)[0])
     for name, part in tree.items():
-        if name == "model" and ":" not in part["is"]:
+        if name == "model" and not needs_page(part) and not _ours(part["is"]):
             raise KeyError(part["is"])
         if name != "model" and not needs_page(part):
             from_json(part)
+
+
+def _ours(name: str) -> bool:
+    """Whether a name is one of a network of the package; looked for, not imported."""
+    module, colon, _ = name.partition(":")
+    parent, _, _ = module.rpartition(".")
+    return bool(colon) and parent == "lenet_jax.models" and find_spec(module) is not None
 
 
 def needs_page(tree: Any) -> bool:
