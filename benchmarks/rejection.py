@@ -31,7 +31,7 @@ def measured(folder: Path) -> dict[str, Any]:
 
     trained = networks.load(str(folder))
     experiment = from_json(trained.card["config"])
-    data = dataset.load(**vars(experiment.data))
+    data = dataset.of(experiment.data)
     held_out = data.validation
     scores = predictor(trained.module, trained.params)(held_out.images)
     found = evaluation.Evaluation(str(folder), held_out.images, held_out.labels, scores)

@@ -216,7 +216,7 @@ def data_of(page: Experiment | Baseline, quick: bool, log: Callable[[str], None]
 
     if quick:
         return dataset.embedded(page.data.limit, page.data.validation)
-    return dataset.load(**vars(page.data), log=log)
+    return dataset.of(page.data, log=log)
 
 
 def measure(
@@ -331,7 +331,7 @@ def reject_below(experiment: Experiment, out: Path) -> float:
         data=dataclasses.replace(experiment.data, validation=10_000),
         seeds=(),
     )
-    data = dataset.load(**vars(part.data), log=lambda _: None)
+    data = dataset.of(part.data, log=lambda _: None)
     commandline.log(f"{part.name}: the difference of scores below which predictions are rejected")
     run = loop.train(part, data, out / "runs" / "reproduce" / part.name, commandline.log)
     return records.reject_below(run, data.validation)

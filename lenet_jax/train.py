@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lenet_jax import commandline
-from lenet_jax.errors import UserError
 from lenet_jax.experiment import Experiment
 
 
@@ -16,12 +15,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from lenet_jax.data import dataset
 
-    data = dataset.load(**vars(experiment.data), log=commandline.log)
-    if experiment.batch_size > len(data.train):
-        raise UserError(
-            f"--batch-size {experiment.batch_size} is more than the {len(data.train)} training "
-            f"examples of {data.name}. Give at most as many"
-        )
+    data = dataset.of(experiment.data, log=commandline.log)
 
     from lenet_jax.reports import figures
     from lenet_jax.training import loop

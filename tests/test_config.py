@@ -16,7 +16,12 @@ from lenet_jax.models.connected import FullyConnected
 from lenet_jax.models.lenet import LeNet5
 from lenet_jax.models.nielsen import Nielsen
 
-BELOW = {"layers": set(), "data": set(), "models": {"layers"}, "experiment": {"models"}}
+BELOW = {
+    "layers": set(),
+    "data": {"experiment", "models", "layers"},
+    "models": {"layers"},
+    "experiment": {"models"},
+}
 BELOW["training"] = {"experiment", "layers", "models", "data"}
 BELOW["pretrained"] = {"experiment", "layers", "models", "data"}
 BELOW["recognition"] = BELOW["training"] | {"training", "pretrained"}

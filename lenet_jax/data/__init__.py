@@ -1,1 +1,1 @@
-"""Images and labels, with where they came from. Imports no other room."""
+"""Images and labels, with where they came from."""

@@ -9,13 +9,14 @@ import numpy as np
 
 from lenet_jax.data import digits, mnist
 from lenet_jax.errors import UserError
+from lenet_jax.experiment import Arrays, Data
 
 EMBEDDED = "uci-digits", "scikit-learn's load_digits"  # name and source
 
 
 @dataclass(frozen=True)
 class Images:
-    """uint8 images [n, 28, 28] with their labels, int32 [n], 0 to 9."""
+    """uint8 images [n, height, width] or [n, height, width, channels], and labels, int32 [n]."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -45,6 +46,20 @@ class Dataset:
         return self.test.images.shape[1:]
 
 
+def of(asked: Data | Arrays, log: Callable[[str], None] = print) -> Dataset:
+    """The data that an experiment asks for: by name (`load`), or its page's own arrays.
+
+    Raises UserError as `load` does, and for arrays that are only a description of a run's.
+    """
+    if isinstance(asked, Data):
+        return load(**vars(asked), log=log)
+    if asked.train is None:
+        raise UserError(f"the arrays of {asked.name} are not here: they come with their page")
+    train, test = Images(*asked.train), Images(*asked.test)
+    about = asked.name, "arrays of the page", asked.sha256
+    return _split(*about, train, test, asked.limit, asked.validation, asked.classes)
+
+
 def load(
     data_dir: Path | None = None,
     manual_dir: Path | None = None,
@@ -52,8 +67,9 @@ def load(
     limit: int | None = None,
     validation: int = 0,
     log: Callable[[str], None] = print,
+    name: str = "mnist",
 ) -> Dataset:
-    """MNIST, from the first of these places, or the embedded set.
+    """A data set by name; MNIST from the first of these places, or else the embedded set.
 
     1. a copy that TFDS has prepared in `data_dir` (default: TFDS's own folder);
     2. the four original files in `manual_dir` (default: the environment's LENET_JAX_MNIST),
@@ -65,18 +81,33 @@ def load(
     Raises UserError for files that are not MNIST's, for no MNIST and no fallback, and for
     splits larger than the set.
     """
-    return _split(*_find(data_dir, manual_dir, fallback, log), limit, validation)
+    if name == EMBEDDED[0]:
+        return embedded(limit, validation)
+    return _of_arrays(*_find(data_dir, manual_dir, fallback, log), limit, validation)
 
 
 def embedded(limit: int | None = None, validation: int = 0) -> Dataset:
     """The embedded set, whatever else there is; the rest as `load`."""
-    return _split(*EMBEDDED, digits.load(), limit, validation)
+    return _of_arrays(*EMBEDDED, digits.load(), limit, validation)
+
+
+def _of_arrays(
+    name: str, source: str, arrays: mnist.Arrays, limit: int | None, validation: int
+) -> Dataset:
+    train, test = _images(arrays, "train"), _images(arrays, "test")
+    return _split(name, source, mnist.digest(arrays), train, test, limit, validation)
 
 
 def _split(
-    name: str, source: str, arrays: mnist.Arrays, limit: int | None, validation: int
+    name: str,
+    source: str,
+    sha256: str,
+    train: Images,
+    test: Images,
+    limit: int | None,
+    validation: int,
+    classes: int = 10,
 ) -> Dataset:
-    train = _images(arrays, "train")
     kept = len(train) - validation
     if kept < 1 or (limit or 0) > kept:
         raise UserError(
@@ -88,10 +119,11 @@ def _split(
     return Dataset(
         name=name,
         source=source,
-        sha256=mnist.digest(arrays),
+        sha256=sha256,
         train=Images(train.images[:kept][:limit], train.labels[:kept][:limit]),
         validation=Images(train.images[kept:], train.labels[kept:]),
-        test=_images(arrays, "test"),
+        test=test,
+        classes=classes,
     )
 
 

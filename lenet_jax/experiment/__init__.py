@@ -3,6 +3,7 @@
 Nothing here imports jax.
 """
 
+from lenet_jax.experiment.arrays import Arrays
 from lenet_jax.experiment.baseline import Baseline
 from lenet_jax.experiment.data import Data
 from lenet_jax.experiment.distortion import Distortion
@@ -17,6 +18,7 @@ __all__ = [
     "SDLM",
     "SGD",
     "Adam",
+    "Arrays",
     "CrossEntropy",
     "Data",
     "Distortion",

@@ -4,13 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lenet_jax.experiment.checks import require
+from lenet_jax.errors import UserError
+from lenet_jax.experiment.checks import require_split
+
+NAMES = ("mnist", "uci-digits")
 
 
 @dataclass(frozen=True)
 class Data:
     """Which images, and where they may come from (`data.dataset.load`)."""
 
+    name: str = "mnist"
+    """the data set: mnist, or uci-digits, which is there without a download"""
     data_dir: Path | None = None
     """where prepared data sets live (default: that of TFDS, ~/tensorflow_datasets)"""
     manual_dir: Path | None = None
@@ -23,11 +28,6 @@ class Data:
     """hold out the last so many training examples, and report on them too"""
 
     def __post_init__(self) -> None:
-        require(
-            self.limit is None or self.limit > 0,
-            "data.limit",
-            self.limit,
-            "1 or more",
-            "leave it out for all examples",
-        )
-        require(self.validation >= 0, "data.validation", self.validation, "0 or more", "5000")
+        if self.name not in NAMES:
+            raise UserError(f"--data.name {self.name}: there are {', '.join(NAMES)}")
+        require_split(self.limit, self.validation)

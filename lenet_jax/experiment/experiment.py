@@ -1,5 +1,6 @@
 """An experiment: a network, its loss, its training and its data."""
 
+import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from lenet_jax.errors import UserError
+from lenet_jax.experiment.arrays import NOT_IN_JSON, Arrays
 from lenet_jax.experiment.checks import require
 from lenet_jax.experiment.data import Data
 from lenet_jax.experiment.distortion import Distortion
@@ -62,10 +64,12 @@ class Experiment:
     """a flax.linen module; a page gives its own"""
     loss: Loss = field(default_factory=MAP)
     optimizer: Any = field(default_factory=SDLM)
-    data: Data = field(default_factory=Data)
+    data: Data | Arrays = field(default_factory=Data)
     distortion: Distortion = field(default_factory=Distortion)
     paper: Annotated[Paper | None, tyro.conf.Suppress] = None
-    page: Annotated[Page | None, tyro.conf.Suppress] = field(default=None, compare=False)
+    page: Annotated[Page | None, tyro.conf.Suppress] = field(
+        default=None, compare=False, metadata=NOT_IN_JSON
+    )
     epochs: int = 20
     """through the training set"""
     batch_size: int = 1
@@ -113,6 +117,25 @@ class Experiment:
         if len(self.seeds) > 1:
             return self.seeds
         return range(self.seed, self.seed + (self.seeds[0] if self.seeds else 1))
+
+    def fitted(self, shape: tuple[int, ...], classes: int, examples: int) -> "Experiment":
+        """This experiment with a network for so many classes, where the network says how many.
+
+        `shape` and `examples` are of the training images. Raises UserError where they cannot be
+        trained on as asked.
+        """
+        if self.batch_size > examples:
+            raise UserError(
+                f"--batch-size {self.batch_size} is more than the {examples} training examples. "
+                "Give at most as many"
+            )
+        if len(shape) == 3 and (self.distortion.any or self.distortion.shifted):
+            raise UserError(
+                f"distortions are for grey images, these have {shape[2]} channels. Leave them out"
+            )
+        if getattr(self.model, "classes", classes) == classes:
+            return self
+        return dataclasses.replace(self, model=self.model.clone(classes=classes))
 
     def _require_fitting_parts(self) -> None:
         network = type(self.model).__name__

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_jax.errors import UserError
+from lenet_jax.experiment.arrays import Arrays
 from lenet_jax.experiment.baseline import Baseline
 from lenet_jax.experiment.data import Data
 from lenet_jax.experiment.distortion import Distortion
@@ -23,7 +24,7 @@ PARTS: dict[str, Any] = {
     part.__name__: part
     for part in (
         *(Experiment, ML, MAP, CrossEntropy, SquaredError, SDLM, Adam, Muon, SGD),
-        *(Baseline, Data, Distortion, Paper),
+        *(Arrays, Baseline, Data, Distortion, Paper),
     )
 }
 
@@ -55,7 +56,7 @@ def _fields(part: Any) -> list[dataclasses.Field[Any]]:
     return [
         f
         for f in dataclasses.fields(part)
-        if f.name != "page" and not (module and f.name in ("parent", "name"))
+        if f.metadata.get("json", True) and not (module and f.name in ("parent", "name"))
     ]
 
 
@@ -94,6 +95,8 @@ def from_json(tree: Any, page: Any = None) -> Any:
         module, _, name = name.partition(":")
         return getattr(importlib.import_module(module), name)(**parts)
     part = PARTS[name]
+    if part is Arrays:
+        parts["shape"] = tuple(parts["shape"])
     for f in dataclasses.fields(part):
         if "Path" in str(f.type) and isinstance(parts.get(f.name), str):
             parts[f.name] = Path(parts[f.name])

@@ -1,5 +1,7 @@
 """The 7x12 bitmaps of Fig. 3: what the 84 units of F6 should say for each printable character."""
 
+import string
+
 import numpy as np
 
 # Twelve rows from top to bottom, seven pixels each: bit 6 is the left column, a set bit is ink.
@@ -101,6 +103,10 @@ BITMAPS = {
     "}": "30 18 0c 0c 18 0e 0e 18 0c 0c 18 30",
     "~": "00 39 7f 4e 00 00 00 00 00 00 00 00",
 }
+
+
+# The classes of a data set in their order have the codes of these, as EMNIST has its own.
+CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 
 def codes(characters: str = "0123456789") -> np.ndarray:

@@ -1,11 +1,12 @@
 """What every network of the package is, and how its units activate."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 from flax import linen as nn
 from flax import traverse_util
 
@@ -50,6 +51,8 @@ class Network(nn.Module):
         return "logits"
 
     activation: Activation = "scaled-tanh"
+    classes: Annotated[int, tyro.conf.Suppress] = 10
+    """as many as the data has, which sets it"""
 
     def activate(self, sums: jax.Array) -> jax.Array:
         return ACTIVATIONS[self.activation](flat(sums)).reshape(sums.shape)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from lenet_jax.layers.codes import codes
+from lenet_jax.layers.codes import CHARACTERS, codes
 
 
 class RBF(nn.Module):
@@ -21,10 +21,14 @@ class RBF(nn.Module):
     adaptive: bool = False
     code_table: tuple[tuple[float, ...], ...] | None = None
     drawn: bool = False
+    classes: int = 10
 
     @nn.compact
     def __call__(self, states: jax.Array) -> jax.Array:
-        start = np.asarray(codes() if self.code_table is None else self.code_table, np.float32)
+        start = np.asarray(
+            codes(CHARACTERS[: self.classes]) if self.code_table is None else self.code_table,
+            np.float32,
+        )
         if start.shape[1:] != states.shape[:1]:
             raise ValueError(f"codes of {start.shape[1]} bits do not fit {states.shape[0]} units")
         if self.drawn:

@@ -38,5 +38,5 @@ class FullyConnected(Network):
             layer = Convolution(units, size, initialization=self.initialization, name=f"h{number}")
             x, size = self.activate(layer(x)), 1
             maps[f"h{number}"] = x
-        output = Convolution(10, size, initialization=self.initialization, name="output")
+        output = Convolution(self.classes, size, initialization=self.initialization, name="output")
         return self.scores_and_maps(self.activate(output(x)), maps)

@@ -70,11 +70,11 @@ class LeNet5(Network):
         x = maps["c5"] = self.activate(Convolution(120, initialization=init, name="c5")(x))
         x = maps["f6"] = self.activate(Convolution(84, size=1, initialization=init, name="f6")(x))
         if self.head == "linear":
-            outputs = Convolution(10, size=1, initialization=init, name="output")(x)
+            outputs = Convolution(self.classes, size=1, initialization=init, name="output")(x)
         elif self.head == "rbf":
-            outputs = RBF(self.adaptive, name="output")(x)
+            outputs = RBF(self.adaptive, classes=self.classes, name="output")(x)
         else:
-            logarithms = RBF(drawn=True, name="output")(x) / 2
+            logarithms = RBF(drawn=True, classes=self.classes, name="output")(x) / 2
             outputs = jnp.exp(logarithms) if self.head == "gaussian" else logarithms
         return self.scores_and_maps(outputs, maps)
 
@@ -117,7 +117,9 @@ class LeNet1(Network):
         x = self.activate(c3(x))
         maps["c3"] = unfold(x)
         x = maps["s4"] = self.activate(Subsampling(init, name="s4")(x))
-        outputs = self.activate(Convolution(10, size=4, initialization=init, name="output")(x))
+        outputs = self.activate(
+            Convolution(self.classes, size=4, initialization=init, name="output")(x)
+        )
         return self.scores_and_maps(outputs, maps)
 
 
@@ -173,5 +175,7 @@ class LeNet4(Network):
         maps["c3"] = unfold(x)
         x = maps["s4"] = self.activate(Subsampling(init, name="s4")(x))
         x = maps["c5"] = self.activate(Convolution(120, 5, for_c5, init, name="c5")(x))
-        outputs = self.activate(Convolution(10, size=1, initialization=init, name="output")(x))
+        outputs = self.activate(
+            Convolution(self.classes, size=1, initialization=init, name="output")(x)
+        )
         return self.scores_and_maps(outputs, maps)

@@ -60,7 +60,7 @@ class Nielsen(Network):
         for number, units in enumerate(self.hidden, 1):
             dense = Convolution(units, x.shape[1], None, "nielsen", name=f"h{number}")
             x = states[f"h{number}"] = self.activate(dense(self.drop(x)))
-        output = Convolution(10, x.shape[1], None, "zeros", name="output")
+        output = Convolution(self.classes, x.shape[1], None, "zeros", name="output")
         return self.scores_and_maps(output(self.drop(x)), states)
 
     def drop(self, states: jax.Array) -> jax.Array:

@@ -38,5 +38,5 @@ class Tutorial(Network):
         x = maps["c5"] = self.activate(Convolution(120, initialization=init, name="c5")(x))
         x = maps["f6"] = self.activate(Convolution(84, size=1, initialization=init, name="f6")(x))
         return self.scores_and_maps(
-            Convolution(10, size=1, initialization=init, name="output")(x), maps
+            Convolution(self.classes, size=1, initialization=init, name="output")(x), maps
         )

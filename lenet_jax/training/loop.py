@@ -61,6 +61,7 @@ def train(experiment: Experiment, dataset: Dataset, workdir: Path, log) -> Resul
     devices that cannot share the batch, for more seeds than memory, and for a loss that is not
     finite.
     """
+    experiment = experiment.fitted(dataset.shape, dataset.classes, len(dataset.train))
     seeds = np.asarray(experiment.all_seeds, np.uint32)
     mesh = replicas.mesh(choose_devices(experiment, log), len(seeds))
     contract.check(experiment.model, dataset.shape, dataset.classes)

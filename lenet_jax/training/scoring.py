@@ -72,12 +72,12 @@ def blocks(
 ) -> tuple[jax.Array, jax.Array]:
     """Images and labels cut up for `count_right`, on the devices that share each network's.
 
-    uint8 [blocks, shares, size, 28, 28] and int32 [blocks, shares, size]; the last block is filled
+    uint8 [blocks, shares, size, *shape] and int32 [blocks, shares, size]; the last block is filled
     with the label -1.
     """
     shares = on.shape["data"]
     missing = -len(labels) % (shares * size)
-    images = np.pad(images, ((0, missing), (0, 0), (0, 0)))
+    images = np.pad(images, ((0, missing),) + ((0, 0),) * (images.ndim - 1))
     labels = np.pad(labels, (0, missing), constant_values=-1)
-    cut = images.reshape(-1, shares, size, 28, 28), labels.reshape(-1, shares, size)
+    cut = images.reshape(-1, shares, size, *images.shape[1:]), labels.reshape(-1, shares, size)
     return jax.device_put(cut, NamedSharding(on, P(None, "data")))
