@@ -21,6 +21,12 @@ NETWORK: dict[str, Any] = {
     "help": "a pretrained network, or the folder of a run (default: %(default)s)",
 }
 
+# Another flag of theirs.
+TRUST_PAGE: dict[str, Any] = {
+    "action": "store_true",
+    "help": "execute the page that a run keeps, where it made the network or the optimizer",
+}
+
 
 def parser(verb: str, description: str | None) -> argparse.ArgumentParser:
     """The parser of `python -m lenet_jax.<verb>`; its help keeps the lines of the description."""

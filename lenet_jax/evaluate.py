@@ -19,7 +19,7 @@ from lenet_jax.recognition import networks
 def main(arguments: Sequence[str]) -> int:
     """Prints and draws what is misclassified; returns the exit code."""
     given = parse(arguments)
-    networks.check(given.network)
+    networks.check(given.network, trust_page=given.trust_page)
 
     # Nothing above this line imports jax: every complaint so far came at once.
     commandline.set_up_jax()
@@ -28,11 +28,16 @@ def main(arguments: Sequence[str]) -> int:
     from lenet_jax.recognition import reader
     from lenet_jax.reports import figures
 
-    scores, card = reader.reader(given.network)
+    scores, card = reader.reader(given.network, given.trust_page)
     if given.pictures:
         found = evaluation.of_pictures(scores, card, given.pictures)
     else:
-        data = dataset.load(manual_dir=given.manual_dir, log=commandline.log)
+        arrays = networks.arrays_of(given.network, given.trust_page)
+        data = (
+            dataset.of(arrays)
+            if arrays
+            else dataset.load(manual_dir=given.manual_dir, log=commandline.log)
+        )
         found = evaluation.of_test_set(scores, data)
     record = {"network": given.network} | evaluation.as_json(found, card)
     given.out.mkdir(parents=True, exist_ok=True)
@@ -51,6 +56,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = commandline.parser("evaluate", __doc__)
     parser.add_argument("network", nargs="?", **commandline.NETWORK)
+    parser.add_argument("--trust-page", **commandline.TRUST_PAGE)
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="instead of MNIST")
     parser.add_argument(
         "--manual-dir", type=Path, metavar="FOLDER", help="of the four original MNIST files"
@@ -67,7 +73,11 @@ def print_tables(record: dict[str, Any]) -> None:
     print(
         f"{record['network']} on {record['data']}: rows are true labels, columns predicted ones\n"
     )
-    print("     " + "".join(f"{prediction:6}" for prediction in range(10)) + "  recall  precision")
+    print(
+        "     "
+        + "".join(f"{prediction:6}" for prediction in range(len(record["confusion"])))
+        + "  recall  precision"
+    )
     for digit, row in enumerate(record["confusion"]):
         rates = (record[f"{kind}_percent"][digit] for kind in ("recall", "precision"))
         recall, precision = ("-" if rate is None else f"{rate:.1f} %" for rate in rates)

@@ -18,14 +18,14 @@ from lenet_jax.errors import UserError
 from lenet_jax.exporting import formats
 from lenet_jax.recognition import networks
 
-IMAGES = 1000  # of the embedded digits, on which each file is compared
+IMAGES = 1000  # embedded digits, on which each file is compared
 
 
 def main(arguments: Sequence[str]) -> int:
     """Writes a file for each format and prints how close it is; returns the exit code."""
     given = parse(arguments)
-    networks.check(given.network)
-    formats.check(given.format)
+    networks.check(given.network, trust_page=given.trust_page)
+    formats.check(given.format or list(formats.FORMATS))
     try:
         given.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -35,15 +35,21 @@ def main(arguments: Sequence[str]) -> int:
 
     # Nothing above this line imports jax: every complaint so far came at once.
     commandline.set_up_jax()
+    import numpy as np
+
     from lenet_jax.data import digits
+    from lenet_jax.models.lenet import LeNet5
     from lenet_jax.recognition.predictor import predictor
 
     commandline.log(f"{given.network}: each file will be compared on {IMAGES:,} images")
-    trained = networks.load(given.network, commandline.log)
+    trained = networks.load(given.network, commandline.log, given.trust_page)
     images = digits.load()["train_images"][:IMAGES]
-    scores = predictor(trained.module, trained.params)(images)
+    if trained.shape != images.shape[1:]:  # of another size there is noise
+        images = np.random.default_rng(0).integers(0, 256, (IMAGES, *trained.shape), np.uint8)
+    scores = predictor(trained.module, trained.params, trained.shape)(images)
     name = given.network if given.network in pretrained.names() else trained.card["experiment"]
-    for each in dict.fromkeys(given.format):
+    suiting = [f for f in formats.FORMATS if f != "torch" or isinstance(trained.module, LeNet5)]
+    for each in dict.fromkeys(given.format or suiting):
         path = given.out / f"{name}{formats.FORMATS[each].suffix}"
         difference = formats.export(each, path, trained, images, scores)
         size = path.stat().st_size
@@ -58,13 +64,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = commandline.parser("export", __doc__)
     parser.add_argument("--network", **commandline.NETWORK)
+    parser.add_argument("--trust-page", **commandline.TRUST_PAGE)
     parser.add_argument(
         "--format",
         nargs="+",
         choices=formats.FORMATS,
-        default=list(formats.FORMATS),
+        default=[],
         metavar="FORMAT",
-        help=f"one or more of {', '.join(formats.FORMATS)} (default: all)",
+        help=f"one or more of {', '.join(formats.FORMATS)} (default: all that suit the network)",
     )
     parser.add_argument(
         "--out",

@@ -24,12 +24,12 @@ def main(arguments: Sequence[str]) -> int:
     names = named(given.pictures)
     if given.annotate:
         check_annotate(given.annotate, len(names))
-    networks.check(given.network)
+    networks.check(given.network, trust_page=given.trust_page)
 
     commandline.set_up_jax()
     from lenet_jax.recognition import decoding, reader
 
-    scores, card = reader.reader(given.network)
+    scores, card = reader.reader(given.network, given.trust_page)
     code = 0
     for name in names:
         try:
@@ -52,6 +52,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "pictures", nargs="+", help="files, folders of them, or - for standard input"
     )
     parser.add_argument("--network", **commandline.NETWORK)
+    parser.add_argument("--trust-page", **commandline.TRUST_PAGE)
     parser.add_argument(
         "--reject-below",
         type=difference,

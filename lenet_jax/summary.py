@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from lenet_jax import commandline
+from lenet_jax.experiment import Arrays
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -12,19 +13,29 @@ def main(arguments: Sequence[str]) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from lenet_jax.layers import contract
     from lenet_jax.measurement import counting
 
-    layers = counting.count(experiment.model)
+    data = experiment.data
+    shape, classes = (data.shape, data.classes) if isinstance(data, Arrays) else ((28, 28), 10)
+    model = experiment.fitted(shape, classes).model
+    contract.check(model, shape, classes)
+    layers = counting.count(model, shape)
     table = Table(title=f"{experiment.name}, for one image", show_footer=True)
     table.add_column("layer", footer="total")
     table.add_column("maps x size")
     for column in ("units", "parameters", "fixed", "connections", "multiply_adds"):
-        total = sum(getattr(layer, column) for layer in layers)
-        table.add_column(column.replace("_", "-"), footer=f"{total:,}", justify="right")
+        numbers = [getattr(layer, column) for layer in layers]
+        total = "-" if None in numbers else f"{sum(numbers):,}"
+        table.add_column(column.replace("_", "-"), footer=total, justify="right")
     for layer in layers:
         numbers = layer.units, layer.parameters, layer.fixed, layer.connections, layer.multiply_adds
-        size = f"{layer.maps} @ {layer.height}x{layer.width}"
-        table.add_row(layer.name.upper(), size, *(f"{n:,}" for n in numbers))
+        size = "" if layer.maps is None else f"{layer.maps} @ {layer.height}x{layer.width}"
+        table.add_row(
+            layer.name if layer.units is None else layer.name.upper(),
+            size,
+            *("-" if n is None else f"{n:,}" for n in numbers),
+        )
     Console().print(table)
     return 0
 

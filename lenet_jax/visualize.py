@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lenet_jax import commandline, pretrained
+from lenet_jax import commandline
 from lenet_jax.errors import UserError
 from lenet_jax.recognition import networks
 
@@ -27,6 +27,8 @@ TOPICS = {
     "training": "the maps in each checkpoint of a run, an animated GIF",
 }
 WITHOUT_IMAGES = ("kernels", "table")
+OF_LENET5 = ("kernels", "table", "codes")
+OF_MAPS = ("maps", "top-nine", "training")
 SHOWN = 3  # the class of the digit that is drawn where no picture is given
 
 
@@ -75,6 +77,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = commandline.parser("visualize", f"{__doc__}\n{topics}")
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help="what to draw, see above")
     parser.add_argument("--network", **commandline.NETWORK)
+    parser.add_argument("--trust-page", **commandline.TRUST_PAGE)
     parser.add_argument(
         "--picture",
         metavar="FILE",
@@ -87,15 +90,27 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     if unknown := sorted(set(given.topics) - set(TOPICS)):
         raise UserError(f"no topic {unknown[0]!r}. There are: {', '.join(TOPICS)}")
-    of_run = given.network not in pretrained.names()
-    given.topics = given.topics or [t for t in TOPICS if t != "training" or of_run]
     return given
 
 
 def check(given: argparse.Namespace) -> None:
     """Raises UserError for what can be told from the files alone, before jax is imported."""
-    if networks.check(given.network, only="LeNet5") is None and "training" in given.topics:
+    run = networks.check(given.network, trust_page=given.trust_page)
+    if run and tuple(shape := run.get("dataset_shape", (28, 28))) != (28, 28):
+        raise UserError(
+            f"{given.network} takes images of {'x'.join(map(str, shape))}, and what is drawn are "
+            "grey ones of 28x28. Give another network"
+        )
+    model = run["model"]["is"].rpartition(":")[2] if run else "LeNet5"
+    if model != "LeNet5" and (asked := sorted(set(given.topics) & set(OF_LENET5))):
+        raise UserError(f"the topic {asked[0]} is of a LeNet5, and {given.network} holds a {model}")
+    if run is None and "training" in given.topics:
         raise UserError("the topic training needs the folder of a run: --network runs/classic")
+    given.topics = given.topics or [
+        topic
+        for topic in TOPICS
+        if (topic != "training" or run) and (topic not in OF_LENET5 or model == "LeNet5")
+    ]
     if given.picture:
         from lenet_jax.recognition import decoding, parts
 
@@ -116,7 +131,7 @@ def check(given: argparse.Namespace) -> None:
 
 def open_networks(given: argparse.Namespace) -> tuple[list[networks.TrainedNetwork], str]:
     """The networks in the order of training, the last of which is drawn, and its name."""
-    found = networks.history(given.network, commandline.log)
+    found = networks.history(given.network, commandline.log, given.trust_page)
     name = ", ".join(filter(None, (given.network, found[-1].when)))
     if "training" in given.topics:
         commandline.log(f"{given.network} has {', '.join(n.when for n in found)}")

@@ -24,7 +24,7 @@ def test_confusions_are_those_of_scikit_learn():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 10, 500)
     predictions = np.where(rng.random(500) < 0.7, labels, rng.integers(0, 10, 500))
-    table = evaluation.confusion(labels, predictions)
+    table = evaluation.confusion(labels, predictions, 10)
     np.testing.assert_array_equal(table, metrics.confusion_matrix(labels, predictions))
     precision, recall = evaluation.precision_and_recall(table)
     theirs = metrics.precision_recall_fscore_support(labels, predictions)

@@ -118,13 +118,15 @@ class Experiment:
             return self.seeds
         return range(self.seed, self.seed + (self.seeds[0] if self.seeds else 1))
 
-    def fitted(self, shape: tuple[int, ...], classes: int, examples: int) -> "Experiment":
+    def fitted(
+        self, shape: tuple[int, ...], classes: int, examples: int | None = None
+    ) -> "Experiment":
         """This experiment with a network for so many classes, where the network says how many.
 
-        `shape` and `examples` are of the training images. Raises UserError where they cannot be
-        trained on as asked.
+        `shape` and `examples`, their number, are of the training images. Raises UserError where
+        they cannot be trained on as asked.
         """
-        if self.batch_size > examples:
+        if examples is not None and self.batch_size > examples:
             raise UserError(
                 f"--batch-size {self.batch_size} is more than the {examples} training examples. "
                 "Give at most as many"

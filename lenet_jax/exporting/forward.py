@@ -14,6 +14,11 @@ from lenet_jax.layers.folding import fold
 from lenet_jax.layers.network import Network
 
 
+def shape_of(card: dict[str, Any]) -> tuple[int, ...]:
+    """Of the images that a network was trained on, by its card."""
+    return tuple(card.get("dataset_shape", (28, 28)))
+
+
 def forward(module: Network, params: Any) -> Callable[[jax.Array], jax.Array]:
     """The function from uint8 images [n, 28, 28] to float32 scores [n, classes]; n may be symbolic.
 

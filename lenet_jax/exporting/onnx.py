@@ -1,10 +1,11 @@
 """ONNX: the network's jaxpr, primitive by primitive, as a graph of standard operators.
 
-Its input "images" is uint8 [n, 28, 28] for any n, its output "scores" float32 [n, classes].
+Its input "images" is uint8 [n, *shape] for any n, its output "scores" float32 [n, classes].
 The metadata holds the model card. Only the primitives of our own networks are known here.
 """
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from jax.extend.core import Literal
 from onnx import helper, numpy_helper
 
 from lenet_jax.errors import UserError
-from lenet_jax.exporting.forward import forward
+from lenet_jax.exporting.forward import forward, shape_of
+from lenet_jax.layers.contract import Shape
 from lenet_jax.layers.network import Network
 
 OPSET, IR_VERSION = 17, 8  # of 2022, so that older runtimes read the file too
@@ -30,7 +32,7 @@ def write(path: Path, module: Network, params: Any, card: dict[str, Any]) -> Non
 
     Raises UserError for a network with a primitive that has no rule here.
     """
-    model = convert(forward(module, params))
+    model = convert(forward(module, params), shape_of(card))
     helper.set_model_props(model, {"card": json.dumps(card)})
     onnx.save(model, path)
 
@@ -48,9 +50,9 @@ def read(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     return lambda images: np.asarray(session.run(None, {"images": images})[0])
 
 
-def convert(function: Callable[[jax.Array], jax.Array]) -> onnx.ModelProto:
-    """The model of a function from uint8 images [n, 28, 28] to float32 scores [n, classes]."""
-    images = jax.ShapeDtypeStruct((*export.symbolic_shape("n"), 28, 28), np.uint8)
+def convert(function: Callable[[jax.Array], jax.Array], shape: Shape = (28, 28)) -> onnx.ModelProto:
+    """The model of a function from uint8 images [n, *shape] to float32 scores [n, classes]."""
+    images = jax.ShapeDtypeStruct((*export.symbolic_shape("n"), *shape), np.uint8)
     closed = jax.make_jaxpr(function)(images)
     graph = Graph()
     (result,) = graph.inline(closed, ["images"])
@@ -62,7 +64,7 @@ def convert(function: Callable[[jax.Array], jax.Array]) -> onnx.ModelProto:
         helper.make_graph(
             nodes,
             "network",
-            [helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, ["n", 28, 28])],
+            [helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, ["n", *shape])],
             [helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, ["n", classes])],
             [tensor for tensor in graph.constants if tensor.name in used],
         ),
@@ -163,6 +165,43 @@ def _sum(graph: Graph, equation: Any, x: Value) -> str:
     return graph.node("ReduceSum", x, axes, keepdims=0)
 
 
+def _square(graph: Graph, equation: Any, x: Value) -> str:
+    return graph.node("Mul", x, x)
+
+
+def _rsqrt(graph: Graph, equation: Any, x: Value) -> str:
+    return graph.node("Reciprocal", graph.node("Sqrt", x))
+
+
+def _largest(graph: Graph, equation: Any, x: Value) -> str:
+    return graph.node("ReduceMax", x, axes=list(equation.params["axes"]), keepdims=0)
+
+
+def _window(operator: str, **attributes: Any) -> Callable[..., str]:
+    """The largest, or the sum, over windows of two axes; a sum is their mean times their size."""
+
+    def rule(graph: Graph, equation: Any, x: Value, *start: Value) -> str:
+        p = equation.params
+        size, strides, pads = p["window_dimensions"], p["window_strides"], p["padding"]
+        moved = [axis for axis, n in enumerate(size) if n > 1]
+        if len(moved) != 2 or {*p["base_dilation"], *p["window_dilation"]} != {1}:
+            raise _unknown(equation)
+        order = [axis for axis in range(len(size)) if axis not in moved] + moved
+        pooled = graph.node(
+            operator,
+            graph.node("Transpose", x, perm=order),
+            kernel_shape=[size[axis] for axis in moved],
+            strides=[strides[axis] for axis in moved],
+            pads=np.array([pads[axis] for axis in moved]).T.ravel().tolist(),
+            **attributes,
+        )
+        if operator == "AveragePool":
+            pooled = graph.node("Mul", pooled, np.array(math.prod(size), np.float32))
+        return graph.node("Transpose", pooled, perm=np.argsort(order).tolist())
+
+    return rule
+
+
 def _pad(graph: Graph, equation: Any, x: Value, constant: Value) -> str:
     before, after, between = np.array(equation.params["padding_config"], np.int64).T
     if between.any():
@@ -255,7 +294,17 @@ RULES: dict[str, Callable[..., str]] = {
     "mul": _same("Mul"),
     "neg": _same("Neg"),
     "pad": _pad,
+    "abs": _same("Abs"),
+    "erf": _same("Erf"),
+    "log": _same("Log"),
+    "min": _same("Min"),
+    "reduce_max": _largest,
     "reduce_sum": _sum,
+    "reduce_window_max": _window("MaxPool"),
+    "reduce_window_sum": _window("AveragePool", count_include_pad=1),
+    "rsqrt": _rsqrt,
+    "sqrt": _same("Sqrt"),
+    "square": _square,
     "reshape": _reshape,
     "sub": _same("Sub"),
     "tanh": _same("Tanh"),

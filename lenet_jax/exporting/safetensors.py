@@ -17,6 +17,7 @@ from safetensors.numpy import save as serialize
 
 from lenet_jax import pretrained
 from lenet_jax.errors import UserError
+from lenet_jax.exporting.forward import shape_of
 from lenet_jax.recognition.predictor import predictor
 from lenet_jax.training.checkpoint import digest
 
@@ -28,13 +29,18 @@ def write(path: Path, module: nn.Module, params: Any, card: dict[str, Any]) -> N
     save(path, flat, card)
 
 
-def read(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """The scores of the network in a file, for uint8 images [n, 28, 28].
+def read(path: Path, module: nn.Module | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    """The scores of the network in a file, for uint8 images [n, *shape].
 
-    Raises UserError for a file that is damaged.
+    `module`: default, that which the card names; a page's own must be given. Raises UserError for
+    a file that is damaged.
     """
     arrays, card = load(path)
-    return predictor(pretrained.module(card), traverse_util.unflatten_dict(arrays, sep="."))
+    return predictor(
+        module or pretrained.module(card),
+        traverse_util.unflatten_dict(arrays, sep="."),
+        shape_of(card),
+    )
 
 
 def save(path: Path, arrays: dict[str, np.ndarray], card: dict[str, Any]) -> None:

@@ -3,9 +3,9 @@
     network = jax.export.deserialize(Path("lenet5-best.stablehlo").read_bytes())
     scores = network.call(images)
 
-Images are uint8 [n, 28, 28] for any n, scores float32 [n, classes]. The format has no place for a
-card and no checksum: a flipped bit loads, and so does a file without its last few bytes, which
-are the function's name.
+Images are uint8 [n, 28, 28], or of the size that the network was trained on, for any n; scores
+are float32 [n, classes]. The format has no place for a card and no checksum: a flipped bit loads,
+and so does a file without its last few bytes, which are the function's name.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ import numpy as np
 from jax import export
 
 from lenet_jax.errors import UserError
-from lenet_jax.exporting.forward import forward
+from lenet_jax.exporting.forward import forward, shape_of
 from lenet_jax.layers.network import Network
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -25,8 +25,8 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 def write(path: Path, module: Network, params: Any, card: dict[str, Any]) -> None:
     """Writes the network, normalisation inside, for `PLATFORMS`."""
-    del card
-    images = jax.ShapeDtypeStruct((*export.symbolic_shape("n"), 28, 28), np.uint8)
+    shape = shape_of(card)
+    images = jax.ShapeDtypeStruct((*export.symbolic_shape("n"), *shape), np.uint8)
     exported = export.export(jax.jit(forward(module, params)), platforms=PLATFORMS)(images)
     path.write_bytes(exported.serialize())
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from lenet_jax.errors import UserError
 from lenet_jax.inspection import activations
@@ -125,7 +126,7 @@ def _limits(of: Sequence[activations.Maps]) -> Limits:
 
 
 def _maps(
-    module: Network, params: Any, image: np.ndarray, caption: str, when: str, limits: Limits
+    module: nn.Module, params: Any, image: np.ndarray, caption: str, when: str, limits: Limits
 ) -> Any:
     found, states = activations.states(module, params, image[None])
     scores, shown = np.asarray(found[0]), _input(image)
@@ -337,6 +338,6 @@ def _input(image: np.ndarray) -> np.ndarray:
     return _inputs(image[None])[0]
 
 
-def _reads(module: Network, prediction: int) -> str:
+def _reads(module: nn.Module, prediction: int) -> str:
     name = type(module).__name__.replace("LeNet", "LeNet-")
     return f"{name} reads {'an' if prediction == 8 else 'a'} {prediction}"

@@ -1,15 +1,16 @@
 """Counts a live network's parameters and connections, by running it."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax import traverse_util
 
-from lenet_jax.layers.contract import shown
+from lenet_jax.layers.contract import Shape, shown
 from lenet_jax.layers.folding import unfold
-from lenet_jax.layers.network import Network
 
 
 @dataclass(frozen=True)
@@ -17,25 +18,26 @@ class Layer:
     """A row of the paper's account (section II-B). `fixed` weights are no trainable parameters."""
 
     name: str
-    maps: int
-    height: int
-    width: int
-    units: int
     parameters: int
-    fixed: int
-    connections: int
-    multiply_adds: int
+    fixed: int = 0
+    maps: int | None = None
+    height: int | None = None
+    width: int | None = None
+    units: int | None = None
+    connections: int | None = None
+    multiply_adds: int | None = None
 
 
-def count(module: Network) -> list[Layer]:
+def count(module: nn.Module, shape: Shape = (28, 28)) -> list[Layer]:
     """The layers of a network in the order in which an image runs through them.
 
-    Nothing is known here of any one layer. It is run once more on states that are all 1, with
+    Of layers that are not the package's the parameters are counted, and the rest is None.
+    Otherwise nothing is known here of any one layer. It is run once more on states that are all 1, with
     weights that are all 1 and biases 0: what comes out of each unit is the number of states it
     reads. A weight counts if a sum depends on it, a bias has one more connection to each unit.
     Multiply-adds are the connections without the biases. Pooling without parameters has none.
     """
-    image = shown(module, jnp.zeros((1, 28, 28)))
+    image = shown(module, jnp.zeros((1, *shape)))
     shapes = jax.eval_shape(module.init, jax.random.key(0), image)
     names: list[str] = []
 
@@ -67,10 +69,16 @@ def count(module: Network) -> list[Layer]:
         return layers
 
     found = numbers(jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes))
-    return [
+    known = [
         Layer(name, **{what: round(float(n)) for what, n in layer.items()})
         for name, layer in zip(names, found, strict=True)
     ]
+    others: Counter[str] = Counter()
+    flat: dict[Any, Any] = traverse_util.flatten_dict(shapes["params"])
+    for path, leaf in flat.items():
+        if (name := "/".join(path[:-1])) not in names:
+            others[name] += leaf.size
+    return known + [Layer(name, size) for name, size in others.items()]
 
 
 def _numbers(module, states, result, weights, used, connections) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def of_pictures(scores: Scores, card: dict[str, Any], folder: Path) -> Evaluatio
     return Evaluation(str(folder), stack, np.array(labels, np.int32), scores(stack), unread)
 
 
-def confusion(labels: np.ndarray, predictions: np.ndarray, classes: int = 10) -> np.ndarray:
+def confusion(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
     """How often each true label (row) was predicted as each (column), int64 [classes, classes]."""
     pairs = np.asarray(labels) * classes + np.asarray(predictions)
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
@@ -112,7 +112,7 @@ def as_json(found: Evaluation, card: dict[str, Any]) -> dict[str, Any]:
     The share that is rejected for an error of 0.5 % is that of the differences alone, as in
     Fig. 10, after the unread.
     """
-    table = confusion(found.labels, found.predictions)
+    table = confusion(found.labels, found.predictions, found.scores.shape[-1])
     precision, recall = precision_and_recall(table)
     needed = rejection.needed(rejection.margins(found.scores), found.wrong) / 100
     silent = rejected(found, card)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from lenet_jax import pretrained
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import Experiment, pages, serialization
+from lenet_jax.experiment import Arrays, Experiment, pages, serialization
 from lenet_jax.training import metrics
 
 # What config.json has beside the experiment.
 BESIDE = ("dataset", "dataset_sha256", "dataset_shape", "dataset_classes", "page")
 
 if TYPE_CHECKING:
-    from lenet_jax.layers.network import Network
+    from flax import linen as nn
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,15 @@ class TrainedNetwork:
     `when`: of a run's network after which epoch, or update, it was saved.
     """
 
-    module: "Network"
+    module: "nn.Module"
     params: Any
     card: dict[str, Any]
     when: str = ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the images that it was trained on: (height, width), and channels where they have."""
+        return tuple(self.card.get("dataset_shape", (28, 28)))
 
 
 def load(
@@ -134,6 +139,27 @@ def check(source: str, only: str = "", trust_page: bool = False) -> dict[str, An
     return written
 
 
+def arrays_of(source: str, trust_page: bool = False) -> Arrays | None:
+    """The arrays that a run was trained on, from its page, which is executed; None for other data.
+
+    Raises UserError as `check` does.
+    """
+    written = check(source, trust_page=trust_page)
+    if written is None or written["data"]["is"] != "Arrays":
+        return None
+    run = Path(source)
+    _check_page(run, written.get("page"), trust_page)
+    data = _page_of(run, written["page"]).data
+    if not isinstance(data, Arrays) or data.sha256 != written["data"]["sha256"]:
+        raise UserError(f"{run}: its page makes other arrays now than those that it was trained on")
+    return data
+
+
+def _page_of(run: Path, about: dict[str, Any]) -> Experiment:
+    kept = run / "page" / Path(about["path"]).name
+    return pages.load(f"{kept}:{about['variant']}".removesuffix(":"))
+
+
 def _check_page(run: Path, about: dict[str, Any] | None, trust_page: bool) -> None:
     """Raises UserError unless a run's page is as it was, and the user's own or trusted."""
     if about is None:
@@ -161,7 +187,4 @@ def _experiment_of(run: Path, written: dict[str, Any]) -> Experiment:
     experiment = {n: v for n, v in written.items() if n not in BESIDE}
     if not serialization.needs_page(experiment):
         return serialization.from_json(experiment)
-    about = written["page"]
-    kept = run / "page" / Path(about["path"]).name
-    page = pages.load(f"{kept}:{about['variant']}".removesuffix(":"))
-    return serialization.from_json(experiment, page)
+    return serialization.from_json(experiment, _page_of(run, written["page"]))

@@ -7,18 +7,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from jax import lax
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-from lenet_jax.layers.contract import run, shown
-from lenet_jax.layers.network import Network
+from lenet_jax.layers.contract import Shape, run, shown
 
 BLOCK = 64  # images whose states stay in a CPU core's cache
 
 
-def predictor(module: Network, params: Any) -> Callable[[np.ndarray], np.ndarray]:
-    """The function from uint8 images [n, 28, 28] to float32 scores [n, classes].
+def predictor(
+    module: nn.Module, params: Any, shape: Shape = (28, 28)
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The function from uint8 images [n, *shape] to float32 scores [n, classes].
 
     Higher is better, the prediction is the argmax. Compiled once for each n; more images than a
     block are spread over jax's devices, block by block.
@@ -37,7 +39,7 @@ def predictor(module: Network, params: Any) -> Callable[[np.ndarray], np.ndarray
         if number <= BLOCK:
             return scores(params, images)
         missing = -number % (devices * BLOCK)
-        blocks = jnp.pad(images, ((0, missing), (0, 0), (0, 0))).reshape(-1, BLOCK, 28, 28)
+        blocks = jnp.pad(images, ((0, missing), *((0, 0),) * len(shape))).reshape(-1, BLOCK, *shape)
         spread = jax.shard_map(
             lambda params, share: lax.map(partial(scores, params), share),
             mesh=mesh,
@@ -48,9 +50,10 @@ def predictor(module: Network, params: Any) -> Callable[[np.ndarray], np.ndarray
         return spread(params, blocks).reshape(len(blocks) * BLOCK, -1)[:number]
 
     def predict(images: np.ndarray) -> np.ndarray:
-        if images.ndim != 3 or images.shape[1:] != (28, 28) or images.dtype != np.uint8:
+        if images.shape[1:] != shape or images.dtype != np.uint8:
             raise ValueError(
-                f"images are {images.dtype} {list(images.shape)}, expected uint8 [n, 28, 28]"
+                f"images are {images.dtype} {list(images.shape)}, expected uint8 "
+                f"[n, {', '.join(map(str, shape))}]"
             )
         return np.asarray(forward(weights, images))
 

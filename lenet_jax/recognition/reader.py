@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lenet_jax import pretrained
+from lenet_jax.errors import UserError
 from lenet_jax.recognition import decoding, networks, parts, preparation
 from lenet_jax.recognition.predictor import predictor
 
@@ -55,20 +56,22 @@ def recognize(picture: Any, network: str = "", reject_below: float | None = None
 
 
 @cache
-def reader(source: str) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
-    """The scores of a network, a function of uint8 images [n, 28, 28] for any n, and its card.
+def reader(
+    source: str, trust_page: bool = False
+) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
+    """The scores of a network, a function of uint8 images [n, *shape] for any n, and its card.
 
     Compiled for `SIZES` alone. `source` as in `recognition.network.load`.
     """
-    network = networks.load(source)
-    predict = predictor(network.module, network.params)
+    network = networks.load(source, trust_page=trust_page)
+    predict = predictor(network.module, network.params, network.shape)
 
     def scores(images: np.ndarray) -> np.ndarray:
         found = []
         for at in range(0, len(images), SIZES[-1]):
             part = images[at : at + SIZES[-1]]
             size = next(size for size in SIZES if size >= len(part))
-            filled = np.pad(part, ((0, size - len(part)), (0, 0), (0, 0)))
+            filled = np.pad(part, ((0, size - len(part)), *((0, 0),) * (part.ndim - 1)))
             found.append(predict(filled)[: len(part)])
         return np.concatenate(found)
 
@@ -82,6 +85,11 @@ def read(
     reject_below: float | None = None,
 ) -> list[Digit]:
     """The digits of grey levels, float32 [h, w] of 0 to 255, by the scores of a network."""
+    if (shape := tuple(card.get("dataset_shape", (28, 28)))) != (28, 28):
+        raise UserError(
+            f"this network takes images of {'x'.join(map(str, shape))}, and the digits of a "
+            "picture are made grey and 28x28. Call lenet_jax.load(run).predict(images) instead"
+        )
     page = parts.find(grey)
     ways = [parts.ways_to_cut(page.ink, box) for box in page.boxes]
     pieces = [box for some in ways for way in some for box in way]

@@ -120,7 +120,7 @@ def row(record: dict[str, Any]) -> Row:
     else:
         layers = counting.count(page.model)
         parameters = sum(layer.parameters for layer in layers)
-        multiply_adds = sum(layer.multiply_adds for layer in layers)
+        multiply_adds = sum(layer.multiply_adds or 0 for layer in layers)
     if "calls" in record:  # three networks, not all of them asked each time
         parameters *= 3
         multiply_adds = round(multiply_adds * float(np.mean(record["calls"])))

@@ -122,19 +122,20 @@ def fig_8(record: dict[str, Any], images: np.ndarray, path: Path) -> None:
 
 
 def misclassified(images: np.ndarray, wrong: list[list[int]], title: str, path: Path) -> None:
-    """Misclassified digits of images [n, 28, 28]; `wrong` has number, true and predicted label.
+    """Misclassified images [n, *shape]; `wrong` has number, true and predicted label.
 
     The first `MOST` of them, for a network that has learned nothing misclassifies thousands.
     """
     columns, rows = 12, -(-max(min(len(wrong), MOST), 1) // 12)
-    high, wide = 40, 36  # of a digit's place, its words above it
-    sheet = np.zeros((rows * high, columns * wide), np.uint8)
+    height, width, *channels = images.shape[1:]
+    high, wide = height + 12, width + 8  # of an image's place, its words above it
+    sheet = np.zeros((rows * high, columns * wide, *channels), np.uint8)
     figure, axes = _axes(figsize=(9, 0.6 + 0.9 * rows))
     axes.axis("off")
     for place, (at, true, prediction) in enumerate(wrong[:MOST]):
         top, left = place // columns * high, place % columns * wide
-        sheet[top + 12 : top + 40, left + 4 : left + 32] = images[at]
-        axes.text(left + 18, top + 10, f"{true}->{prediction}", fontsize=8, ha="center")
+        sheet[top + 12 : top + high, left + 4 : left + 4 + width] = images[at]
+        axes.text(left + wide // 2, top + 10, f"{true}->{prediction}", fontsize=8, ha="center")
     axes.imshow(sheet, cmap="gray_r", vmin=0, vmax=255)
     figure.suptitle(f"{title}: {len(wrong)} misclassified")
     figure.savefig(path, dpi=120, metadata={"Software": None})
