@@ -1,14 +1,64 @@
-"""The reference LeNet-5: the 1998 network exactly as published, in JAX and Flax."""
+"""The reference LeNet-5: the 1998 network exactly as published, in JAX and Flax.
 
-from typing import Any
+What stands in `__all__` is imported when it is asked for: with some of it come jax and flax, which
+take a second or two.
+"""
 
-__version__ = "0.1.0"
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.2.0"
+
+__all__ = [
+    "Adam",
+    "Arrays",
+    "CrossEntropy",
+    "Data",
+    "Distortion",
+    "Experiment",
+    "LeNet5",
+    "MAP",
+    "ML",
+    "Model",
+    "Muon",
+    "Run",
+    "SDLM",
+    "SGD",
+    "SquaredError",
+    "UserError",
+    "load",
+    "recognize",
+    "train",
+]
+
+if TYPE_CHECKING:
+    from lenet_jax.api import Model, Run, load, recognize, train
+    from lenet_jax.errors import UserError
+    from lenet_jax.experiment import (
+        MAP,
+        ML,
+        SDLM,
+        SGD,
+        Adam,
+        Arrays,
+        CrossEntropy,
+        Data,
+        Distortion,
+        Experiment,
+        Muon,
+        SquaredError,
+    )
+    from lenet_jax.models.lenet import LeNet5
+
+_ELSEWHERE = {
+    "UserError": "errors",
+    "LeNet5": "models.lenet",
+    **dict.fromkeys(("train", "load", "recognize", "Run", "Model"), "api"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    """`recognize`, imported when it is asked for: with it come jax and flax, two seconds."""
-    if name == "recognize":
-        from lenet_jax.recognition.reader import recognize
-
-        return recognize
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"lenet_jax.{_ELSEWHERE.get(name, 'experiment')}")
+    return getattr(module, name)

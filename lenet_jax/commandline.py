@@ -5,7 +5,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import tyro
@@ -13,6 +12,7 @@ import tyro
 from lenet_jax import pretrained
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import Experiment, pages
+from lenet_jax.settings import set_up_jax
 
 # The flag, or the argument, of every verb that uses a trained network.
 NETWORK: dict[str, Any] = {
@@ -66,28 +66,6 @@ def experiment(program: str, description: str, arguments: Sequence[str]) -> Expe
         description=description,
         config=(tyro.conf.AvoidSubcommands,),
     )
-
-
-def set_up_jax() -> None:
-    """Settings that jax reads when it is imported; what the user has set stays.
-
-    Compiled programs are kept in the user's cache folder (JAX_ENABLE_COMPILATION_CACHE=false
-    turns that off). jax sees each core of a CPU as a device of its own: the cores then share a
-    batch or the seeds as devices do, with a thread each, and meet once for an update, where
-    threads would meet in each of its small operations.
-    """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lenet_jax"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(cores()))
-    os.environ.setdefault("NPROC", "1")
-
-
-def cores() -> int:
-    """How many cores this program may use."""
-    allowed = getattr(os, "sched_getaffinity", None)  # Linux's
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def log(line: str) -> None:

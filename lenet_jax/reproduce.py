@@ -137,7 +137,8 @@ def main(arguments: Sequence[str]) -> int:
         commandline.log(f"to do: {', '.join(missing)}; {data.name}, {data.source}")
     for key in missing:
         try:
-            record = measure(key, experiments[key], given, chosen.changed)
+            with loop.Signals() as given.stopping:
+                record = measure(key, experiments[key], given, chosen.changed)
         except loop.Interrupted:
             command = shlex.join(["python", "-m", "lenet_jax.reproduce", *arguments])
             commandline.log(f"stopped and saved. To go on, give the same command:\n  {command}")
@@ -227,7 +228,7 @@ def measure(
     if isinstance(page, Baseline):
         return measure_baseline(key, page, data)
     if key == "boosted":
-        return measure_boosted(page, data, given.out)
+        return measure_boosted(page, data, given)
     return measure_networks(key, page, data, given, changed)
 
 
@@ -246,18 +247,18 @@ def measure_networks(
     for part in groups(experiment, len(data.train)):
         log_seeds(experiment, data, part.all_seeds)
         folder = given.out / "runs" / "reproduce" / part.name
-        runs.append(loop.train(part, data, folder, commandline.log))
+        runs.append(loop.train(part, data, folder, commandline.log, given.stopping))
     name, _, variant = key.partition(":")
     record = records.of(runs, serialization.as_json(experiment), name, variant, data, changed)
     figures.fig_8(record, data.test.images, runs[0].folder / "misclassified.png")
     if key in PRETRAINED and not given.quick:
         first = jax.tree.map(lambda a: a[0], runs[0].params)
-        card = records.card(record, reject_below(experiment, given.out))
+        card = records.card(record, reject_below(experiment, given))
         pretrained.save(f"lenet5-{experiment.name}", first, card)
     return record
 
 
-def measure_boosted(experiment: Experiment, data: Any, out: Path) -> dict[str, Any]:
+def measure_boosted(experiment: Experiment, data: Any, given: argparse.Namespace) -> dict[str, Any]:
     """Three networks for each seed, one seed after the other: each has examples of its own."""
     import numpy as np
 
@@ -268,8 +269,8 @@ def measure_boosted(experiment: Experiment, data: Any, out: Path) -> dict[str, A
     for seed in experiment.all_seeds:
         log_seeds(experiment, data, [seed])
         one = dataclasses.replace(experiment, seed=seed, seeds=())
-        folder = out / "runs" / "reproduce" / f"{experiment.name}-{seed}"
-        found.append(boosting.train(one, data, folder, commandline.log))
+        folder = given.out / "runs" / "reproduce" / f"{experiment.name}-{seed}"
+        found.append(boosting.train(one, data, folder, commandline.log, given.stopping))
     return records.of_scores(
         np.stack([boosted.predictions() for boosted in found]),
         data,
@@ -319,7 +320,7 @@ def log_seeds(experiment: Experiment, data: Any, seeds: Sequence[int]) -> None:
     commandline.log(f"{experiment.name} on {data.name}: seeds {', '.join(map(str, seeds))}")
 
 
-def reject_below(experiment: Experiment, out: Path) -> float:
+def reject_below(experiment: Experiment, given: argparse.Namespace) -> float:
     """The rejection threshold of a recipe, from a network trained with examples held out."""
     from lenet_jax.data import dataset
     from lenet_jax.measurement import records
@@ -333,7 +334,8 @@ def reject_below(experiment: Experiment, out: Path) -> float:
     )
     data = dataset.of(part.data, log=lambda _: None)
     commandline.log(f"{part.name}: the difference of scores below which predictions are rejected")
-    run = loop.train(part, data, out / "runs" / "reproduce" / part.name, commandline.log)
+    folder = given.out / "runs" / "reproduce" / part.name
+    run = loop.train(part, data, folder, commandline.log, given.stopping)
     return records.reject_below(run, data.validation)
 
 

@@ -24,7 +24,8 @@ def main(arguments: Sequence[str]) -> int:
     examples = f"{len(data.train):,} training examples"
     commandline.log(f"{experiment.name} on {data.name}: {several}{examples}, {data.source}")
     try:
-        result = loop.train(experiment, data, workdir, commandline.log)
+        with loop.Signals() as stopping:
+            result = loop.train(experiment, data, workdir, commandline.log, stopping)
     except loop.Interrupted:
         command = shlex.join(["python", "-m", "lenet_jax.train", *arguments])
         commandline.log(

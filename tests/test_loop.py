@@ -178,8 +178,8 @@ def test_a_signal_in_the_last_epoch_stops_whoever_trains_run_after_run(tmp_path,
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.Bar, "log", log)
-        with pytest.raises(loop.Interrupted):
-            loop.train(LINEAR, DATASET, tmp_path / "run", print)
+        with pytest.raises(loop.Interrupted), loop.Signals() as stopping:
+            loop.train(LINEAR, DATASET, tmp_path / "run", print, stopping)
     said = []
     again = loop.train(LINEAR, DATASET, tmp_path / "run", said.append)
     whole = loop.train(LINEAR, DATASET, tmp_path / "whole", print)

@@ -57,7 +57,9 @@ class Boosted:
         return np.where(unsure[:, None], self.scores.sum(0), 3 * self.scores[0])
 
 
-def train(experiment: Experiment, data: Dataset, workdir: Path, log) -> Boosted:
+def train(
+    experiment: Experiment, data: Dataset, workdir: Path, log, stopping=lambda: False
+) -> Boosted:
     """Three networks of one seed, each a run of its own in the folder.
 
     Raises as `loop.train` does, for a folder of another experiment or other data too.
@@ -69,7 +71,7 @@ def train(experiment: Experiment, data: Dataset, workdir: Path, log) -> Boosted:
     with RunFolder(workdir, resolved) as folder:
         file = folder.path / "scores.npz"
         if not file.exists():
-            trained = train_three(experiment, data, folder.path, log)
+            trained = train_three(experiment, data, folder.path, log, stopping)
             partial_file = folder.path / "scores.tmp.npz"
             np.savez(partial_file, **dataclasses.asdict(trained))
             partial_file.replace(file)
@@ -83,20 +85,24 @@ def train(experiment: Experiment, data: Dataset, workdir: Path, log) -> Boosted:
             )
 
 
-def train_three(experiment: Experiment, data: Dataset, folder: Path, log) -> Boosted:
+def train_three(experiment: Experiment, data: Dataset, folder: Path, log, stopping) -> Boosted:
     """The same, without a look at what was found before."""
     stream = Stream(experiment, data)
     size = len(data.train)
-    first = loop.train(experiment, data, folder / "1", log)
+    first = loop.train(experiment, data, folder / "1", log, stopping)
 
     log(f"{experiment.name}: examples for the second network, half of them misread by the first")
     second_set, drawn_2 = stream.half_wrong(first, size)
     then = dataclasses.replace(experiment, distortion=Distortion())
-    second = loop.train(then, dataclasses.replace(data, train=second_set), folder / "2", log)
+    second = loop.train(
+        then, dataclasses.replace(data, train=second_set), folder / "2", log, stopping
+    )
 
     log(f"{experiment.name}: examples for the third network, on which the first two disagree")
     third_set, drawn_3 = stream.disputed(first, second, size)
-    third = loop.train(then, dataclasses.replace(data, train=third_set), folder / "3", log)
+    third = loop.train(
+        then, dataclasses.replace(data, train=third_set), folder / "3", log, stopping
+    )
 
     networks = first, second, third
     fresh = stream.batch(stream.rounds)

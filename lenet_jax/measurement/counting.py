@@ -32,9 +32,9 @@ def count(module: nn.Module, shape: Shape = (28, 28)) -> list[Layer]:
     """The layers of a network in the order in which an image runs through them.
 
     Of layers that are not the package's the parameters are counted, and the rest is None.
-    Otherwise nothing is known here of any one layer. It is run once more on states that are all 1, with
-    weights that are all 1 and biases 0: what comes out of each unit is the number of states it
-    reads. A weight counts if a sum depends on it, a bias has one more connection to each unit.
+    Otherwise nothing is known here of any one layer. It is run once more on states that are all 1,
+    with weights that are all 1 and biases 0: what comes out of each unit is the number of states
+    it reads. A weight counts if a sum depends on it, a bias has one more connection to each unit.
     Multiply-adds are the connections without the biases. Pooling without parameters has none.
     """
     image = shown(module, jnp.zeros((1, *shape)))

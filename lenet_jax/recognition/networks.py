@@ -50,15 +50,28 @@ def history(
 
     `source` is a name of `pretrained.names()` or else a run's folder, which stays as it is; the
     run may be going on there. Of a run with several seeds it is the first. `log` gets a line for
-    each checkpoint that does not verify. A run with parts of its page executes that page
-    (`check`). Raises UserError as `check` does, and for a folder
-    without a checkpoint of the model that its config.json names.
+    each checkpoint that does not verify. A run with parts of its page executes that page (`check`).
+    Raises UserError as `check` does, and for a folder without a checkpoint of the model that its
+    config.json names.
     """
-    written = check(source, trust_page=trust_page)
+    return [each[0] for each in every_seed(source, log, trust_page)]
+
+
+def every_seed(
+    source: str,
+    log: Callable[[str], None] = print,
+    trust_page: bool = False,
+    experiment: Experiment | None = None,
+) -> list[list[TrainedNetwork]]:
+    """As `history`, for each checkpoint the networks of all seeds.
+
+    `experiment` is the run's own where a program made it and not a page.
+    """
+    written = check(source, trust_page=trust_page, experiment=experiment)
     if written is None:
-        return [TrainedNetwork(*pretrained.load(source), pretrained.card(source))]
+        return [[TrainedNetwork(*pretrained.load(source), pretrained.card(source))]]
     data = {name: written[name] for name in BESIDE if name in written and name != "page"}
-    experiment = _experiment_of(Path(source), written)
+    experiment = _experiment_of(Path(source), written, experiment)
     written = {name: value for name, value in written.items() if name not in BESIDE}
     shape = tuple(data.get("dataset_shape", (28, 28)))
 
@@ -73,27 +86,27 @@ def history(
 
     run = Path(source).absolute()
     device = jax.devices()[0]
-    recipe = step.recipe(
-        experiment, 1, replicas.mesh([device]), shape
-    )  # no state's shape depends on the 1
+    # No state's shape depends on how many examples there are.
+    recipe = step.recipe(experiment, 1, replicas.mesh([device]), shape)
     seeds = np.asarray(experiment.all_seeds, np.uint32)
     here = jax.sharding.SingleDeviceSharding(device)
     like = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
         jax.eval_shape(lambda: step.initial_state(recipe, seeds)),
     )
-    seed = f" of seed {seeds[0]}" if len(seeds) > 1 else ""
     epochs = {row["step"]: f"epoch {row['epoch']}" for row in metrics.read(run / "metrics.jsonl")}
-    card = {"experiment": experiment.name, **data, "seed": int(seeds[0]), "config": written}
+    card = {"experiment": experiment.name, **data, "config": written}
     module = experiment.model
     image = shown(module, jnp.zeros((1, *shape)))
+
+    def trained(place: int, seed: int, at: int, params: Any) -> TrainedNetwork:
+        own = jax.tree.map(lambda a: np.asarray(a[place]), params)
+        when = epochs.get(at, f"update {at:,}") + (f" of seed {seed}" if len(seeds) > 1 else "")
+        about = card | {"seed": seed, "updates": at}
+        return TrainedNetwork(module, connected(module, own, image), about, when)
+
     found = [
-        TrainedNetwork(
-            module,
-            connected(module, jax.tree.map(lambda a: np.asarray(a[0]), state.params), image),
-            card | {"updates": at},
-            epochs.get(at, f"update {at:,}") + seed,
-        )
+        [trained(place, int(seed), at, state.params) for place, seed in enumerate(seeds)]
         for at, state in Checkpoints(run / "checkpoints", None, log).each(like)
     ]
     if not found:
@@ -104,7 +117,9 @@ def history(
     return found
 
 
-def check(source: str, only: str = "", trust_page: bool = False) -> dict[str, Any] | None:
+def check(
+    source: str, only: str = "", trust_page: bool = False, experiment: Experiment | None = None
+) -> dict[str, Any] | None:
     """The configuration of a run, as its config.json has it, or None for a pretrained network.
 
     Raises UserError where `source` is neither, for a run of another version, and, where `only`
@@ -125,7 +140,7 @@ def check(source: str, only: str = "", trust_page: bool = False) -> dict[str, An
         written = json.loads((run / "config.json").read_text())
         serialization.check({n: v for n, v in written.items() if n not in BESIDE})
         model = written["model"]["is"].partition(":")[2]
-        if serialization.needs_page(written):
+        if serialization.needs_page(written) and experiment is None:
             _check_page(run, written.get("page"), trust_page)
     except UserError:
         raise
@@ -182,9 +197,9 @@ def _check_page(run: Path, about: dict[str, Any] | None, trust_page: bool) -> No
         )
 
 
-def _experiment_of(run: Path, written: dict[str, Any]) -> Experiment:
+def _experiment_of(run: Path, written: dict[str, Any], own: Experiment | None) -> Experiment:
     """The experiment of a run, its page executed where it needs that (`check` said yes)."""
     experiment = {n: v for n, v in written.items() if n not in BESIDE}
     if not serialization.needs_page(experiment):
         return serialization.from_json(experiment)
-    return serialization.from_json(experiment, _page_of(run, written["page"]))
+    return serialization.from_json(experiment, own or _page_of(run, written["page"]))

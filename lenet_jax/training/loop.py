@@ -5,7 +5,7 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,14 +49,23 @@ class Result:
     params: step.Params
 
 
-def train(experiment: Experiment, dataset: Dataset, workdir: Path, log) -> Result:
+def train(
+    experiment: Experiment,
+    dataset: Dataset,
+    workdir: Path,
+    log: Callable[[str], None],
+    stopping: Callable[[], bool] = lambda: False,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+    quiet: bool = False,
+) -> Result:
     """Runs an experiment in a folder, from where an earlier program left it.
 
     All seeds go through the epochs together.
 
-    On SIGTERM or SIGINT it finishes the chunk of updates it is at, and the epoch if that was its
-    last, saves and raises Interrupted; so that whoever trains one run after the other stops too,
-    also in the last epoch.
+    Once `stopping` (a program's `Signals`) says so it finishes the chunk of updates it is at, and
+    the epoch if that was its last, saves and raises Interrupted; so that whoever trains one run
+    after the other stops too, also in the last epoch. `on_epoch` gets the row of each epoch.
+    `quiet`: no progress on the terminal.
     Raises UserError for a folder of another run, without a valid checkpoint or without room, for
     devices that cannot share the batch, for more seeds than memory, and for a loss that is not
     finite.
@@ -72,7 +81,7 @@ def train(experiment: Experiment, dataset: Dataset, workdir: Path, log) -> Resul
 
     check_memory(recipe, len(seeds), len(dataset.train))
 
-    with RunFolder(workdir, resolved) as folder, Signals() as signals:
+    with RunFolder(workdir, resolved) as folder:
         folder.keep_page(experiment.page)
         state = step.initial_state(recipe, seeds)
         checkpoints = Checkpoints(folder.path / "checkpoints", experiment.keep, log)
@@ -91,7 +100,8 @@ def train(experiment: Experiment, dataset: Dataset, workdir: Path, log) -> Resul
             log(f"{how} in {folder.path}")
         metrics = Metrics(folder.path, done)
         chunk = max(1, 64 // len(seeds))  # updates; the first look comes soon
-        with Bar(dataset.name, experiment.epochs, examples, done, at * batch_size) as bar:
+        progress = dataset.name, experiment.epochs, examples, done, at * batch_size
+        with Bar(*progress, quiet) as bar:
             for number in range(done + 1, experiment.epochs + 1):
                 began, trained = time.monotonic(), examples - at * batch_size
                 if at == 0:
@@ -107,7 +117,7 @@ def train(experiment: Experiment, dataset: Dataset, workdir: Path, log) -> Resul
                     bar.show(number, seen, float(state.loss.mean()) / seen)
                     if time.monotonic() - clock < CHUNK_SECONDS / 2:
                         chunk *= 2
-                    if signals.came and at < steps:
+                    if stopping() and at < steps:
                         checkpoints.save(
                             int(state.step[0]), state, {"epoch": number - 1} | resolved
                         )
@@ -120,7 +130,8 @@ def train(experiment: Experiment, dataset: Dataset, workdir: Path, log) -> Resul
                     row["train_errors"] = errors(recipe, state, dataset.train, of_train)
                 metrics.record(row, speed)
                 checkpoints.save(int(state.step[0]), state, {"epoch": number} | resolved)
-                if signals.came:
+                on_epoch(row)
+                if stopping():
                     raise Interrupted
                 at = 0
         record = result(experiment, dataset, recipe, metrics.rows[-1])
@@ -301,7 +312,10 @@ def result(
 
 
 class Signals:
-    """Notes SIGTERM and SIGINT while it is open; a second one ends the program at once."""
+    """Notes SIGTERM and SIGINT while it is open; a second one ends the program at once.
+
+    Called, it says whether one came. For programs: only a main thread may set it up.
+    """
 
     def __init__(self) -> None:
         self.came = False
@@ -313,6 +327,9 @@ class Signals:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def __call__(self) -> bool:
+        return self.came
 
     def _note(self, number: int, frame: object) -> None:
         if self.came:

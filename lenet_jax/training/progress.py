@@ -18,7 +18,9 @@ class Bar:
     speed nor time left counts what compiles: the first chunk, and the first count of errors.
     """
 
-    def __init__(self, name: str, epochs: int, examples: int, done: int, seen: int) -> None:
+    def __init__(
+        self, name: str, epochs: int, examples: int, done: int, seen: int, quiet: bool = False
+    ) -> None:
         self._name, self._epochs, self._examples = name, epochs, examples
         self._first, self._shown = done + 1, 0  # epochs
         self._since = 0.0, 0  # time, and examples then behind
@@ -29,7 +31,7 @@ class Bar:
             TimeElapsedColumn(),
             TextColumn("left {task.fields[left]}"),
             transient=True,
-            console=Console(stderr=True),
+            console=Console(stderr=True, quiet=quiet),
             disable=not sys.stderr.isatty(),
         )
         self._total, behind = epochs * examples, done * examples + seen
