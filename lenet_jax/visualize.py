@@ -45,6 +45,7 @@ def main(arguments: Sequence[str]) -> int:
 
         history, name = open_networks(given)
         drawn = history[-1]
+        given.topics = applying(given.topics, drawn)
         images = open_images(given)
         code = 0
         for topic in given.topics:
@@ -140,6 +141,23 @@ def open_networks(given: argparse.Namespace) -> tuple[list[networks.TrainedNetwo
                 "training: only one checkpoint, so nothing moves. A run keeps more with --keep 20"
             )
     return found, name
+
+
+def applying(topics: Sequence[str], drawn: networks.TrainedNetwork) -> list[str]:
+    """The topics that a network has something to show for; tells which it has not."""
+    import numpy as np
+
+    from lenet_jax.inspection import activations
+
+    _, maps = activations.states(drawn.module, drawn.params, np.zeros((1, 28, 28), np.uint8))
+    without = [topic for topic in topics if topic in OF_MAPS and not maps]
+    if not hasattr(drawn.module, "frame") and "top-nine" in topics and maps:
+        without.append("top-nine")  # what a unit sees is looked for in the package's frames
+    if without:
+        commandline.log(
+            f"left out: {', '.join(without)}, for networks of the package, or with (scores, maps)"
+        )
+    return [topic for topic in topics if topic not in without]
 
 
 def open_images(given: argparse.Namespace) -> dict[str, tuple[list[Any], str]]:

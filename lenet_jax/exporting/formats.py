@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +46,18 @@ def check(formats: Sequence[str]) -> None:
             )
 
 
+def _write(format_: Any, file: Path, network: TrainedNetwork) -> None:
+    try:
+        format_.write(file, network.module, network.params, network.card)
+    except UserError:
+        raise
+    except TypeError as error:  # of a page's network that asks for the number of images
+        raise UserError(
+            f"{type(network.module).__name__} cannot be written for any number of images ({error}). "
+            "In the network give x.shape[0] in the place of len(x), and no number for the images"
+        ) from error
+
+
 def export(
     name: str,
     path: Path,
@@ -61,7 +74,7 @@ def export(
     module = importlib.import_module(f"lenet_jax.exporting.{name}")
     with tempfile.TemporaryDirectory(dir=path.parent) as unproven:
         file = Path(unproven) / path.name
-        module.write(file, network.module, network.params, network.card)
+        _write(module, file, network)
         # The file of a page's own network has parameters, and not what to do with them.
         given = {"module": network.module} if name == "safetensors" else {}
         found = module.read(file, **given)(images)

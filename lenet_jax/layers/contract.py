@@ -1,5 +1,7 @@
 """What is asked of a network: any flax.linen module that returns scores, or (scores, maps)."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -36,15 +38,29 @@ def run(
 def check(module: nn.Module, shape: Shape, classes: int) -> None:
     """Raises UserError where a module does not give images of a shape one score for each class."""
     name = type(module).__name__
-    images = jax.ShapeDtypeStruct((2, *shape), jnp.uint8)
-    try:
-        variables, (scores, _) = jax.eval_shape(
-            lambda images: (
-                variables := module.init(jax.random.key(0), shown(module, images)),
-                run(module, variables, shown(module, images)),
-            ),
-            images,
+    inputs = jax.eval_shape(
+        lambda images: shown(module, images), jax.ShapeDtypeStruct((2, *shape), jnp.uint8)
+    )
+    variables = _shapes(name, shape, module.init, jax.random.key(0), inputs)
+    if others := sorted(set(variables) - {"params"}):
+        raise UserError(
+            f"{name} keeps {', '.join(others)} beside its parameters, which alone are trained. "
+            "Give it layers without state of their own (nn.GroupNorm for nn.BatchNorm)"
         )
+    if not jax.tree.leaves(variables):
+        raise UserError(f"{name} has no parameters, so there is nothing to train")
+    scores, _ = _shapes(name, shape, partial(run, module), variables, inputs)
+    if not isinstance(scores, jax.ShapeDtypeStruct) or scores.shape != (2, classes):
+        given = list(scores.shape) if hasattr(scores, "shape") else type(scores).__name__
+        raise UserError(
+            f"{name} returns {given} for two images of {_sized(shape)}, expected are scores "
+            f"[2, {classes}], one for each class of the data, or (scores, maps)"
+        )
+
+
+def _shapes(name: str, shape: Shape, function: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return jax.eval_shape(function, *arguments)
     except UserError:
         raise
     except Exception as error:  # whatever a user's module may raise
@@ -53,19 +69,6 @@ def check(module: nn.Module, shape: Shape, classes: int) -> None:
             f"{name} fails on images of {_sized(shape)} ({type(error).__name__}: {reason}). Give "
             "it such images as it takes, or another network"
         ) from error
-    if others := sorted(set(variables) - {"params"}):
-        raise UserError(
-            f"{name} keeps {', '.join(others)} beside its parameters, which alone are trained. "
-            "Give it layers without state of their own (nn.GroupNorm for nn.BatchNorm)"
-        )
-    if not jax.tree.leaves(variables):
-        raise UserError(f"{name} has no parameters, so there is nothing to train")
-    if not isinstance(scores, jax.ShapeDtypeStruct) or scores.shape != (2, classes):
-        given = list(scores.shape) if hasattr(scores, "shape") else type(scores).__name__
-        raise UserError(
-            f"{name} returns {given} for two images of {_sized(shape)}, expected are scores "
-            f"[2, {classes}], one for each class of the data, or (scores, maps)"
-        )
 
 
 def _sized(shape: Shape) -> str:
