@@ -4,8 +4,9 @@
     python -m benchmarks.reading --public FOLDER TSV    other people's, listed in TSV
 
 The made ones are of test digits: blown up, put on paper, lit, ruled, photographed. Same seed, same
-pictures. Seed 0 made those that `data.pictures` was developed on, seed 1 makes these. Writes
-results/reading[-public].json, and its table into README.md; of fewer pictures it prints the table.
+pictures. Seed 0 made those that `recognition` was developed on, seed 1 makes these. Writes
+results/reading[-public].json, and its table into docs/reading.md; of fewer pictures it prints the
+table.
 """
 
 import argparse
@@ -205,7 +206,7 @@ def main(arguments: Sequence[str]) -> int:
         print(table(found))
         return 0
     name = "reading-public" if given.public else "reading"
-    speed.in_place(name, table(found), ROOT / "README.md")
+    speed.in_place(name, table(found), ROOT / "docs" / "reading.md")
     record = {"network": pretrained.DEFAULT, **found, **speed.conditions()}
     records.write(ROOT / "results" / f"{name}.json", record)
     return 0

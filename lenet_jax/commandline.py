@@ -1,17 +1,21 @@
 """What the programs share before their work begins: the configuration and the complaints."""
 
 import argparse
+import dataclasses
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import tyro
 
 from lenet_jax import pretrained
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import Experiment, pages
+from lenet_jax.experiment import SDLM, SGD, Adam, Experiment, Muon, pages
+from lenet_jax.experiment.checks import require_local
 from lenet_jax.settings import set_up_jax
 
 # The flag, or the argument, of every verb that uses a trained network.
@@ -28,44 +32,99 @@ TRUST_PAGE: dict[str, Any] = {
 }
 
 
+def called(verb: str) -> str:
+    """How the user calls a verb: by the module, by the package or by the console command."""
+    match Path(sys.argv[0]).name:
+        case "lenet-jax" | "lenet-jax.exe":
+            return f"lenet-jax {verb}"
+        case "__main__.py":
+            return f"python -m lenet_jax {verb}"
+        case _:
+            return f"python -m lenet_jax.{verb}"
+
+
+def folder_for(kind: str, network: str, shown: str) -> Path:
+    """Where a verb writes by default: evaluation/lenet5-best-mnist, say."""
+    return Path(kind) / f"{Path(network).resolve().name}-{re.sub(r'[^A-Za-z0-9]+', '-', shown)}"
+
+
+def out_folder(path: Path) -> Path:
+    """The folder of --out, made where there is none.
+
+    Raises UserError for a URL, for a path that is a file, and for one that cannot be written.
+    """
+    require_local("out", path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(None, "Permission denied")
+    except OSError as error:
+        raise UserError(
+            f"--out {path}: {error.strerror}. Give a folder that can be written"
+        ) from error
+    return path
+
+
 def parser(verb: str, description: str | None) -> argparse.ArgumentParser:
-    """The parser of `python -m lenet_jax.<verb>`; its help keeps the lines of the description."""
+    """The parser of a verb; its help keeps the lines of the description."""
     return argparse.ArgumentParser(
-        f"python -m lenet_jax.{verb}",
+        called(verb),
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 
-def experiment(program: str, description: str, arguments: Sequence[str]) -> Experiment:
+def experiment(verb: str, description: str, arguments: Sequence[str]) -> Experiment:
     """The experiment of `--config file.py[:variant]`, its fields overridden by the other flags.
+
+    `--optimizer NAME` puts one of the package's in the place of the page's, with its own flags.
 
     Prints the help with the file's own values and exits for --help. Raises UserError for a file
     that is no experiment and SystemExit(2), after saying why, for a flag that is none.
     """
+    program = called(verb)
     usage = f"{program} --config experiments/classic.py[:variant] [flags of the experiment]"
     first = argparse.ArgumentParser(
         program, usage, description, add_help=False, allow_abbrev=False, exit_on_error=False
     )
     first.add_argument("--config")
+    first.add_argument("--optimizer")
     try:
         given, flags = first.parse_known_args(arguments)
     except argparse.ArgumentError as error:
         raise UserError(f"{error}. Give it a file: {usage}") from error
     if given.config is None:
         if {"-h", "--help"} & set(flags):
-            print(f"usage: {usage}\n\n{description}\n\nThe flags: {program} --config FILE --help")
+            print(
+                f"usage: {usage}\n\n{description}\n\nThe flags: {program} --config FILE --help\n"
+                f"Pages of the package, by name: {', '.join(pages.names())}"
+            )
             raise SystemExit(0)
         raise UserError(f"no --config given. The way: {usage}")
     set_up_jax()  # the page's network imports it
     return tyro.cli(
         Experiment,
-        default=pages.load(given.config),
+        default=with_optimizer(pages.load(given.config), given.optimizer),
         args=flags,
         prog=f"{program} --config {given.config}",
-        description=description,
+        description=f"{description}\n\n--optimizer {'|'.join(OPTIMIZERS)} takes another optimizer, "
+        "with flags of its own.",
         config=(tyro.conf.AvoidSubcommands,),
     )
+
+
+OPTIMIZERS = {"sdlm": SDLM, "adam": Adam, "muon": Muon, "sgd": SGD}
+
+
+def with_optimizer(experiment: Experiment, name: str | None) -> Experiment:
+    """The experiment with an optimizer by its name, of its own values where it has that one."""
+    if name is None:
+        return experiment
+    if name not in OPTIMIZERS:
+        raise UserError(f"--optimizer {name}: there are {', '.join(OPTIMIZERS)}")
+    if type(experiment.optimizer) is OPTIMIZERS[name]:
+        return experiment
+    return dataclasses.replace(experiment, optimizer=OPTIMIZERS[name]())
 
 
 def log(line: str) -> None:

@@ -20,6 +20,8 @@ def main(arguments: Sequence[str]) -> int:
     """Prints and draws what is misclassified; returns the exit code."""
     given = parse(arguments)
     networks.check(given.network, trust_page=given.trust_page)
+    if given.out:
+        commandline.out_folder(given.out)
 
     # Nothing above this line imports jax: every complaint so far came at once.
     commandline.set_up_jax()
@@ -40,7 +42,10 @@ def main(arguments: Sequence[str]) -> int:
         )
         found = evaluation.of_test_set(scores, data)
     record = {"network": given.network} | evaluation.as_json(found, card)
-    given.out.mkdir(parents=True, exist_ok=True)
+    shown = given.pictures.resolve().name if given.pictures else found.name.partition(",")[0]
+    given.out = commandline.out_folder(
+        given.out or commandline.folder_for("evaluation", given.network, shown)
+    )
     (given.out / "evaluation.json").write_text(json.dumps(record) + "\n")
     title = f"{given.network} on {found.name}"
     figures.confusion(record["confusion"], title, given.out / "confusion.png")
@@ -62,7 +67,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--manual-dir", type=Path, metavar="FOLDER", help="of the four original MNIST files"
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("evaluation"), help="(default: %(default)s)"
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="(default: evaluation/, in a folder named by the network and the data)",
     )
     return parser.parse_args(arguments)
 

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lenet_jax import commandline, pretrained
-from lenet_jax.errors import UserError
 from lenet_jax.exporting import formats
 from lenet_jax.recognition import networks
 
@@ -26,12 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parse(arguments)
     networks.check(given.network, trust_page=given.trust_page)
     formats.check(given.format or list(formats.FORMATS))
-    try:
-        given.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"--out {given.out}: {error.strerror}. Give a folder that can be written"
-        ) from error
+    commandline.out_folder(given.out)
 
     # Nothing above this line imports jax: every complaint so far came at once.
     commandline.set_up_jax()

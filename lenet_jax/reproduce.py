@@ -123,6 +123,7 @@ def main(arguments: Sequence[str]) -> int:
     dataset = "uci-digits" if given.quick else "mnist"
 
     from lenet_jax.measurement import records
+    from lenet_jax.reports.quick import QUICK
     from lenet_jax.training import loop
 
     def record_of(key: str):
@@ -140,7 +141,7 @@ def main(arguments: Sequence[str]) -> int:
             with loop.Signals() as given.stopping:
                 record = measure(key, experiments[key], given, chosen.changed)
         except loop.Interrupted:
-            command = shlex.join(["python", "-m", "lenet_jax.reproduce", *arguments])
+            command = f"{commandline.called('reproduce')} {shlex.join(arguments)}"
             commandline.log(f"stopped and saved. To go on, give the same command:\n  {command}")
             return 42
         records.write(given.out / "results" / f"{experiments[key].name}.json", record)
@@ -150,6 +151,8 @@ def main(arguments: Sequence[str]) -> int:
     importlib.import_module(f"lenet_jax.reports.{chosen.report}").write(there, page)
     own = [key for key in chosen.experiments if experiments[key].name in there]
     print(f"{page}: {len(own)} of {len(chosen.experiments)} experiments")
+    if given.quick:
+        print(QUICK)
     return 0
 
 
@@ -192,7 +195,7 @@ def prepared(key: str, seeds: int, given: argparse.Namespace) -> Experiment | Ba
     Raises UserError for seeds that are none.
     """
     name, colon, variant = key.partition(":")
-    page = pages.load_page(f"{Path('experiments') / name}.py{colon}{variant}")
+    page = pages.load_page(f"{name}{colon}{variant}")
     data = dataclasses.replace(page.data, fallback="none")
     if given.quick:  # a thousand digits, or as many fewer; the embedded set is a fortieth of MNIST
         data = dataclasses.replace(

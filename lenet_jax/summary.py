@@ -8,7 +8,7 @@ from lenet_jax.experiment import Arrays
 
 def main(arguments: Sequence[str]) -> int:
     """The paper's table of maps, sizes, parameters and connections; returns the exit code."""
-    experiment = commandline.experiment("python -m lenet_jax.summary", __doc__ or "", arguments)
+    experiment = commandline.experiment("summary", __doc__ or "", arguments)
 
     from rich.console import Console
     from rich.table import Table

@@ -10,7 +10,7 @@ from lenet_jax.experiment import Experiment
 
 def main(arguments: Sequence[str]) -> int:
     """One run, new or resumed; returns the exit code: 0 finished, 42 interrupted and saved."""
-    experiment = commandline.experiment("python -m lenet_jax.train", __doc__ or "", arguments)
+    experiment = commandline.experiment("train", __doc__ or "", arguments)
     workdir = experiment.workdir or Path("runs") / experiment.name
 
     from lenet_jax.data import dataset
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
         with loop.Signals() as stopping:
             result = loop.train(experiment, data, workdir, commandline.log, stopping)
     except loop.Interrupted:
-        command = shlex.join(["python", "-m", "lenet_jax.train", *arguments])
+        command = f"{commandline.called('train')} {shlex.join(arguments)}"
         commandline.log(
             f"stopped and saved in {workdir}. To go on, give the same command:\n  {command}"
         )

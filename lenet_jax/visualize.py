@@ -7,7 +7,6 @@ python -m lenet_jax.visualize training --network runs/classic
 """
 
 import argparse
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,7 +85,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "without MNIST that of the embedded digits)",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("pictures"), metavar="FOLDER", help="(default: pictures)"
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="(default: pictures/, in a folder named by the network and what is shown)",
     )
     given = parser.parse_args(arguments)
     if unknown := sorted(set(given.topics) - set(TOPICS)):
@@ -120,14 +122,12 @@ def check(given: argparse.Namespace) -> None:
                 f"{given.picture}: no digit found. Give a picture in which a digit stands out "
                 "from its ground"
             )
-    try:
-        given.out.mkdir(parents=True, exist_ok=True)
-        if not os.access(given.out, os.W_OK):
-            raise PermissionError(None, "Permission denied")
-    except OSError as error:
-        raise UserError(
-            f"--out {given.out}: {error.strerror}. Give a folder that can be written"
-        ) from error
+    given.out = commandline.out_folder(
+        given.out
+        or commandline.folder_for(
+            "pictures", given.network, Path(given.picture).stem if given.picture else "test"
+        )
+    )
 
 
 def open_networks(given: argparse.Namespace) -> tuple[list[networks.TrainedNetwork], str]:

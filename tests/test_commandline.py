@@ -5,11 +5,13 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import statistics
 import subprocess
 import sys
 import time
+import tomllib
 
 import pytest
 from conftest import ROOT
@@ -47,7 +49,7 @@ def test_help_shows_the_files_own_values(program):
 
 VERBS = [
     file.stem
-    for file in sorted((ROOT / "lenet_jax").glob("*.py"))
+    for file in sorted((ROOT / "lenet_jax").glob("[a-z]*.py"))
     if "commandline.run(main)" in file.read_text()
 ]
 
@@ -65,7 +67,7 @@ def test_help_and_complaints_come_before_jax(before_jax, verb):
     [
         ((), ["no --config given", "experiments/classic.py"]),
         (("--config",), ["expected one argument"]),
-        (("--config", "nowhere.py"), ["nowhere.py: no such file", "experiments/classic.py"]),
+        (("--config", "nowhere.py"), ["nowhere.py: no such file", "which are: baselines, best,"]),
         ((*CLASSIC, "--epocs", 3), ["--epocs", "--epochs"]),
         ((*CLASSIC, "--epochs", "many"), ["--epochs", "many"]),
         ((*CLASSIC, "--model.table", "holes"), ["--model.table", "paper", "full"]),
@@ -109,7 +111,7 @@ def test_wrong_arguments_of_the_others(before_jax, verb, flags, reason):
 
 def commands(file):
     """The flags of each training that a page tells the reader to start."""
-    given = re.findall(r"python -m lenet_jax\.train (--config .*)", file.read_text())
+    given = re.findall(r"python -m lenet_jax[. ]train (--config [^`|]*)", file.read_text())
     return [shlex.split(line, comments=True) for line in given]
 
 
@@ -122,8 +124,8 @@ def test_what_a_page_tells_to_start_is_an_experiment(file, monkeypatch):
 
 def test_what_readme_tells_to_start_runs_without_mnist(monkeypatch):
     monkeypatch.chdir(ROOT)
-    found = commands(ROOT / "README.md")
-    assert len(found) == 3
+    found = commands(ROOT / "README.md") + commands(ROOT / "docs" / "training.md")
+    assert len(found) > 5
     for flags in found:
         if "--help" not in flags:
             asked = commandline.experiment("", "", flags).data
@@ -331,3 +333,143 @@ def test_jax_gets_the_cores_that_the_program_may_use():
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=clean, capture_output=True, text=True)
     assert done.stdout == "1 1 core\n", done.stderr
+
+
+def lenet_jax_of(folder, *arguments):
+    """`python -m lenet_jax` with the package of another folder, from an empty one."""
+    empty = folder / "empty"
+    empty.mkdir(exist_ok=True)
+    environment = {k: v for k, v in os.environ.items() if k != "LENET_JAX_MNIST"}
+    return subprocess.run(
+        [sys.executable, "-m", "lenet_jax", *map(str, arguments)],
+        cwd=empty, env=environment | {"PYTHONPATH": str(folder), "COLUMNS": "200"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_the_package_lists_its_verbs_and_runs_them(tmp_path):
+    listed = lenet_jax_of(ROOT, "--help")
+    assert listed.returncode == 0
+    files = {
+        file.stem for file in (ROOT / "lenet_jax").glob("*.py") if "def main(" in file.read_text()
+    }
+    shown = {line.split()[0] for line in listed.stdout.splitlines() if line.startswith("  ")}
+    assert shown == files - {"__main__"} and len(shown) == 8
+    assert lenet_jax_of(ROOT).stdout == listed.stdout
+    wrong = lenet_jax_of(ROOT, "trian")
+    assert wrong.returncode == 2 and "trian: no such verb. There are: train," in wrong.stderr
+    usage = lenet_jax_of(ROOT, "predict", "--help").stdout
+    assert usage.startswith("usage: python -m lenet_jax predict [-h]")
+
+
+def test_the_list_needs_no_jax():
+    program = (
+        "import sys; from lenet_jax.__main__ import main; main([]); assert 'jax' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_pages_come_by_name_also_where_the_package_is_installed(tmp_path):
+    """As a wheel has them: experiments/ inside the package."""
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        wheel = tomllib.load(file)["tool"]["hatch"]["build"]["targets"]["wheel"]
+    shutil.copytree(ROOT / "lenet_jax", tmp_path / "lenet_jax")
+    for source, target in wheel["force-include"].items():
+        shutil.copytree(ROOT / source, tmp_path / target)
+    done = lenet_jax_of(tmp_path, "summary", "--config", "classic:full-table")
+    assert done.returncode == 0 and "classic-full-table" in done.stdout, done.stderr
+    wrong = lenet_jax_of(tmp_path, "summary", "--config", "clasic")
+    assert (
+        wrong.returncode == 2
+        and "no page of the package, which are: baselines, best," in wrong.stderr
+    )
+    own = tmp_path / "empty" / "classic"
+    own.write_text("no page")
+    wrong = lenet_jax_of(tmp_path, "summary", "--config", "classic")
+    assert wrong.returncode == 2 and "not a Python file" in wrong.stderr  # a path goes first
+
+
+def options(text):
+    """The options of a help text, each with what is said of it."""
+    parts = re.split(r"^[│ ]*(?=--[a-z])", text, flags=re.MULTILINE)[1:]
+    return {part.split()[0]: part for part in parts}
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "visualize", "export", "serve"])
+def test_help_says_each_default_once(program, verb):
+    flags = ["--config", "classic"] if verb == "train" else []
+    found = options(program(verb, *flags, "--help", COLUMNS="80").stdout)
+    assert len(found) > 2
+    assert not [name for name, text in found.items() if text.count("(default") > 1]
+
+
+def test_an_optimizer_is_taken_by_its_name(before_jax):
+    asked = "--config", "classic", "--help"
+    assert "--optimizer.mu" in before_jax("train", *asked).stdout
+    found = before_jax("train", "--optimizer", "adam", *asked).stdout
+    assert "--optimizer.warmup" in found and "--optimizer.mu" not in found
+    # The page's own keeps the page's values.
+    assert (
+        "(default: 0.015)"
+        in before_jax("train", "--config", "fast", "--optimizer", "muon", "--help").stdout
+    )
+    wrong = before_jax("train", "--config", "classic", "--optimizer", "adm")
+    assert (
+        wrong.returncode == 2 and "--optimizer adm: there are sdlm, adam, muon, sgd" in wrong.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    "verb, flags, what",
+    [
+        ("train", ["--config", "gs://bucket/page.py"], "--config"),
+        ("train", ["--config", "classic", "--workdir", "gs://bucket/run"], "--workdir"),
+        ("train", ["--config", "classic", "--data.data-dir", "s3://bucket"], "--data.data-dir"),
+        ("evaluate", ["gs://bucket/run"], "--network"),
+        ("evaluate", ["--out", "gs://bucket/out"], "--out"),
+        ("visualize", ["--out", "https://host/out"], "--out"),
+        ("export", ["--out", "gs://bucket/out"], "--out"),
+        ("predict", ["https://host/scan.png"], "--picture"),
+    ],
+)
+def test_a_url_is_no_path(program, verb, flags, what):
+    done = program(verb, *flags)
+    said = " ".join(done.stderr.replace("│", " ").split())
+    assert done.returncode == 2 and f"{what} is " in said
+    assert "allowed is a path on this machine" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "visualize", "export"])
+def test_a_file_is_no_folder(before_jax, tmp_path, verb):
+    (tmp_path / "file").write_text("")
+    done = before_jax(verb, "--out", tmp_path / "file")
+    assert done.returncode == 2 and "File exists. Give a folder" in done.stderr
+
+
+def test_a_first_chunk_is_told_to_compile(program, tmp_path):
+    flags = (
+        "--config",
+        "fast",
+        "--epochs",
+        "1",
+        "--data.limit",
+        "200",
+        "--workdir",
+        tmp_path / "run",
+    )
+    said = program("train", *flags).stderr.splitlines()
+    at = next(n for n, line in enumerate(said) if "compiling (once)" in line)
+    assert "epoch 1/1 begun" in said[at + 1]
+    assert "compiling" not in program("train", *flags).stderr  # there is nothing left to do
+
+
+def test_links_between_the_pages_lead_somewhere():
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")]
+    links = 0
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+                links += 1
+    assert links > 50

@@ -208,7 +208,9 @@ def test_the_torch_module_of_the_readme(exported, digits, kind, tmp_path, monkey
         "torch", reason="no torch to run the README's module: pip install torch"
     )
     _, _, scores, files = exported[kind]
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL
+    )
     (snippet,) = [block for block in blocks if "import torch" in block]
     (tmp_path / "exported").mkdir()
     (tmp_path / "exported" / "lenet5-best.torch.safetensors").symlink_to(files["torch"])

@@ -293,7 +293,7 @@ def test_one_compiled_program_serves_any_weights(monkeypatch, digits):
 
 def shown(name):
     """The rows of a table of README.md, without its head."""
-    page = (ROOT / "README.md").read_text()
+    page = (ROOT / "docs" / "reading.md").read_text()
     (table,) = re.findall(f"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", page, re.DOTALL)
     return table.splitlines()[2:]
 
@@ -315,7 +315,7 @@ def test_the_readme_says_what_is_rejected():
     assert (
         f"of {found['held_out']:,} held-out digits it rejects {found['rejected']}, and "
         f"{found['errors_not_rejected']} of the others are wrong"
-    ) in " ".join((ROOT / "README.md").read_text().split())
+    ) in " ".join((ROOT / "docs" / "reading.md").read_text().split())
     for network, best in record["networks"].items():
         card = pretrained.card(f"lenet5-{network.removesuffix('-held-out')}")
         assert (best["j"], best["reject_below"]) == (
@@ -335,13 +335,14 @@ def test_pictures_are_measured_on_mnist_alone(environment):
 def test_only_as_many_pictures_as_ever_replace_a_table(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(reading, "ROOT", tmp_path)
     monkeypatch.setattr(reading, "made", lambda n: {"pictures": {"scan": n}, "read": {"scan": 3}})
-    readme = tmp_path / "README.md"
+    readme = tmp_path / "docs" / "reading.md"
+    readme.parent.mkdir()
     readme.write_text("No place for it.\n")
     assert reading.main(["5"]) == 0
     assert "| scan | 5 | 60.0 % |" in capsys.readouterr().out
     with pytest.raises(ValueError):
         reading.main([])
-    assert readme.read_text() == "No place for it.\n" and list(tmp_path.iterdir()) == [readme]
+    assert readme.read_text() == "No place for it.\n" and list(readme.parent.iterdir()) == [readme]
     readme.write_text("Before.\n<!-- reading -->\nold\n<!-- /reading -->\nAfter.\n")
     reading.main([])
     before, mark, *_, row, end, after = readme.read_text().splitlines()

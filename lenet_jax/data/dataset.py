@@ -12,6 +12,11 @@ from lenet_jax.errors import UserError
 from lenet_jax.experiment import Arrays, Data
 
 EMBEDDED = "uci-digits", "scikit-learn's load_digits"  # name and source
+# Data sets that need no looking for, by name: where they are from, how many classes they have, and
+# the function that gives their arrays, named as in `mnist.FILES`. Another one is a file and a line.
+SOURCES: dict[str, tuple[str, int, Callable[[], mnist.Arrays]]] = {
+    EMBEDDED[0]: (EMBEDDED[1], 10, digits.load)
+}
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,11 @@ def load(
     Raises UserError for files that are not MNIST's, for no MNIST and no fallback, and for
     splits larger than the set.
     """
-    if name == EMBEDDED[0]:
-        return embedded(limit, validation)
+    if name in SOURCES:
+        source, classes, arrays = SOURCES[name]
+        return _of_arrays(name, source, arrays(), limit, validation, classes)
+    if name != "mnist":
+        raise UserError(f"--data.name {name}: there are mnist, {', '.join(SOURCES)}")
     return _of_arrays(*_find(data_dir, manual_dir, fallback, log), limit, validation)
 
 
@@ -92,10 +100,15 @@ def embedded(limit: int | None = None, validation: int = 0) -> Dataset:
 
 
 def _of_arrays(
-    name: str, source: str, arrays: mnist.Arrays, limit: int | None, validation: int
+    name: str,
+    source: str,
+    arrays: mnist.Arrays,
+    limit: int | None,
+    validation: int,
+    classes: int = 10,
 ) -> Dataset:
     train, test = _images(arrays, "train"), _images(arrays, "test")
-    return _split(name, source, mnist.digest(arrays), train, test, limit, validation)
+    return _split(name, source, mnist.digest(arrays), train, test, limit, validation, classes)
 
 
 def _split(

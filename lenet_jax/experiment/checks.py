@@ -1,8 +1,18 @@
 """Complaints about the values of flags."""
 
+import re
 from typing import Any
 
 from lenet_jax.errors import UserError
+
+
+def require_local(what: str, path: Any) -> None:
+    """Raises UserError for a URL in the place of a path: everything is read and written here."""
+    if path is not None and re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):
+        raise UserError(
+            f"--{what} is {path}, allowed is a path on this machine. Mount it, or copy "
+            "it here first"
+        )
 
 
 def require_split(limit: int | None, validation: int) -> None:

@@ -30,7 +30,7 @@ class Distortion:
     """five versions of each example: as it is, and a pixel down, up, right and left"""
     versions: int | None = None
     """of each example, the original and so many less one, as a fixed set (the paper's has 10);
-    default: new distortions in every epoch"""
+    None: new distortions in every epoch"""
 
     def __post_init__(self) -> None:
         for name in ("translation", "scaling", "squeezing", "shear", "rotation", "elastic"):

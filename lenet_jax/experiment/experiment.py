@@ -12,7 +12,7 @@ import tyro
 
 from lenet_jax.errors import UserError
 from lenet_jax.experiment.arrays import NOT_IN_JSON, Arrays
-from lenet_jax.experiment.checks import require
+from lenet_jax.experiment.checks import require, require_local
 from lenet_jax.experiment.data import Data
 from lenet_jax.experiment.distortion import Distortion
 from lenet_jax.experiment.loss import MAP, SCORES, Loss
@@ -84,17 +84,18 @@ class Experiment:
     """several networks in one run: how many, counted from `seed`, or the list of their seeds, two
     or more; the network of seed 7 alone is `--seed 7`"""
     devices: int | None = None
-    """how many devices share a batch or the seeds (default: as many as can be used)"""
+    """how many devices share a batch or the seeds; None: as many as can be used"""
     workdir: Path | None = None
-    """the run's folder (default: runs/<experiment>)"""
+    """the run's folder; None: runs/<experiment>"""
     keep: int = 2
-    """how many checkpoints stay"""
+    """how many of the newest checkpoints stay, beside about ten spread over the run"""
 
     def __post_init__(self) -> None:
         require(self.epochs > 0, "epochs", self.epochs, "1 or more", "the paper's is 20")
         require(self.batch_size > 0, "batch-size", self.batch_size, "1 or more", "1")
         require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295", "0")
         self._require_seeds()
+        require_local("workdir", self.workdir)
         require(self.keep > 0, "keep", self.keep, "1 or more", "2")
         if self.devices is not None:
             require(self.devices > 0, "devices", self.devices, "1 or more", "leave it out")

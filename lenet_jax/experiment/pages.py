@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from lenet_jax.errors import UserError
 from lenet_jax.experiment.baseline import Baseline
+from lenet_jax.experiment.checks import require_local
 from lenet_jax.experiment.experiment import Experiment, Page
 
 Asked = TypeVar("Asked", Experiment, Baseline)
@@ -43,13 +44,30 @@ def load(config: str) -> Experiment:
     return page
 
 
+def folder() -> Path:
+    """The package's own pages: experiments/ of a clone, or where a wheel has put them."""
+    package = Path(__file__).parents[1]
+    clone = package.parent / "experiments"
+    return clone if (clone / "classic.py").exists() else package / "experiments"
+
+
+def names() -> list[str]:
+    """Of the package's own pages, as --config takes them."""
+    return sorted(file.stem for file in folder().glob("*.py"))
+
+
 def load_page(config: str) -> Experiment | Baseline:
     """As `load`, a classical baseline too."""
+    require_local("config", config)
     file, _, variant = config.partition(":")
     path = Path(file)
+    if not path.is_file() and file in names():
+        path = folder() / f"{file}.py"
     if not path.is_file():
-        known = ", ".join(sorted(str(p) for p in Path("experiments").glob("*.py")))
-        raise UserError(f"--config {file}: no such file. There are: {known or 'none here'}")
+        raise UserError(
+            f"--config {file}: no such file, and no page of the package, which are: "
+            f"{', '.join(names())}"
+        )
     spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
     if spec is None or spec.loader is None:
         raise UserError(f"--config {file}: not a Python file; give one that ends in .py")

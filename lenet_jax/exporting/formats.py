@@ -54,7 +54,8 @@ def _write(format_: Any, file: Path, network: TrainedNetwork) -> None:
     except TypeError as error:  # of a page's network that asks for the number of images
         raise UserError(
             f"{type(network.module).__name__} cannot be written for any number of images "
-            f"({error}). In the network give x.shape[0] in the place of len(x), and no number for the images"
+            f"({error}). In the network give x.shape[0] in the place of len(x), and no number "
+            "for the images"
         ) from error
 
 

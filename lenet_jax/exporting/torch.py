@@ -5,7 +5,7 @@
     codes [10, 84]              or, of a linear head, output.weight [10, 84] and output.bias [10]
 
 and a bias for each map of C1 to C5 and each unit of F6. Where Table I has no connection the
-weights of C3 are zero. README.md has the module that goes with it.
+weights of C3 are zero. docs/export.md has the module that goes with it.
 """
 
 from collections.abc import Callable

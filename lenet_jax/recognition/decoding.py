@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lenet_jax.errors import UserError
+from lenet_jax.experiment.checks import require_local
 
 MEGAPIXELS = 40
 
@@ -36,6 +37,8 @@ def pixels(source: Any) -> np.ndarray:
     if isinstance(source, np.ndarray):
         return _checked(source)
     name = str(source) if isinstance(source, str | Path) else "the picture"
+    if isinstance(source, str | Path):
+        require_local("picture", source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # checked below

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lenet_jax import pretrained
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import Arrays, Experiment, pages, serialization
+from lenet_jax.experiment.checks import require_local
 from lenet_jax.training import metrics
 
 # What config.json has beside the experiment.
@@ -129,6 +130,7 @@ def check(
     """
     if source in pretrained.names():
         return None
+    require_local("network", source)
     known = f"Give a pretrained network ({', '.join(pretrained.names()) or 'none'}) or a run folder"
     run = Path(source)
     if not run.is_dir():

@@ -10,6 +10,7 @@ from lenet_jax.experiment import Baseline, serialization
 from lenet_jax.measurement import counting
 from lenet_jax.measurement.records import best_epochs, error_rates, shown
 from lenet_jax.reports import figures
+from lenet_jax.reports.quick import QUICK
 
 Records = dict[str, dict[str, Any]]
 
@@ -87,6 +88,7 @@ def write(records: Records, path: Path) -> None:
         "that a system keeps, fixed codes aside; multiply-adds are for one digit, biases not "
         "counted.",
         *([HISTORY] if same == "mnist" else []),
+        *([QUICK] if same == "uci-digits" else []),
         table(rows),
         "Averaged: the error of the mean of these networks' scores, after the last epoch.",
     ]

@@ -7,6 +7,7 @@ import numpy as np
 
 from lenet_jax.measurement.records import error_rates, interval, shown
 from lenet_jax.reports import figures
+from lenet_jax.reports.quick import QUICK
 
 Records = dict[str, dict[str, Any]]
 
@@ -41,6 +42,7 @@ def write(records: Records, path: Path) -> None:
         "examples held out; test errors of earlier forms were seen on the way. One number is "
         "chosen on the test set, as in the paper: the share that must be rejected for an error of "
         "0.5 %. Of fewer than three seeds each one's value stands in the place of an interval.",
+        *([QUICK] if "uci-digits" in datasets else []),
         table(records),
         *(f"![{alt}]({pictures.name}/{file})" for file, alt in drawn.items()),
     ]

@@ -32,13 +32,18 @@ def digest(state: Any) -> str:
 
 
 class Checkpoints:
-    """The checkpoints of one run, under an absolute folder; the newest `keep` stay.
+    """The checkpoints of one run, under an absolute folder.
+
+    The newest `keep` stay, and those of steps that `every` divides: a picture of how a run went
+    needs more than its end.
 
     With `keep` None they are only read, and nothing in the folder changes, so that a run may go
     on there. `log` gets a line for each checkpoint that had to be passed over.
     """
 
-    def __init__(self, folder: Path, keep: int | None, log: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, keep: int | None, log: Callable[[str], None], every: int | None = None
+    ) -> None:
         import orbax.checkpoint as ocp
 
         # Orbax logs what it does, and its own account of each error that we report in a line.
@@ -51,6 +56,7 @@ class Checkpoints:
             folder,
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep,
+                keep_period=every,
                 read_only=keep is None,
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=False,

@@ -26,6 +26,7 @@ from lenet_jax.training.metrics import Metrics
 from lenet_jax.training.progress import Bar
 
 LEAST_SHARE = 16  # images for a core; smaller shares were not tried
+KEPT = 10  # about so many checkpoints stay from all over a run, beside the newest
 CHUNK_SECONDS = 0.5  # between two looks at signals, finite losses and the progress bar
 
 Blocks = tuple[jax.Array, jax.Array]
@@ -84,7 +85,8 @@ def train(
     with RunFolder(workdir, resolved) as folder:
         folder.keep_page(experiment.page)
         state = step.initial_state(recipe, seeds)
-        checkpoints = Checkpoints(folder.path / "checkpoints", experiment.keep, log)
+        every = -(-examples // batch_size) * max(1, experiment.epochs // KEPT)
+        checkpoints = Checkpoints(folder.path / "checkpoints", experiment.keep, log, every)
         restored = checkpoints.restore(state)
         if restored is not None:
             state = restored

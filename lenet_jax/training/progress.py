@@ -41,6 +41,10 @@ class Bar:
 
     def __enter__(self) -> "Bar":
         self._bar.start()
+        if self._total > self._bar.tasks[0].completed:
+            self._bar.update(self._task, description="compiling (once)")
+            if self._bar.disable:
+                self.log(f"{self._name}  compiling (once)")
         return self
 
     def __exit__(self, *_: object) -> None:
