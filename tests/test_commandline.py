@@ -111,7 +111,7 @@ def test_wrong_arguments_of_the_others(before_jax, verb, flags, reason):
 
 def commands(file):
     """The flags of each training that a page tells the reader to start."""
-    given = re.findall(r"python -m lenet_jax[. ]train (--config [^`|]*)", file.read_text())
+    given = re.findall(r"python -m lenet_jax[. ]train (--config [^`|\n]*)", file.read_text())
     return [shlex.split(line, comments=True) for line in given]
 
 

@@ -51,4 +51,5 @@ def test_elsewhere_than_on_a_terminal_a_line_says_that_it_began(capsys, clock):
         for clock.now, seen in ((20, 64), (21, 704)):
             bar.show(1, seen, 1.5)
         bar.log("a line")
-    assert capsys.readouterr().err == "x  epoch 1/2 begun  loss 1.500\na line\n"
+    said = "x  compiling (once)\nx  epoch 1/2 begun  loss 1.500\na line\n"
+    assert capsys.readouterr().err == said
