@@ -9,7 +9,7 @@ from conftest import ROOT
 
 from lenet_jax import reproduce
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import MAP, SDLM, CrossEntropy, Data, Experiment, pages
+from lenet_jax.experiment import MAP, SDLM, SGD, Adam, CrossEntropy, Data, Experiment, Muon, pages
 from lenet_jax.measurement import counting
 from lenet_jax.models import lenet
 from lenet_jax.models.connected import FullyConnected
@@ -187,6 +187,10 @@ def test_what_nothing_else_says_is_our_choice_in_paper_md():
 
 def test_values_out_of_range_are_refused():
     for make in (
+        lambda: SGD(learning_rate=0.0),
+        lambda: SGD(momentum=1.0),
+        lambda: Adam(learning_rate=-0.1),
+        lambda: Muon(adam_learning_rate=0.0),
         lambda: FullyConnected(hidden=(300, 0)),
         lambda: FullyConnected(hidden=(10**9,)),
         lambda: Nielsen(maps=(-20,)),

@@ -101,7 +101,7 @@ def test_held_out_examples_are_in_no_other_part(nowhere, tmp_path, limit, valida
         np.testing.assert_array_equal(part.labels, whole["train_labels"][place])
     np.testing.assert_array_equal(data.test.images, whole["test_images"])
     np.testing.assert_array_equal(data.test.labels, whole["test_labels"])
-    assert data.sha256 == mnist.digest(whole)
+    assert data.sha256 == mnist.sha256_of(whole)
     train, held_out, test = (
         {image.tobytes() for image in part.images}
         for part in (data.train, data.validation, data.test)

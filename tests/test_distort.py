@@ -111,6 +111,12 @@ def test_ink_stays_within_bounds(digits):
     assert shares.max() < np.exp(0.24)
 
 
+def test_the_bumps_of_an_elastic_field_lie_evenly_about_the_middle():
+    for length in (24, 28):
+        bumps = distort._bumps(length, 4.0)
+        np.testing.assert_allclose(bumps, bumps[::-1, ::-1], atol=1e-6)
+
+
 def test_elastic_fields_have_the_size_and_smoothness_they_should():
     fields = jax.vmap(lambda key: distort.elastic_field(key, (28, 24), 1.5, 4.0))(keys(2000))
     fields = np.asarray(fields, np.float64)

@@ -83,6 +83,12 @@ def test_multiply_adds_are_connections_without_biases():
     assert sum(at.multiply_adds or 0 for at in layers) == 340_908 - biases
 
 
+@pytest.mark.parametrize("network", [LeNet5, LeNet1, LeNet4, Tutorial, FullyConnected])
+def test_every_layer_begins_by_the_rule_that_is_asked_for(network):
+    for leaf in jax.tree.leaves(begun(network(initialization="zeros"))):
+        assert not np.any(leaf)
+
+
 def test_tables_of_lenet_1_and_4():
     table = lenet.LENET_1_TABLE
     assert len(table) == 12 and sum(map(len, table)) == 20

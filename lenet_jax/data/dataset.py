@@ -108,7 +108,7 @@ def _of_arrays(
     classes: int = 10,
 ) -> Dataset:
     train, test = _images(arrays, "train"), _images(arrays, "test")
-    return _split(name, source, mnist.digest(arrays), train, test, limit, validation, classes)
+    return _split(name, source, mnist.sha256_of(arrays), train, test, limit, validation, classes)
 
 
 def _split(

@@ -53,7 +53,7 @@ Arrays = dict[str, np.ndarray]
 NO_FORMAT = "array_record, TFDS's file format, is not installed (there is none for Windows)"
 
 
-def digest(arrays: Arrays) -> str:
+def sha256_of(arrays: Arrays) -> str:
     """SHA-256 of the arrays' bytes in the order of FILES: images uint8, labels uint8."""
     sum256 = hashlib.sha256()
     for name in FILES:
@@ -137,7 +137,7 @@ def read(data_dir: Path, log) -> Arrays:
     try:
         with np.load(decoded) as file:
             arrays = {name: file[name] for name in FILES}
-            if digest(arrays) == str(file["sha256"]):
+            if sha256_of(arrays) == str(file["sha256"]):
                 return arrays
         log(f"{decoded} does not match its SHA-256; decoding the images again")
     except FileNotFoundError:
@@ -148,7 +148,7 @@ def read(data_dir: Path, log) -> Arrays:
     partial = decoded.with_name(f"decoded.{os.getpid()}.tmp")
     try:
         with open(partial, "wb") as file:
-            np.savez(file, sha256=np.array(digest(arrays)), **arrays)  # type: ignore[arg-type]
+            np.savez(file, sha256=np.array(sha256_of(arrays)), **arrays)  # type: ignore[arg-type]
         os.replace(partial, decoded)
     except OSError as error:  # a shared, read-only copy: it only costs the time again
         partial.unlink(missing_ok=True)

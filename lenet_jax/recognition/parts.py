@@ -14,7 +14,7 @@ SIDE = 1024
 
 MOST = 400  # parts of a picture that are looked at, the largest
 
-Box = tuple[int, int, int, int]  # left, top, right, bottom
+Bounds = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Page:
     """
 
     ink: np.ndarray
-    boxes: list[Box]
+    boxes: list[Bounds]
     scale: float
 
 
@@ -47,7 +47,7 @@ def find(grey: np.ndarray) -> Page:
     return Page(ink * ndimage.binary_dilation(mask, iterations=2), _boxes(mask), scale)
 
 
-def _boxes(mask: np.ndarray) -> list[Box]:
+def _boxes(mask: np.ndarray) -> list[Bounds]:
     labels, number = labelled(mask)
     if not number:
         return []
@@ -77,12 +77,12 @@ def _boxes(mask: np.ndarray) -> list[Box]:
     return _in_order(_digits(_joined([box for _, box in parts])))
 
 
-def _joined(parts: list[Box]) -> list[Box]:
+def _joined(parts: list[Bounds]) -> list[Bounds]:
     """Strokes of one digit, like the bar of a 5, put together: close by, one above the other, and
     one of them small or both together no taller than another digit is."""
     parts = sorted(parts, key=lambda box: box[1] - box[3])  # the tallest first
     tallest = max((b - t for _, t, _, b in parts), default=0)
-    done: list[Box] = []
+    done: list[Bounds] = []
     for left, top, right, bottom in parts:
         for at, other in enumerate(done):
             over = min(right, other[2]) - max(left, other[0])
@@ -99,16 +99,16 @@ def _joined(parts: list[Box]) -> list[Box]:
     return done
 
 
-def _digits(boxes: list[Box]) -> list[Box]:
+def _digits(boxes: list[Bounds]) -> list[Bounds]:
     """The boxes whose size a digit may have among the others."""
     tallest = max((b - t for _, t, _, b in boxes), default=0)
     least = max(6, 0.3 * tallest)
     return [box for box in boxes if box[3] - box[1] >= least]
 
 
-def _in_order(boxes: list[Box]) -> list[Box]:
+def _in_order(boxes: list[Bounds]) -> list[Bounds]:
     """Line by line from the top, each from the left."""
-    lines: list[list[Box]] = []
+    lines: list[list[Bounds]] = []
     for box in sorted(boxes, key=lambda box: box[1] + box[3]):
         middle = (box[1] + box[3]) / 2
         last = lines[-1] if lines else []
@@ -119,7 +119,7 @@ def _in_order(boxes: list[Box]) -> list[Box]:
     return [box for line in lines for box in sorted(line)]
 
 
-def ways_to_cut(ink: np.ndarray, box: Box) -> list[list[Box]]:
+def ways_to_cut(ink: np.ndarray, box: Bounds) -> list[list[Bounds]]:
     """A part as one digit, and if it is wide as two, three or more that touch.
 
     Cut upright, where there is least ink near the places that would make equal pieces.
@@ -140,7 +140,7 @@ def ways_to_cut(ink: np.ndarray, box: Box) -> list[list[Box]]:
     return ways
 
 
-def _tight(ink: np.ndarray, box: Box) -> Box:
+def _tight(ink: np.ndarray, box: Bounds) -> Bounds:
     """The box of the ink in a box."""
     left, top, right, bottom = box
     inked = ink[top:bottom, left:right] > 0.5

@@ -6,12 +6,12 @@ import numpy as np
 from scipy import ndimage
 
 from lenet_jax.data.frames import frame
-from lenet_jax.recognition.parts import Box
+from lenet_jax.recognition.parts import Bounds
 
 STROKE = 2.0  # pixels: thinner strokes in the 20x20 box are thickened to this
 
 
-def prepare(ink: np.ndarray, box: Box) -> np.ndarray:
+def prepare(ink: np.ndarray, box: Bounds) -> np.ndarray:
     """The ink in a box as MNIST has it: uint8 [28, 28], in 20x20, its centre of mass in the middle.
 
     Strokes thinner than MNIST's are thickened first.

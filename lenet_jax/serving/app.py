@@ -18,7 +18,7 @@ from lenet_jax.errors import UserError
 from lenet_jax.serving import headers, uploads
 from lenet_jax.serving.openapi import DOCUMENT, PATHS
 from lenet_jax.serving.reading import PictureReader
-from lenet_jax.serving.traffic import Metrics
+from lenet_jax.serving.traffic import Traffic
 
 SECONDS = 20  # from the first byte of a request to its answer
 QUEUE = 128  # requests whose pictures are on their way, waiting or worked on
@@ -64,7 +64,7 @@ def create(network: str, seconds: float = SECONDS) -> ASGIApp:
         return JSONResponse({"network": network, "version": lenet_jax.__version__})
 
     async def counted(request: Request) -> Response:
-        return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4")
+        return PlainTextResponse(traffic.text(), media_type="text/plain; version=0.0.4")
 
     async def openapi(request: Request) -> Response:
         return JSONResponse(DOCUMENT)
@@ -83,8 +83,8 @@ def create(network: str, seconds: float = SECONDS) -> ASGIApp:
         ],
         exception_handlers={HTTPException: _refused, UserError: _unreadable, Exception: _failed},
     )
-    metrics = Metrics(PATHS, pictures.batcher)
-    return headers.secured(metrics.counting(app), headers.security(PAGE))
+    traffic = Traffic(PATHS, pictures.batcher)
+    return headers.secured(traffic.counting(app), headers.security(PAGE))
 
 
 def _busy(reason: str) -> HTTPException:

@@ -11,7 +11,7 @@ from lenet_jax.serving.batching import Batcher
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
 
 
-class Metrics:
+class Traffic:
     """Requests by path and status, how long they took, and the batches of the network.
 
     Paths that are not among `paths` count as "other", so that nobody can add lines at will.

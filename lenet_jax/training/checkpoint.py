@@ -25,10 +25,23 @@ def digest(state: Any) -> str:
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
-        array = np.asarray(leaf)
-        sum256.update(f"{jax.tree_util.keystr(path)}{array.dtype}{array.shape}".encode())
-        sum256.update(array.tobytes())
+        sum256.update(f"{jax.tree_util.keystr(path)}{leaf.dtype}{leaf.shape}".encode())
+        for part in _parts(leaf):
+            sum256.update(part.tobytes())
     return sum256.hexdigest()
+
+
+def _parts(leaf: Any) -> Iterator[np.ndarray]:
+    """An array piece by piece, as it lies on the devices: split along its first axis, or whole.
+
+    So it need not fit the host in one piece; the sum does not depend on where it was cut.
+    """
+    if not isinstance(leaf, jax.Array):
+        yield np.asarray(leaf)
+        return
+    shards = [shard for shard in leaf.addressable_shards if shard.replica_id == 0]
+    for shard in sorted(shards, key=lambda s: (s.index[0].start or 0) if s.index else 0):
+        yield np.asarray(shard.data)
 
 
 class Checkpoints:

@@ -1,5 +1,6 @@
 """A whole run: resume, epochs, records, checkpoints, result."""
 
+import contextlib
 import json
 import os
 import platform
@@ -103,7 +104,7 @@ def train(
         metrics = Metrics(folder.path, done)
         chunk = max(1, 64 // len(seeds))  # updates; the first look comes soon
         progress = dataset.name, experiment.epochs, examples, done, at * batch_size
-        with Bar(*progress, quiet) as bar:
+        with Bar(*progress, quiet) as bar, contextlib.closing(metrics):
             for number in range(done + 1, experiment.epochs + 1):
                 began, trained = time.monotonic(), examples - at * batch_size
                 if at == 0:
