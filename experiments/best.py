@@ -10,10 +10,10 @@ The mean and its 95 % interval after the last epoch (results/best.json). Measure
 mnist/3.0.1), two cores of an Intel Xeon at 2.5 GHz, jax 0.10.2, Python 3.11, the ten in one run of
 61 min 47 s of training, with other work beside it: `python -m lenet_jax.reproduce --only best`.
 
-Chosen on 10,000 held-out examples, two seeds, 20 epochs through the other 50,000; these runs were
-not stored, so they are told in words. The elastic field of 0.4 pixels misclassified fewest; none at
-all, 0.7 pixels, and smaller or larger affine distortions a little more, within what two seeds can
-say. Clearly worse were a field of 1.2 pixels, Adam in the place of Muon, and cross-entropy over the
+Chosen on 10,000 held-out examples, two seeds, 20 epochs on the other 50,000; these runs were not
+stored, so there are no numbers. The elastic field of 0.4 pixels misclassified fewest; none at all,
+0.7 pixels, and smaller or larger affine distortions a little more, within what two seeds can say.
+Clearly worse were a field of 1.2 pixels, Adam in the place of Muon, and cross-entropy over the
 penalties / 8 in the place of eq. 9.
 """
 

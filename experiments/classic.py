@@ -23,7 +23,7 @@ one run of 26 min 37 s of training: `python -m lenet_jax.reproduce --only classi
 Variants, --config experiments/classic.py:<variant>, each with one thing changed: eq8 (the loss of
 eq. 8), j30 (eq. 9 with j = 30), printed (the initialisation as printed), full-table (every map of
 S2 to every map of C3), reshuffled (a new order in each epoch), 15k and 30k (the first so many
-examples, Fig. 6). What they error stands in PAPER.md.
+examples, Fig. 6). Their errors stand in PAPER.md.
 
 What the paper leaves open is chosen in PAPER.md, on 10,000 held-out training examples: eq. 9 with
 j = 10, and a curvature that never falls below that of the epoch before, which is our rule and keeps

@@ -80,7 +80,7 @@ def experiment(verb: str, description: str, arguments: Sequence[str]) -> Experim
     `--optimizer NAME` puts one of the package's in the place of the page's, with its own flags.
 
     Prints the help with the file's own values and exits for --help. Raises UserError for a file
-    that is no experiment and SystemExit(2), after saying why, for a flag that is none.
+    that is no experiment and SystemExit(2), after saying why, for an unknown flag.
     """
     program = called(verb)
     usage = f"{program} --config experiments/classic.py[:variant] [flags of the experiment]"
@@ -145,7 +145,7 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is not yet out
         code = 0
     except OSError as error:  # no room for a picture, say: what was saved before stays
-        print(f"error: {error}. Mend that and give the same command again", file=sys.stderr)
+        print(f"error: {error}. Solve that and give the same command again", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:  # before training began there is nothing to save
         code = 130

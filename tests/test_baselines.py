@@ -72,7 +72,7 @@ def halves():
     ]
 
 
-METHODS = {  # with the most that it may error of 300 embedded digits; guessing errors 270
+METHODS = {  # with the most errors it may make on 300 embedded digits; guessing makes 270
     "linear": 60,
     "pairwise": 40,
     "neighbours": 20,

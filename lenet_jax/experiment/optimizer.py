@@ -16,7 +16,7 @@ class SDLM:
     learning_rates: tuple[float, ...] = (
         (5e-4,) * 2 + (2e-4,) * 3 + (1e-4,) * 3 + (5e-5,) * 4 + (1e-5,)
     )
-    """eta of each epoch; the last one goes on"""
+    """eta of each epoch; epochs beyond the list have its last value"""
     never_below_previous: bool = True
     """h = max(h, h of the epoch before): without it training falls apart in the second epoch"""
 

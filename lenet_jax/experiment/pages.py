@@ -19,7 +19,7 @@ Asked = TypeVar("Asked", Experiment, Baseline)
 def variant(base: Asked, variants: dict[str, dict[str, Any]], name: str) -> Asked:
     """`base`, or for a name the variant of it with these fields, called <base>-<name>.
 
-    Raises UserError for a name that is none of the variants.
+    Raises UserError for the name of no variant.
     """
     if not name:
         return base

@@ -38,7 +38,7 @@ def initializers(
     are not those that section III-B reports; with the other they are. "uniform" is +-1/sqrt(Fi),
     biases too, what PyTorch does unasked. "nielsen" is normal, of variance 1/n_out and for biases
     1 (his network3.py, where n_out is a layer's units, or a quarter of its maps' weights for one
-    input). "zeros" needs no comment.
+    input). "zeros" sets everything to zero.
     """
     match rule:
         case "printed":

@@ -37,8 +37,8 @@ def normalize(images: jax.Array, frame: str = "32x32") -> jax.Array:
 def resampling(length: int, factor: float) -> np.ndarray:
     """float32 [length, length]: a row of pixels, smaller by `factor` around its middle.
 
-    Each new pixel is a mean of old ones, weighted by a triangle as wide as hers and her
-    neighbours' (what PIL calls bilinear); beyond the edge is background, 0.
+    Each new pixel is a mean of old ones, weighted by a triangle that spans two new pixels
+    (what PIL calls bilinear); beyond the edge is background, 0.
     """
     places = np.arange(length) - (length - 1) / 2
     apart = np.abs(places[:, None] / factor - places) * factor

@@ -34,7 +34,7 @@ class InMemory(MultiPartParser):
 async def content(request: Request) -> bytes:
     """The bytes of the picture: the body, or the first file of a multipart one.
 
-    Raises HTTPException: 413 for more than BODY, 400 for none, and for multipart that is none.
+    Raises HTTPException: 413 for more than BODY, 400 for an empty or malformed body.
     """
     picture = await _body(request)
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
