@@ -181,3 +181,12 @@ def test_what_cannot_be_evaluated_is_said(program, flags, said):
     done = program("evaluate", *flags)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert said in done.stderr
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_images_of_any_size_are_drawn_on_white(tmp_path, channels):
+    """With their labels above them, which black would hide."""
+    images = np.full((2, 20, 24, *channels), 90, np.uint8)
+    figures.misclassified(images, [[0, 11, 7], [1, 3, 4]], "x", tmp_path / "x.png")
+    drawn = np.asarray(Image.open(tmp_path / "x.png").convert("L"))
+    assert (drawn > 250).mean() > 0.6 and (drawn < 200).any()

@@ -129,7 +129,8 @@ def misclassified(images: np.ndarray, wrong: list[list[int]], title: str, path: 
     columns, rows = 12, -(-max(min(len(wrong), MOST), 1) // 12)
     height, width, *channels = images.shape[1:]
     high, wide = height + 12, width + 8  # of an image's place, its words above it
-    sheet = np.zeros((rows * high, columns * wide, *channels), np.uint8)
+    paper = 255 if channels else 0  # grey is drawn as ink
+    sheet = np.full((rows * high, columns * wide, *channels), paper, np.uint8)
     figure, axes = _axes(figsize=(9, 0.6 + 0.9 * rows))
     axes.axis("off")
     for place, (at, true, prediction) in enumerate(wrong[:MOST]):
