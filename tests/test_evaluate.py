@@ -18,6 +18,7 @@ from lenet_jax.experiment import MAP, ML, Data, Experiment, serialization
 from lenet_jax.layers.codes import codes
 from lenet_jax.measurement import evaluation, records
 from lenet_jax.recognition import networks
+from lenet_jax.reports import figures
 
 
 def test_confusions_are_those_of_scikit_learn():
