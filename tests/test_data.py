@@ -274,3 +274,32 @@ def test_mnist_through_tfds(real_mnist, prepared_mnist):
         images, labels = original(f"{name}_images", 16), original(f"{name}_labels", 8)
         theirs = pairs(images.reshape(-1, 28, 28), labels)
         assert theirs == pairs(part.images, part.labels)
+
+
+@pytest.mark.parametrize("below", ["", "raw", "MNIST/raw"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_the_originals_are_known_by_what_is_in_them(real_mnist, tmp_path, below, packed):
+    """Under other names, as torchvision has them, and beside a file that only looks like one."""
+    folder = tmp_path / "there" / below
+    folder.mkdir(parents=True)
+    for file, _, _ in mnist.FILES.values():
+        content = (real_mnist / file).read_bytes()
+        name = file.removesuffix(".gz").replace("-idx", ".idx") + (".gz" if packed else "")
+        (folder / name).write_bytes(content if packed else gzip.decompress(content))
+    (folder / "0").write_bytes(bytes(10_008))
+    found = mnist.originals(tmp_path / "there")
+    for name, path in found.items():
+        array = mnist._idx(path, name)
+        assert array.shape == mnist.FILES[name][2][1:] and path.parent == folder
+    (folder / "t10k-labels.idx1-ubyte").unlink(missing_ok=True)
+    (folder / "t10k-labels.idx1-ubyte.gz").unlink(missing_ok=True)
+    with pytest.raises(UserError, match="t10k-labels-idx1-ubyte.gz: No such file"):
+        mnist.originals(tmp_path / "there")
+
+
+def test_unpacked_originals_make_the_same_copy(real_mnist, prepared_mnist, tmp_path):
+    for file, _, _ in mnist.FILES.values():
+        unpacked = gzip.decompress((real_mnist / file).read_bytes())
+        (tmp_path / file.removesuffix(".gz")).write_bytes(unpacked)
+    made = dataset.load(tmp_path / "tfds", manual_dir=tmp_path, log=lambda _: None)
+    assert made.sha256 == dataset.load(prepared_mnist, log=lambda _: None).sha256

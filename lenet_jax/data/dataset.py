@@ -150,7 +150,7 @@ def _find(
         manual_dir = Path(os.environ["LENET_JAX_MNIST"])
     if manual_dir is not None:  # named files are checked even where a prepared copy makes them idle
         manual_dir = manual_dir.expanduser()
-        mnist.check_originals(manual_dir)
+        mnist.originals(manual_dir)
     ready = mnist.prepared(data_dir)
     reason = "" if ready or manual_dir else mnist.cannot_download()
     if not reason:

@@ -1,7 +1,7 @@
 """MNIST through TensorFlow Datasets, without TensorFlow.
 
 TFDS's own builder reads and encodes through TensorFlow. This one prepares the same `mnist/3.0.1`
-from the four original files, checksums verified by TFDS, as array_record, which
+from the four original files, known by their SHA-256, as array_record, which
 `tfds.data_source` reads with nothing but Python. Decoding 70,000 PNGs takes a while, so the
 decoded arrays lie beside the prepared set in one file, with their SHA-256.
 """
@@ -49,6 +49,20 @@ FILES = {
         (2049, 10000),
     ),
 }
+# The same unpacked; how many bytes each has, packed and unpacked; and where others keep them.
+UNPACKED = {
+    "train_images": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train_labels": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "test_images": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "test_labels": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+SIZES = {
+    "train_images": (9_912_422, 47_040_016),
+    "train_labels": (28_881, 60_008),
+    "test_images": (1_648_877, 7_840_016),
+    "test_labels": (4_542, 10_008),
+}
+BELOW = ("", "raw", "MNIST/raw")
 Arrays = dict[str, np.ndarray]
 NO_FORMAT = "array_record, TFDS's file format, is not installed (there is none for Windows)"
 
@@ -61,37 +75,55 @@ def sha256_of(arrays: Arrays) -> str:
     return sum256.hexdigest()
 
 
-def check_originals(folder: Path) -> None:
-    """Raises UserError unless the folder holds the four files, byte for byte. Changes nothing."""
+def originals(folder: Path) -> dict[str, Path]:
+    """The four original files in a folder, or where torchvision keeps them below it, by their names
+    in FILES. They are known by what is in them, packed or not, whatever they are called.
+
+    Raises UserError unless each is there, byte for byte. Changes nothing.
+    """
     if not folder.is_dir():
         raise UserError(
             f"{folder}: no such folder. Give --data.manual-dir (or LENET_JAX_MNIST) the folder "
             f"of the four original files, {', '.join(f for f, _, _ in FILES.values())}"
         )
-    for file, expected, shape in FILES.values():
-        path = folder / file
-        way_out = f"it is left in place. Get the original from {URL}{file}"
-        try:
-            given = hashlib.sha256(content := path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise UserError(
-                f"{path}: {error.strerror or error}. All four original files must be there; "
-                f"get it from {URL}{file}"
-            ) from error
-        if given == expected:
-            continue
-        sums = f"SHA-256 is {given}, MNIST's is {expected}; {way_out}"
-        try:
-            head = gzip.GzipFile(fileobj=io.BytesIO(content)).read(4)
-            gzip.decompress(content)
-        except EOFError:
-            raise UserError(f"{path}: truncated ({len(content)} bytes); {sums}") from None
-        except (OSError, zlib.error) as error:
-            raise UserError(f"{path}: not a whole gzip file ({error}); {sums}") from None
-        magic = int.from_bytes(head, "big")
-        if magic != shape[0]:
-            raise UserError(f"{path}: its magic number is {magic}, must be {shape[0]}; {sums}")
-        raise UserError(f"{path}: wrong checksum; {sums}")
+    return {name: _original(name, folder) for name in FILES}
+
+
+def _original(name: str, folder: Path) -> Path:
+    file, packed, shape = FILES[name]
+    places = [folder / below for below in BELOW]
+    named = next((path for place in places if (path := place / file).is_file()), folder / file)
+    if named.is_file() and hashlib.sha256(named.read_bytes()).hexdigest() == packed:
+        return named
+    for path in (path for place in places if place.is_dir() for path in sorted(place.iterdir())):
+        if path.is_file() and path.stat().st_size in SIZES[name]:
+            if hashlib.sha256(path.read_bytes()).hexdigest() in (packed, UNPACKED[name]):
+                return path
+    raise _damaged(named, file, packed, shape[0])
+
+
+def _damaged(path: Path, file: str, expected: str, magic: int) -> UserError:
+    """What is wrong with a file that should be an original."""
+    way_out = f"it is left in place. Get the original from {URL}{file}"
+    try:
+        given = hashlib.sha256(content := path.read_bytes()).hexdigest()
+    except OSError as error:
+        return UserError(
+            f"{path}: {error.strerror or error}. All four original files must be there; "
+            f"get it from {URL}{file}"
+        )
+    sums = f"SHA-256 is {given}, MNIST's is {expected}; {way_out}"
+    try:
+        head = gzip.GzipFile(fileobj=io.BytesIO(content)).read(4)
+        gzip.decompress(content)
+    except EOFError:
+        return UserError(f"{path}: truncated ({len(content)} bytes); {sums}")
+    except (OSError, zlib.error) as error:
+        return UserError(f"{path}: not a whole gzip file ({error}); {sums}")
+    found = int.from_bytes(head, "big")
+    if found != magic:
+        return UserError(f"{path}: its magic number is {found}, must be {magic}; {sums}")
+    return UserError(f"{path}: wrong checksum; {sums}")
 
 
 def prepared(data_dir: Path) -> Path | None:
@@ -99,7 +131,7 @@ def prepared(data_dir: Path) -> Path | None:
     return next((d for d in (data_dir, _ours(data_dir)) if _file_format(d) == "array_record"), None)
 
 
-def prepare(data_dir: Path, originals: Path | None, log) -> Path:
+def prepare(data_dir: Path, folder: Path | None, log) -> Path:
     """Lets TFDS make `mnist/3.0.1` from the originals, or download them; returns its data_dir.
 
     A copy in another file format is left alone: ours then goes to a folder of its own beneath.
@@ -113,10 +145,10 @@ def prepare(data_dir: Path, originals: Path | None, log) -> Path:
             f"read: leaving it alone and preparing our own in {_ours(data_dir)}"
         )
         data_dir = _ours(data_dir)
-    log(f"preparing MNIST in {data_dir} from {originals or URL} (once, about a minute)")
+    log(f"preparing MNIST in {data_dir} from {folder or URL} (once, about a minute)")
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        _build(data_dir, originals)
+        _build(data_dir, folder)
     except UserError:
         raise
     except Exception as error:  # TFDS lets through whatever its libraries raise
@@ -216,8 +248,9 @@ def _tfds() -> Any:
     return tfds
 
 
-def _build(data_dir: Path, originals: Path | None) -> None:
+def _build(data_dir: Path, folder: Path | None) -> None:
     tfds = _tfds()
+    files = originals(folder) if folder else None
 
     with tfds.core.registered.skip_registration():
 
@@ -241,9 +274,8 @@ def _build(data_dir: Path, originals: Path | None) -> None:
                 )
 
             def _split_generators(self, dl_manager):
-                got = dl_manager.download(
-                    {name: URL + file for name, (file, _, _) in FILES.items()}
-                )
+                urls = {name: URL + file for name, (file, _, _) in FILES.items()}
+                got = files or dl_manager.download(urls)
                 return {
                     split: self._generate_examples(
                         split, got[f"{split}_images"], got[f"{split}_labels"]
@@ -262,13 +294,14 @@ def _build(data_dir: Path, originals: Path | None) -> None:
                     yield i, {"image": png, "label": int(label)}
 
     builder = Mnist(data_dir=str(data_dir), file_format="array_record")
-    where = str(originals.resolve()) if originals else None
     with contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=where))
+        builder.download_and_prepare()
 
 
 def _idx(path, name: str) -> np.ndarray:
-    content = gzip.decompress(Path(path).read_bytes())
+    content = Path(path).read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        content = gzip.decompress(content)
     _, *shape = FILES[name][2]
     return np.frombuffer(content, np.uint8, offset=4 * (1 + len(shape))).reshape(shape)
 
