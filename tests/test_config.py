@@ -242,3 +242,12 @@ def test_another_network_has_other_counts():
 @pytest.mark.parametrize("file", sorted((ROOT / "experiments").glob("*.py")), ids=lambda f: f.stem)
 def test_every_experiment_loads_and_is_named_after_its_file(file):
     assert pages.load_page(str(file)).name == file.stem
+
+
+def test_seeds_are_a_list_or_how_many():
+    assert list(Experiment("x", seeds=(0, 4294967295)).all_seeds) == [0, 4294967295]
+    assert list(Experiment("x", seed=7, seeds=(3,)).all_seeds) == [7, 8, 9]
+    assert list(Experiment("x", seed=7).all_seeds) == [7]
+    for wrong in ((0, 4294967296), (-1, 2), (5, 5)):
+        with pytest.raises(UserError, match="--seeds is"):
+            Experiment("x", seeds=wrong)

@@ -148,6 +148,10 @@ def test_four_devices_train_as_one_does(tmp_path):
         assert one == pytest.approx(four, rel=1e-5)
 
 
+def test_a_number_for_each_seed_is_a_list_unless_there_is_one():
+    assert [loop.each(np.arange(3, 3 + n)) for n in (1, 2, 3)] == [3, [3, 4], [3, 4, 5]]
+
+
 def test_images_that_are_counted_go_to_the_devices_once(tmp_path, monkeypatch):
     sent = []
 
