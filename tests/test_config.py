@@ -15,6 +15,7 @@ from lenet_jax.models import lenet
 from lenet_jax.models.connected import FullyConnected
 from lenet_jax.models.lenet import LeNet5
 from lenet_jax.models.nielsen import Nielsen
+from lenet_jax.reproduction import sets
 
 BELOW = {
     "layers": set(),
@@ -29,6 +30,7 @@ BELOW["exporting"] = BELOW["serving"] = BELOW["recognition"] | {"recognition"}
 BELOW["inspection"] = BELOW["measurement"] = BELOW["recognition"] | {"recognition"}
 BELOW["baselines"] = BELOW["measurement"] | {"measurement"}
 BELOW["reports"] = BELOW["measurement"] | {"measurement", "inspection"}
+BELOW["reproduction"] = BELOW["reports"] | {"reports", "baselines"}
 
 
 def imported(source, room):
@@ -173,7 +175,7 @@ def test_reproduce_counts_seeds_as_train_does():
         (["--seed", "7", "--seeds", "2"], [7, 8]),
         (["--seeds", "3", "5"], [3, 5]),
     ):
-        made = reproduce.prepared("classic", 10, reproduce.parse(flags))
+        made = sets.prepared("classic", 10, reproduce.parse(flags))
         assert isinstance(made, Experiment)
         assert list(made.all_seeds) == list(seeds)
 

@@ -43,6 +43,7 @@ from lenet_jax.models.tutorial import Tutorial
 from lenet_jax.recognition import networks
 from lenet_jax.recognition.predictor import predictor
 from lenet_jax.reports import family
+from lenet_jax.reproduction import sets
 from lenet_jax.training import curvature, loop, losses, optimizers, replicas, scoring, step
 
 # A row for each system: parameters and connections, published or added up by hand.
@@ -541,7 +542,7 @@ def test_the_page_has_a_row_for_each_record(quick):
 def test_the_committed_page_is_of_the_committed_records():
     text = (ROOT / "FAMILY.md").read_text()
     records, published = {}, {}
-    for key in (*reproduce.SETS["family"].experiments, "classic", "distorted", "best"):
+    for key in (*sets.SETS["family"].experiments, "classic", "distorted", "best"):
         name = key.replace(":", "-")
         shown = "linear" if name == "baselines" else name.removeprefix("baselines-")
         records[shown] = record(ROOT, name)
@@ -586,7 +587,7 @@ def test_boosted_seeds_are_three_networks_each_of_their_own(quick):
     found, seconds, sums = record(quick, "boosted"), 0.0, []
     labels = embedded.load()["test_labels"]
     given = reproduce.parse(["--set", "family", "--quick"])
-    seen = reproduce.data_of(reproduce.prepared("boosted", 2, given), True, print).train
+    seen = sets.data_of(sets.prepared("boosted", 2, given), True, print).train
     for at, seed in enumerate((0, 1)):
         folder = quick / "runs" / "reproduce" / f"boosted-{seed}"
         trained = np.zeros((len(seen), 10))
@@ -616,10 +617,10 @@ def test_boosted_seeds_are_three_networks_each_of_their_own(quick):
 @once
 def test_a_boosted_run_is_read_again_for_its_own_configuration_and_data_alone(quick):
     given = reproduce.parse(["--set", "family", "--quick"])
-    experiment = reproduce.prepared("boosted", 2, given)
+    experiment = sets.prepared("boosted", 2, given)
     assert isinstance(experiment, Experiment)
     one = dataclasses.replace(experiment, seed=1, seeds=())
-    data = reproduce.data_of(experiment, True, print)
+    data = sets.data_of(experiment, True, print)
     folder = quick / "runs" / "reproduce" / "boosted-1"
 
     def never(line):

@@ -41,7 +41,8 @@ from lenet_jax.models.connected import FullyConnected
 from lenet_jax.models.lenet import TABLE_I, LeNet5
 from lenet_jax.recognition import networks
 from lenet_jax.recognition.predictor import predictor
-from lenet_jax.reports import figures, results
+from lenet_jax.reports import published, results
+from lenet_jax.reproduction import sets, systems
 from lenet_jax.training import loop
 
 
@@ -208,7 +209,7 @@ def test_quick_takes_the_embedded_digits_with_mnist_at_hand_too(prepared_mnist, 
     monkeypatch.setenv("TFDS_DATA_DIR", str(prepared_mnist))
     for flags, name, size in (["--quick"], "uci-digits", 1000), ([], "mnist", 60_000):
         given = reproduce.parse(flags)
-        data = reproduce.data_of(reproduce.prepared("classic", 1, given), given.quick, print)
+        data = sets.data_of(sets.prepared("classic", 1, given), given.quick, print)
         assert (data.name, len(data.train)) == (name, size)
 
 
@@ -375,7 +376,7 @@ def test_the_page_shows_the_records_and_no_paper_beside_other_data(quick):
 
 
 def test_the_committed_page_is_of_the_committed_records():
-    names = [key.replace(":", "-") for key in reproduce.SETS["paper"].experiments]
+    names = [key.replace(":", "-") for key in sets.SETS["paper"].experiments]
     records = {name: record(ROOT, name) for name in names}
     check_page((ROOT / "RESULTS.md").read_text(), records, published=True)
     written = f"{results.table(records)}\n\n{results.ablations(records)}\n\n"
@@ -420,14 +421,14 @@ def test_what_cannot_be_reproduced_is_said_at_once(program, tmp_path, flags, sai
 
 def test_more_seeds_than_memory_go_in_groups(monkeypatch, capsys):
     given = reproduce.parse(["--quick", "--seeds", "7", "3", "5"])
-    experiment = reproduce.prepared("classic", 3, given)
+    experiment = sets.prepared("classic", 3, given)
     assert isinstance(experiment, Experiment)
-    assert reproduce.groups(experiment, 1500) == [experiment]
+    assert systems.groups(experiment, 1500, print) == [experiment]
     monkeypatch.setattr(loop, "_bytes_of", lambda _: 3.0 * 2**20)  # a network takes 1.4 MiB
-    parts = reproduce.groups(experiment, 1500)
+    parts = systems.groups(experiment, 1500, print)
     assert [list(part.all_seeds) for part in parts] == [[7, 3], [5]]
     assert len({part.name for part in parts}) == 2
-    assert "memory holds 2 networks, so 2 runs" in capsys.readouterr().err
+    assert "memory holds 2 networks, so 2 runs" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="no /proc/cpuinfo (Linux)")
@@ -477,20 +478,20 @@ SAYS_NOTHING |= {"classic:reshuffled", "distorted:fresh"}  # one thing changed: 
 
 def pages(chosen):
     given = reproduce.parse(["--set", chosen])
-    for key, seeds in reproduce.SETS[chosen].experiments.items():
-        yield key, reproduce.prepared(key, seeds, given)
+    for key, seeds in sets.SETS[chosen].experiments.items():
+        yield key, sets.prepared(key, seeds, given)
 
 
 def test_what_was_published_is_what_stands_beside_ours():
     points = [point.split("/") for point in FIG_5.split()]
-    assert figures.FIG_5_TRAIN == tuple(float(train) for train, _ in points)
-    assert figures.FIG_5_TEST == tuple(float(test) for _, test in points)
-    assert figures.FIG_6 == {15_000: 1.68, 30_000: 1.14, 60_000: 0.94}
-    assert figures.FIG_6_DISTORTED == {60_000: 0.82}
-    assert figures.FIG_10 == {"LeNet-4": 1.8, "boosted LeNet-4": 0.5}
+    assert published.FIG_5_TRAIN == tuple(float(train) for train, _ in points)
+    assert published.FIG_5_TEST == tuple(float(test) for _, test in points)
+    assert published.FIG_6 == {15_000: 1.68, 30_000: 1.14, 60_000: 0.94}
+    assert published.FIG_6_DISTORTED == {60_000: 0.82}
+    assert published.FIG_10 == {"LeNet-4": 1.8, "boosted LeNet-4": 0.5}
     found = {
         key: page.paper.test_error
-        for chosen in reproduce.SETS
+        for chosen in sets.SETS
         for key, page in pages(chosen)
         if page.paper and key not in SAYS_NOTHING
     }
@@ -504,7 +505,7 @@ def test_what_was_published_is_what_stands_beside_ours():
     )
 
 
-@pytest.mark.parametrize("chosen", reproduce.SETS)
+@pytest.mark.parametrize("chosen", sets.SETS)
 def test_pages_of_experiments_say_what_their_records_do(chosen):
     """In the page's own words or, of one thing changed, in PAPER.md's table."""
     beside = (ROOT / "PAPER.md").read_text()
@@ -551,7 +552,7 @@ NOT_YET = {"gpu", "mutants"}
 def test_every_experiment_has_its_record_and_no_other_lies_there():
     """Also those that were measured before the configuration got its newest fields."""
     expected = set()
-    for chosen in reproduce.SETS:
+    for chosen in sets.SETS:
         for _, page in pages(chosen):
             file = ROOT / "results" / f"{page.name}.json"
             found = records.read(file, serialization.as_json(page), "mnist")
@@ -589,8 +590,7 @@ def test_the_networks_that_reproduce_saves(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "reject_below", reject_below)
     monkeypatch.setattr(dataset, "load", load)
     given = reproduce.parse(["--out", str(tmp_path), "--seeds", "2"])
-    given.stopping = lambda: False
-    experiment = reproduce.prepared("classic", 2, given)
+    experiment = sets.prepared("classic", 2, given)
     assert isinstance(experiment, Experiment)
     experiment = dataclasses.replace(  # a small one, soon compiled
         experiment,
@@ -600,7 +600,7 @@ def test_the_networks_that_reproduce_saves(tmp_path, monkeypatch):
         batch_size=10,
         epochs=1,
     )
-    found = reproduce.measure("classic", experiment, given, False)
+    found = systems.measure("classic", experiment, given, False)
 
     assert pretrained.names(tmp_path / "package") == ["lenet5-classic"]
     card = pretrained.card("lenet5-classic", tmp_path / "package")
@@ -622,7 +622,7 @@ def test_the_networks_that_reproduce_saves(tmp_path, monkeypatch):
 
 
 def test_the_package_has_the_networks_that_reproduce_saves():
-    assert pretrained.names() == sorted(f"lenet5-{name}" for name in reproduce.PRETRAINED)
+    assert pretrained.names() == sorted(f"lenet5-{name}" for name in sets.PRETRAINED)
 
 
 @pytest.mark.parametrize("name", pretrained.names())

@@ -10,6 +10,13 @@ from lenet_jax.experiment import Baseline, serialization
 from lenet_jax.measurement import counting
 from lenet_jax.measurement.records import best_epochs, error_rates, shown
 from lenet_jax.reports import figures
+from lenet_jax.reports.published import (
+    BOOSTED_CALLS,
+    NIELSEN_DROPOUT_EPOCHS,
+    NIELSEN_EPOCHS,
+    NIELSEN_VOTE_ERRORS,
+    TUTORIAL_LOSS,
+)
 from lenet_jax.reports.quick import QUICK
 
 Records = dict[str, dict[str, Any]]
@@ -106,7 +113,7 @@ def write(records: Records, path: Path) -> None:
         text.append(f"![The tutorial's curve and ours]({folder.name}/tutorial-linear.png)")
         text.append(
             f"The loss of tutorial-linear on the test set is {shown(linear['test_loss'], 4)} (the "
-            "tutorial: 0.0744)."
+            f"tutorial: {TUTORIAL_LOSS})."
         )
     text += notes(records)
     if compared := parts(records):
@@ -178,24 +185,25 @@ def notes(records: Records) -> list[str]:
         calls, each = (np.mean(boosted[name], axis=0) for name in ("calls", "errors_of_each"))
         text.append(
             f"Boosted LeNet-4 calls {calls:.2f} networks for a digit on average (the paper "
-            f"1.75). Alone its three misclassify {', '.join(f'{n:.0f}' for n in each)} digits; "
-            f"when their outputs are always added, {np.mean(boosted['errors_always_added']):.0f}."
+            f"{BOOSTED_CALLS}). Alone its three misclassify {', '.join(f'{n:.0f}' for n in each)} "
+            "digits; when their outputs are always added, "
+            f"{np.mean(boosted['errors_always_added']):.0f}."
         )
     if dropout := records.get("nielsen-dropout"):
         text.append(
             f"A plurality vote of the {len(dropout['seeds'])} networks of nielsen-dropout, as the "
             f"last epoch leaves them, misclassifies {dropout['vote_errors']} of "
-            f"{dropout['test_size']:,} digits (the book: 33)."
+            f"{dropout['test_size']:,} digits (the book: {NIELSEN_VOTE_ERRORS})."
         )
     ladder = {name: found for name, found in records.items() if found["experiment"] == "nielsen"}
     if len(ladder) > 1:
         epochs = min(found["epochs"] for found in ladder.values())
         within = [f"{name} {shown(best_within(r, epochs))}" for name, r in ladder.items()]
         text.append(
-            "The book's rungs take 60 epochs, nielsen-dropout 40, and from nielsen-expanded on an "
-            f"epoch of the book is five of ours. At {epochs} epochs of as many "
-            "examples as the training set has, the test errors are, in percent: "
-            f"{'; '.join(within)}."
+            f"The book's rungs take {NIELSEN_EPOCHS} epochs, nielsen-dropout "
+            f"{NIELSEN_DROPOUT_EPOCHS}, and from nielsen-expanded on an epoch of the book is five "
+            f"of ours. At {epochs} epochs of as many examples as the training set has, the test "
+            f"errors are, in percent: {'; '.join(within)}."
         )
     return text
 

@@ -8,16 +8,14 @@ import numpy as np
 
 from lenet_jax.inspection.canvas import blank
 from lenet_jax.measurement.records import error_rates, interval
-
-# Fig. 5 of the paper, read from its vector points (+-0.02): the error in percent on the training
-# set, on the fly, and on the test set after epochs 1 to 20.
-FIG_5_TRAIN = (
-    *(4.89, 3.05, 1.77, 1.48, 1.22, 0.91, 0.78, 0.70, 0.57, 0.49),
-    *(0.47, 0.44, 0.41, 0.39, 0.39, 0.39, 0.39, 0.36, 0.36, 0.36),
-)
-FIG_5_TEST = (
-    *(2.65, 2.24, 1.48, 1.43, 1.43, 1.09, 1.04, 1.06, 0.99, 0.96),
-    *(0.96, 0.99, 0.96, 0.96, 0.96, 0.96, 0.96, 0.96, 0.96, 0.96),
+from lenet_jax.reports.published import (
+    FIG_5_TEST,
+    FIG_5_TRAIN,
+    FIG_6,
+    FIG_6_DISTORTED,
+    FIG_10,
+    TUTORIAL,
+    TUTORIAL_TEST,
 )
 
 
@@ -75,11 +73,6 @@ def fig_5(record: dict[str, Any], path: Path) -> None:
         for at in range(record["epochs"])
     ]
     curve(rows, record, path)
-
-
-# Fig. 6 of the paper: examples, and the error on the test set in percent; with distortions.
-FIG_6 = {15_000: 1.68, 30_000: 1.14, 60_000: 0.94}
-FIG_6_DISTORTED = {60_000: 0.82}
 
 
 def fig_6(records: list[dict[str, Any]], path: Path) -> None:
@@ -168,10 +161,6 @@ def rejection(left: np.ndarray, title: str, path: Path) -> None:
     axes.set_xlabel("rejected (%, smallest top-two difference first)")
     axes.set_title(title, fontsize=10)
     _save(figure, path)
-
-
-# Fig. 10 of the paper: percent rejected for an error of 0.5 %.
-FIG_10 = {"LeNet-4": 1.8, "boosted LeNet-4": 0.5}
 
 
 def fig_10(records: list[dict[str, Any]], path: Path) -> None:
@@ -269,14 +258,6 @@ def _name_points(axes: Any, points: list[tuple[str, float, float, str]]) -> None
         if beside[1]:
             line = {"arrowstyle": "-", "color": colour, "lw": 0.5, "shrinkA": 0, "shrinkB": 0}
             axes.annotate("", (x, y), beside, textcoords="offset points", arrowprops=line)
-
-
-# Accuracy on the training set in percent that the tutorial prints after some epochs.
-TUTORIAL = {
-    **{1: 86.35, 2: 96.67, 3: 97.48, 4: 97.89, 5: 98.09},
-    **{10: 98.71, 20: 99.20, 30: 99.49, 40: 99.60, 50: 99.65},
-}
-TUTORIAL_TEST = 98.46  # after its 50 epochs
 
 
 def tutorial(record: dict[str, Any], path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The sets of experiments that are reproduced, and how each kind of system is measured."""
