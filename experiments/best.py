@@ -17,7 +17,7 @@ Clearly worse were a field of 1.2 pixels, Adam in the place of Muon, and cross-e
 penalties / 8 in the place of eq. 9.
 """
 
-from lenet_jax.experiment import MAP, Distortion, Experiment, Muon
+from lenet_jax.experiment import MAP, Distortion, Experiment, Muon, Reproduced
 
 
 def get_config() -> Experiment:
@@ -31,4 +31,5 @@ def get_config() -> Experiment:
         epochs=60,
         batch_size=128,
         order="reshuffled",
+        reproduced=Reproduced("paper", seeds=10, kind="LeNet", in_family=True, pretrained=True),
     )

@@ -20,7 +20,7 @@ alone.
 
 import distorted
 
-from lenet_jax.experiment import Experiment, Paper, SquaredError
+from lenet_jax.experiment import Experiment, Paper, Reproduced, SquaredError
 from lenet_jax.models.lenet import LeNet4
 
 
@@ -31,4 +31,5 @@ def get_config() -> Experiment:
         loss=SquaredError(),
         distortion=distorted.RANGES,
         paper=Paper(test_error=0.7, train_error=None, source="section III-C.9 and Fig. 9"),
+        reproduced=Reproduced("family", seeds=5, kind="LeNet", quick=True),
     )

@@ -30,17 +30,29 @@ j = 10, and a curvature that never falls below that of the epoch before, which i
 the second epoch stable.
 """
 
-from lenet_jax.experiment import MAP, ML, Data, Experiment, Paper, variant
+from dataclasses import replace
+
+from lenet_jax.experiment import MAP, ML, Data, Experiment, Paper, Reproduced, variant
 from lenet_jax.models.lenet import LeNet5
 
+TEN = Reproduced("paper", seeds=10, kind="LeNet")
+FIVE = Reproduced("paper", seeds=5, kind="LeNet")
 VARIANTS = {
-    "eq8": {"loss": ML()},
-    "j30": {"loss": MAP(j=30.0)},
-    "printed": {"model": LeNet5(initialization="printed")},
-    "full-table": {"model": LeNet5(table="full")},
-    "reshuffled": {"order": "reshuffled"},
-    "15k": {"data": Data(limit=15_000), "paper": Paper(1.68, 0.05, "Fig. 6")},
-    "30k": {"data": Data(limit=30_000), "paper": Paper(1.14, 0.31, "Fig. 6")},
+    "15k": {
+        "data": Data(limit=15_000),
+        "paper": Paper(1.68, 0.05, "Fig. 6"),
+        "reproduced": TEN,
+    },
+    "30k": {
+        "data": Data(limit=30_000),
+        "paper": Paper(1.14, 0.31, "Fig. 6"),
+        "reproduced": replace(TEN, quick=True),
+    },
+    "eq8": {"loss": ML(), "reproduced": FIVE},
+    "j30": {"loss": MAP(j=30.0), "reproduced": FIVE},
+    "printed": {"model": LeNet5(initialization="printed"), "reproduced": FIVE},
+    "full-table": {"model": LeNet5(table="full"), "reproduced": replace(FIVE, in_family=True)},
+    "reshuffled": {"order": "reshuffled", "reproduced": FIVE},
 }
 
 
@@ -49,5 +61,6 @@ def get_config(name: str = "") -> Experiment:
         name="classic",
         loss=MAP(j=10.0),
         paper=Paper(test_error=0.95, train_error=0.35, source="section III-B and Fig. 5"),
+        reproduced=replace(TEN, in_family=True, quick=True, pretrained=True),
     )
     return variant(base, VARIANTS, name)

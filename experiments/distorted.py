@@ -25,10 +25,15 @@ import dataclasses
 
 import classic
 
-from lenet_jax.experiment import Distortion, Experiment, Paper, variant
+from lenet_jax.experiment import Distortion, Experiment, Paper, Reproduced, variant
 
 RANGES = Distortion(translation=1.0, scaling=0.1, squeezing=0.1, shear=0.1, versions=10)
-VARIANTS = {"fresh": {"distortion": dataclasses.replace(RANGES, versions=None)}}
+VARIANTS = {
+    "fresh": {
+        "distortion": dataclasses.replace(RANGES, versions=None),
+        "reproduced": Reproduced("paper", seeds=5, kind="LeNet"),
+    }
+}
 
 
 def get_config(name: str = "") -> Experiment:
@@ -37,5 +42,6 @@ def get_config(name: str = "") -> Experiment:
         name="distorted",
         distortion=RANGES,
         paper=Paper(test_error=0.8, train_error=None, source="section III-B"),
+        reproduced=Reproduced("paper", seeds=10, kind="LeNet", in_family=True, pretrained=True),
     )
     return variant(base, VARIANTS, name)

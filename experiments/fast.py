@@ -15,7 +15,7 @@ second-order method. Step sizes, batch and epochs were chosen on 10,000 held-out
 (--data.validation 10000; runs that were not stored).
 """
 
-from lenet_jax.experiment import MAP, Experiment, Muon
+from lenet_jax.experiment import MAP, Experiment, Muon, Reproduced
 
 
 def get_config() -> Experiment:
@@ -26,4 +26,5 @@ def get_config() -> Experiment:
         epochs=2,
         batch_size=128,
         order="reshuffled",
+        reproduced=Reproduced("paper", seeds=3, kind="LeNet"),
     )

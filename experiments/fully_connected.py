@@ -26,9 +26,10 @@ from typing import Any
 
 import distorted
 
-from lenet_jax.experiment import SDLM, Experiment, Paper, SquaredError, variant
+from lenet_jax.experiment import SDLM, Experiment, Paper, Reproduced, SquaredError, variant
 from lenet_jax.models.connected import FullyConnected
 
+REPRODUCED = Reproduced("family", seeds=5, kind="fully connected")
 RATES = SDLM().learning_rates
 # Test error of the paper in percent, plain and with distortions (Fig. 9).
 PAPER = {
@@ -48,14 +49,18 @@ def _variants() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for layers, (plain, with_distortions) in PAPER.items():
         model = FullyConnected(hidden=tuple(map(int, layers.split("-"))))
-        found[layers] = {"model": model, "paper": _paper(plain)}
+        found[layers] = {"model": model, "paper": _paper(plain), "reproduced": REPRODUCED}
         found[f"{layers}-distorted"] = {
             "model": model,
             "paper": _paper(with_distortions),
             "distortion": distorted.RANGES,
+            "reproduced": REPRODUCED,
         }
     del found["300"]
     return found
+
+
+VARIANTS = _variants()
 
 
 def get_config(name: str = "") -> Experiment:
@@ -66,5 +71,6 @@ def get_config(name: str = "") -> Experiment:
         optimizer=dataclasses.replace(SDLM(), learning_rates=tuple(4 * r for r in RATES)),
         batch_size=16,
         paper=_paper(PAPER["300"][0]),
+        reproduced=REPRODUCED,
     )
-    return variant(base, _variants(), name)
+    return variant(base, VARIANTS, name)

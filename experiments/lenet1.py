@@ -14,7 +14,7 @@ ten times its rates and Adam about as many. The line went from 20 epochs to 60, 
 some fewer held-out examples, when a first test error, over 20, was known.
 """
 
-from lenet_jax.experiment import SDLM, Experiment, Paper, SquaredError
+from lenet_jax.experiment import SDLM, Experiment, Paper, Reproduced, SquaredError
 from lenet_jax.models.lenet import LeNet1
 
 EPOCHS = 60
@@ -28,4 +28,5 @@ def get_config() -> Experiment:
         epochs=EPOCHS,
         optimizer=SDLM(learning_rates=tuple(5e-3 * (1 - n / EPOCHS) for n in range(EPOCHS))),
         paper=Paper(test_error=1.7, train_error=None, source="section III-C.7 and Fig. 9"),
+        reproduced=Reproduced("family", seeds=5, kind="LeNet"),
     )

@@ -12,10 +12,14 @@
 so the loss is their squared distance from +1 for the right class and -1 for the others.
 """
 
-from lenet_jax.experiment import Experiment, Paper, SquaredError, variant
+from lenet_jax.experiment import Experiment, Paper, Reproduced, SquaredError, variant
 from lenet_jax.models.lenet import LeNet4
 
-VARIANTS = {"17k": {"model": LeNet4(reading="17k")}}
+REPRODUCED = Reproduced("family", seeds=5, kind="LeNet")
+PAPER = Paper(test_error=1.1, train_error=None, source="section III-C.8 and Fig. 9")
+VARIANTS = {
+    "17k": {"model": LeNet4(reading="17k"), "paper": PAPER, "reproduced": REPRODUCED},
+}
 
 
 def get_config(name: str = "") -> Experiment:
@@ -23,6 +27,7 @@ def get_config(name: str = "") -> Experiment:
         name="lenet4",
         model=LeNet4(),
         loss=SquaredError(),
-        paper=Paper(test_error=1.1, train_error=None, source="section III-C.8 and Fig. 9"),
+        paper=PAPER,
+        reproduced=REPRODUCED,
     )
     return variant(base, VARIANTS, name)

@@ -19,10 +19,14 @@ import dataclasses
 
 import classic
 
-from lenet_jax.experiment import Distortion, Experiment
+from lenet_jax.experiment import Distortion, Experiment, Reproduced
 
 
 def get_config() -> Experiment:
     return dataclasses.replace(
-        classic.get_config(), name="noise", distortion=Distortion(inverted=0.1), paper=None
+        classic.get_config(),
+        name="noise",
+        distortion=Distortion(inverted=0.1),
+        paper=None,
+        reproduced=Reproduced("paper", seeds=5, kind="LeNet"),
     )

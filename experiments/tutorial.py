@@ -29,15 +29,21 @@ Muon than with Adam or the second-order method of classic.py (one seed each, run
 stored). That of c and d is their tutorials'.
 """
 
-from lenet_jax.experiment import SGD, CrossEntropy, Experiment, Muon, Paper, variant
+from lenet_jax.experiment import SGD, CrossEntropy, Experiment, Muon, Paper, Reproduced, variant
 from lenet_jax.models.lenet import LeNet5
 from lenet_jax.models.tutorial import Tutorial
 
+REPRODUCED = Reproduced("family", seeds=5, kind="tutorials")
 LINEAR = {
     "optimizer": SGD(learning_rate=0.064),
     "epochs": 50,
+    "reproduced": REPRODUCED,
 }
-GAUSSIAN = {"optimizer": SGD(learning_rate=0.01, momentum=0.9), "epochs": 5}
+GAUSSIAN = {
+    "optimizer": SGD(learning_rate=0.01, momentum=0.9),
+    "epochs": 5,
+    "reproduced": REPRODUCED,
+}
 
 
 def _gaussian(head) -> LeNet5:
@@ -47,7 +53,7 @@ def _gaussian(head) -> LeNet5:
 
 
 VARIANTS = {
-    "table": {"model": LeNet5(head="linear")},
+    "table": {"model": LeNet5(head="linear"), "reproduced": REPRODUCED},
     "linear": {
         "model": Tutorial(),
         "paper": Paper(1.54, 0.35, "the tutorial"),
@@ -69,5 +75,6 @@ def get_config(name: str = "") -> Experiment:
         epochs=15,
         batch_size=64,
         order="reshuffled",
+        reproduced=REPRODUCED,
     )
     return variant(base, VARIANTS, name)

@@ -23,10 +23,17 @@ from lenet_jax.reproduction import sets, systems
 def main(arguments: Sequence[str]) -> int:
     """Runs, or reads, the experiments of a set and writes its page; returns the exit code."""
     given = parse(arguments)
-    chosen = sets.SETS[given.set]
-    seeds = chosen.experiments | {key: sets.SETS["paper"].experiments[key] for key in chosen.beside}
     commandline.set_up_jax()
-    experiments = {key: sets.prepared(key, n, given) for key, n in seeds.items()}
+    chosen = sets.SETS[given.set]
+    all_of_them = sets.reproduced()
+    own = [key for key, (_, how) in all_of_them.items() if how.set == given.set]
+    if unknown := sorted(set(given.only or ()) - set(own)):
+        raise UserError(f"--only {unknown[0]}: not in the set {given.set}: {', '.join(own)}")
+    experiments = {
+        key: sets.prepared(page, how, given)
+        for key, (page, how) in all_of_them.items()
+        if key in own or given.set == "family" and how.in_family
+    }
     dataset = "uci-digits" if given.quick else "mnist"
 
     from lenet_jax.measurement import records
@@ -38,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         path = given.out / "results" / f"{page.name}.json"
         return records.read(path, serialization.as_json(page), dataset) if path.exists() else None
 
-    wanted = given.only or (chosen.quick if given.quick else chosen.experiments)
+    wanted = given.only or [key for key in own if all_of_them[key][1].quick or not given.quick]
     missing = [key for key in wanted if record_of(key) is None]
     if missing:
         data = sets.data_of(experiments[missing[0]], given.quick, commandline.log)
@@ -52,19 +59,18 @@ def main(arguments: Sequence[str]) -> int:
             commandline.log(f"stopped and saved. To go on, give the same command:\n  {command}")
             return 42
         records.write(given.out / "results" / f"{experiments[key].name}.json", record)
-    found = {experiments[key].name: record_of(key) for key in seeds}
+    found = {experiments[key].name: record_of(key) for key in experiments}
     there = {name: record for name, record in found.items() if record is not None}
     page = given.out / chosen.page
     importlib.import_module(f"lenet_jax.reports.{chosen.report}").write(there, page)
-    own = [key for key in chosen.experiments if experiments[key].name in there]
-    print(f"{page}: {len(own)} of {len(chosen.experiments)} experiments")
+    print(f"{page}: {sum(experiments[key].name in there for key in own)} of {len(own)} experiments")
     if given.quick:
         print(QUICK)
     return 0
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line; raises UserError for an experiment that is not in the set."""
+    """The command line."""
     parser = commandline.parser("reproduce", __doc__)
     parser.add_argument("--set", choices=sets.SETS, default="paper", help="(default: %(default)s)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these experiments of the set")
@@ -91,9 +97,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     given.log, given.stopping = commandline.log, lambda: False
     given.out = given.out or Path("runs/quick" if given.quick else ".")
-    known = sets.SETS[given.set].experiments
-    if unknown := sorted(set(given.only or ()) - set(known)):
-        raise UserError(f"--only {unknown[0]}: not in the set {given.set}: {', '.join(known)}")
     return given
 
 

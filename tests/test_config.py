@@ -175,7 +175,7 @@ def test_reproduce_counts_seeds_as_train_does():
         (["--seed", "7", "--seeds", "2"], [7, 8]),
         (["--seeds", "3", "5"], [3, 5]),
     ):
-        made = sets.prepared("classic", 10, reproduce.parse(flags))
+        made = sets.prepared(*sets.reproduced()["classic"], reproduce.parse(flags))
         assert isinstance(made, Experiment)
         assert list(made.all_seeds) == list(seeds)
 

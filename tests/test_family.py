@@ -542,8 +542,10 @@ def test_the_page_has_a_row_for_each_record(quick):
 def test_the_committed_page_is_of_the_committed_records():
     text = (ROOT / "FAMILY.md").read_text()
     records, published = {}, {}
-    for key in (*sets.SETS["family"].experiments, "classic", "distorted", "best"):
-        name = key.replace(":", "-")
+    for page, how in sets.reproduced().values():
+        if how.set != "family" and not how.in_family:
+            continue
+        name = page.name
         shown = "linear" if name == "baselines" else name.removeprefix("baselines-")
         records[shown] = record(ROOT, name)
         paper = records[shown]["config"]["paper"]
@@ -561,9 +563,8 @@ def test_the_committed_page_is_of_the_committed_records():
     assert f"calls {calls:.2f} networks for a digit on average (the paper 1.75)" in text
     parts = text[text.index("| part |") :].splitlines()
     assert parts[0] == "| part | without | | with | |" and len(parts) == 2 + len(PARTS)
-    by_file = records | {"classic-full-table": record(ROOT, "classic-full-table")}
     for line, (what, without, made) in zip(parts[2:], PARTS, strict=True):
-        cells = what, without, by_hand(by_file[without]), made, by_hand(by_file[made])
+        cells = what, without, by_hand(records[without]), made, by_hand(records[made])
         assert line == f"| {' | '.join(cells)} |"
 
 
@@ -587,7 +588,7 @@ def test_boosted_seeds_are_three_networks_each_of_their_own(quick):
     found, seconds, sums = record(quick, "boosted"), 0.0, []
     labels = embedded.load()["test_labels"]
     given = reproduce.parse(["--set", "family", "--quick"])
-    seen = sets.data_of(sets.prepared("boosted", 2, given), True, print).train
+    seen = sets.data_of(sets.prepared(*sets.reproduced()["boosted"], given), True, print).train
     for at, seed in enumerate((0, 1)):
         folder = quick / "runs" / "reproduce" / f"boosted-{seed}"
         trained = np.zeros((len(seen), 10))
@@ -617,7 +618,7 @@ def test_boosted_seeds_are_three_networks_each_of_their_own(quick):
 @once
 def test_a_boosted_run_is_read_again_for_its_own_configuration_and_data_alone(quick):
     given = reproduce.parse(["--set", "family", "--quick"])
-    experiment = sets.prepared("boosted", 2, given)
+    experiment = sets.prepared(*sets.reproduced()["boosted"], given)
     assert isinstance(experiment, Experiment)
     one = dataclasses.replace(experiment, seed=1, seeds=())
     data = sets.data_of(experiment, True, print)

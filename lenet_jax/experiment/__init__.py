@@ -7,10 +7,11 @@ from lenet_jax.experiment.arrays import Arrays
 from lenet_jax.experiment.baseline import Baseline
 from lenet_jax.experiment.data import Data
 from lenet_jax.experiment.distortion import Distortion
-from lenet_jax.experiment.experiment import Experiment, Paper
+from lenet_jax.experiment.experiment import Experiment
 from lenet_jax.experiment.loss import MAP, ML, CrossEntropy, Loss, SquaredError
 from lenet_jax.experiment.optimizer import SDLM, SGD, Adam, Muon, Optimizer
 from lenet_jax.experiment.pages import variant
+from lenet_jax.experiment.reproduced import Paper, Reproduced
 
 __all__ = [
     "MAP",
@@ -19,6 +20,7 @@ __all__ = [
     "SGD",
     "Adam",
     "Arrays",
+    "Baseline",
     "CrossEntropy",
     "Data",
     "Distortion",
@@ -27,7 +29,7 @@ __all__ = [
     "Muon",
     "Optimizer",
     "Paper",
-    "Baseline",
+    "Reproduced",
     "SquaredError",
     "variant",
 ]

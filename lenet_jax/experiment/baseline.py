@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lenet_jax.experiment.arrays import NOT_IN_JSON
 from lenet_jax.experiment.data import Data
-from lenet_jax.experiment.experiment import Paper
+from lenet_jax.experiment.reproduced import Paper, Reproduced
 
 
 @dataclass(frozen=True)
@@ -32,3 +33,4 @@ class Baseline:
     penalty: float = 10.0
     """C of a support vector machine whose kernel is 1 at most"""
     paper: Paper | None = None
+    reproduced: Reproduced | None = field(default=None, compare=False, metadata=NOT_IN_JSON)

@@ -17,17 +17,9 @@ from lenet_jax.experiment.data import Data
 from lenet_jax.experiment.distortion import Distortion
 from lenet_jax.experiment.loss import MAP, SCORES, Loss
 from lenet_jax.experiment.optimizer import SDLM, SGD, Adam, Muon
+from lenet_jax.experiment.reproduced import Paper, Reproduced
 
 MOST_SEEDS = 1_000_000  # of one run; more is a slip, and would fill the memory with its seeds alone
-
-
-@dataclass(frozen=True)
-class Paper:
-    """What the paper reports for an experiment, in percent."""
-
-    test_error: float
-    train_error: float | None
-    source: str
 
 
 @dataclass(frozen=True)
@@ -67,6 +59,9 @@ class Experiment:
     data: Data | Arrays = field(default_factory=Data)
     distortion: Distortion = field(default_factory=Distortion)
     paper: Annotated[Paper | None, tyro.conf.Suppress] = None
+    reproduced: Annotated[Reproduced | None, tyro.conf.Suppress] = field(
+        default=None, compare=False, metadata=NOT_IN_JSON
+    )
     page: Annotated[Page | None, tyro.conf.Suppress] = field(
         default=None, compare=False, metadata=NOT_IN_JSON
     )

@@ -19,7 +19,8 @@ Asked = TypeVar("Asked", Experiment, Baseline)
 def variant(base: Asked, variants: dict[str, dict[str, Any]], name: str) -> Asked:
     """`base`, or for a name the variant of it with these fields, called <base>-<name>.
 
-    Raises UserError for the name of no variant.
+    A variant says itself what was published for it, and whether it is reproduced. Raises
+    UserError for the name of no variant.
     """
     if not name:
         return base
@@ -27,7 +28,8 @@ def variant(base: Asked, variants: dict[str, dict[str, Any]], name: str) -> Aske
         raise UserError(
             f"{base.name} has no variant {name!r}. There are: {', '.join(variants) or 'none'}"
         )
-    return dataclasses.replace(base, name=f"{base.name}-{name}", **variants[name])
+    own = {"name": f"{base.name}-{name}", "paper": None, "reproduced": None} | variants[name]
+    return dataclasses.replace(base, **own)
 
 
 def load(config: str) -> Experiment:
@@ -56,10 +58,41 @@ def names() -> list[str]:
     return sorted(file.stem for file in folder().glob("*.py"))
 
 
+def every() -> dict[str, Experiment | Baseline]:
+    """The package's own pages and their variants, by what --config takes."""
+    configs = []
+    for name in names():
+        with _run(name) as (_, module):
+            configs += [name, *(f"{name}:{variant}" for variant in getattr(module, "VARIANTS", ()))]
+    return {config: load_page(config) for config in configs}
+
+
 def load_page(config: str) -> Experiment | Baseline:
     """As `load`, a classical baseline too."""
-    require_local("config", config)
     file, _, variant = config.partition(":")
+    with _run(config) as (path, module):
+        if not hasattr(module, "get_config"):
+            raise UserError(f"--config {file}: it has no get_config(); see experiments/classic.py")
+        experiment = module.get_config(variant) if variant else module.get_config()
+        texts = _texts(path)
+    if isinstance(experiment, Experiment):
+        return dataclasses.replace(experiment, page=Page(path, variant, texts))
+    if not isinstance(experiment, Baseline):
+        raise UserError(
+            f"--config {file}: get_config() returned {type(experiment).__name__}, expected a "
+            "lenet_jax.experiment.Experiment"
+        )
+    return experiment
+
+
+@contextlib.contextmanager
+def _run(config: str) -> Iterator[tuple[Path, Any]]:
+    """The file of `path/to/file.py[:variant]` and its module, while its imports can be used.
+
+    Raises UserError for a file that is missing, and for whatever goes wrong in it.
+    """
+    require_local("config", config)
+    file, _, _ = config.partition(":")
     path = Path(file)
     if not path.is_file() and file in names():
         path = folder() / f"{file}.py"
@@ -68,32 +101,20 @@ def load_page(config: str) -> Experiment | Baseline:
             f"--config {file}: no such file, and no page of the package, which are: "
             f"{', '.join(names())}"
         )
-    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    path = path.resolve()
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise UserError(f"--config {file}: not a Python file; give one that ends in .py")
     module = importlib.util.module_from_spec(spec)
     try:
-        with _beside(path.resolve().parent):
+        with _beside(path.parent):
             sys.modules[path.stem] = module
             spec.loader.exec_module(module)
-            if not hasattr(module, "get_config"):
-                raise UserError(
-                    f"--config {file}: it has no get_config(); see experiments/classic.py"
-                )
-            experiment = module.get_config(variant) if variant else module.get_config()
-            texts = _texts(path.resolve())
+            yield path, module
     except UserError:
         raise
     except BaseException as error:  # whatever a user's file may raise, SystemExit too
         raise UserError(f"--config {config}: {type(error).__name__}: {error}") from error
-    if isinstance(experiment, Experiment):
-        return dataclasses.replace(experiment, page=Page(path.resolve(), variant, texts))
-    if not isinstance(experiment, Baseline):
-        raise UserError(
-            f"--config {file}: get_config() returned {type(experiment).__name__}, expected a "
-            "lenet_jax.experiment.Experiment"
-        )
-    return experiment
 
 
 def page_in(folder: Path, path: str, variant: str) -> Page | None:

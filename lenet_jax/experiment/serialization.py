@@ -15,9 +15,10 @@ from lenet_jax.experiment.arrays import Arrays
 from lenet_jax.experiment.baseline import Baseline
 from lenet_jax.experiment.data import Data
 from lenet_jax.experiment.distortion import Distortion
-from lenet_jax.experiment.experiment import Experiment, Paper
+from lenet_jax.experiment.experiment import Experiment
 from lenet_jax.experiment.loss import MAP, ML, CrossEntropy, SquaredError
 from lenet_jax.experiment.optimizer import SDLM, SGD, Adam, Muon
+from lenet_jax.experiment.reproduced import Paper
 
 OF_PAGE = "page:"
 PARTS: dict[str, Any] = {

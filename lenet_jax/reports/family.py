@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lenet_jax.experiment import Baseline, serialization
+from lenet_jax.experiment import Baseline, pages, serialization
 from lenet_jax.measurement import counting
 from lenet_jax.measurement.records import best_epochs, error_rates, shown
 from lenet_jax.reports import figures
@@ -21,14 +21,6 @@ from lenet_jax.reports.quick import QUICK
 
 Records = dict[str, dict[str, Any]]
 
-# Kinds of systems, each with its pages and a colour of its own; other pages are kinds themselves.
-KINDS = {
-    "LeNet": ("lenet1", "lenet4", "boosted", "classic", "distorted", "best"),
-    "tutorials": ("tutorial",),
-    "Nielsen": ("nielsen",),
-    "fully connected": ("fully_connected",),
-    "classical": ("baselines",),
-}
 # What the committed records cannot say of themselves.
 HISTORY = (
     "Settings were chosen on held-out examples, but not all of them before a test error was known. "
@@ -39,7 +31,6 @@ HISTORY = (
     "learn; its masks were then drawn for parts of a batch and are now each example's own, so that "
     "a run of today has others."
 )
-ONLY_COMPARED = "classic-full-table"  # has a place among the parts, and no row
 
 COMPARED = ("| part | without | | with | |", "|---|---|---|---|---|")
 # What is added, to which system, and which one that makes.
@@ -84,23 +75,23 @@ def write(records: Records, path: Path) -> None:
     """
     folder = path.parent / "results"
     same = next(iter(records.values()))["dataset"] if records else ""
-    rows = [row(found) for name, found in records.items() if name != ONLY_COMPARED]
+    rows = [row(found) for found in records.values()]
     text = [
         "# The family, its baselines and its descendants",
         "Written by `python -m lenet_jax.reproduce --set family` from "
         f"`{folder.name}/*.json`, which hold the configuration, versions, hardware and commit of "
         f"each. Data: {same}. Numbers are of the last epoch of a fixed schedule, of Nielsen's "
         "networks of the epoch with the least error on held-out examples. Of fewer than three "
-        "seeds each one's value stands in the place of an interval. Parameters are the numbers "
-        "that a system keeps, fixed codes aside; multiply-adds are for one digit, biases not "
-        "counted.",
+        "seeds each one's value stands in the place of an interval. Parameters are all the "
+        "numbers that a system stores, fixed codes aside; multiply-adds are for one digit, biases "
+        "not counted.",
         *([HISTORY] if same == "mnist" else []),
         *([QUICK] if same == "uci-digits" else []),
         table(rows),
         "Averaged: the error of the mean of these networks' scores, after the last epoch.",
     ]
     for file, what, words in (
-        ("family-parameters.png", "parameters", "numbers kept"),
+        ("family-parameters.png", "parameters", "parameters"),
         ("family-multiply-adds.png", "multiply_adds", "multiply-adds for a digit"),
     ):
         if rows:
@@ -136,11 +127,10 @@ def row(record: dict[str, Any]) -> Row:
     name = figures.name_of(record)
     if isinstance(page, Baseline):
         name = record["variant"] or page.method
-    own = record["experiment"]
-    kind = next((kind for kind, names in KINDS.items() if own in names), own)
+    reproduced = pages.load_page(record["experiment"]).reproduced
     return Row(
         name,
-        kind,
+        reproduced.kind if reproduced else "",
         parameters,
         multiply_adds,
         page.paper.test_error if page.paper and record["dataset"] == "mnist" else None,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lenet_jax.experiment import Baseline, Experiment, serialization
-from lenet_jax.reproduction.sets import PRETRAINED, data_of
+from lenet_jax.reproduction.sets import data_of
 
 
 def measure(
@@ -45,7 +45,7 @@ def measure_networks(
     name, _, variant = key.partition(":")
     record = records.of(runs, serialization.as_json(experiment), name, variant, data, changed)
     figures.fig_8(record, data.test.images, runs[0].folder / "misclassified.png")
-    if key in PRETRAINED and not given.quick:
+    if experiment.reproduced and experiment.reproduced.pretrained and not given.quick:
         first = jax.tree.map(lambda a: a[0], runs[0].params)
         card = records.card(record, reject_below(experiment, given))
         pretrained.save(f"lenet5-{experiment.name}", first, card)
