@@ -17,6 +17,15 @@ def keys(number, seed=0):
     return jax.random.split(jax.random.key(seed), number)
 
 
+def test_sampling_between_pixels_is_scipys():
+    rng = np.random.default_rng(0)
+    image = rng.uniform(0, 255, (9, 7)).astype(np.float32)
+    rows, columns = rng.uniform(-1.5, 9.5, 120), rng.uniform(-1.5, 7.5, 120)
+    ours = distort.sample(jnp.asarray(image), jnp.array([rows, columns]))
+    theirs = ndimage.map_coordinates(np.pad(image, 2), [rows + 2, columns + 2], order=1)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-3)
+
+
 def affine(image, matrix, shift):
     return np.asarray(distort.sample(image, distort.moved(image.shape, matrix, shift)))
 

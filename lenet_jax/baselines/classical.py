@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.cluster import KMeans
@@ -17,6 +18,7 @@ from sklearn.preprocessing import Normalizer, PolynomialFeatures
 from sklearn.svm import SVC
 
 from lenet_jax.data.deslant import deslant
+from lenet_jax.data.distort import SHIFTS, shifted
 from lenet_jax.experiment import Baseline
 
 CLASSES = 10
@@ -47,9 +49,11 @@ def fit(baseline: Baseline, images: np.ndarray, labels: np.ndarray) -> Fitted:
     estimator = make(baseline).fit(shown, labels)
     if baseline.method == "virtual-svm":
         support = estimator[-1].support_
-        moved = [shift(images[support], down, right) for down, right in SHIFTS]
+        versions = np.repeat(np.arange(len(SHIFTS)), len(support))
+        support = np.tile(support, len(SHIFTS))
+        moved = shifted(jnp.asarray(images[support]), jnp.asarray(versions))
         estimator = make(baseline).fit(
-            inputs(np.concatenate(moved), baseline.deslanted), np.tile(labels[support], len(moved))
+            inputs(np.asarray(moved), baseline.deslanted), labels[support]
         )
     seconds = time.monotonic() - began
     return Fitted(estimator, baseline.deslanted, *cost(baseline, estimator, shown.shape), seconds)
@@ -119,16 +123,6 @@ class Gaussians(TransformerMixin, BaseEstimator):
         """exp(-|x - c|^2 / 2 width^2), [n, units]."""
         apart = (x**2).sum(1)[:, None] - 2 * x @ self.centres_.T + (self.centres_**2).sum(1)
         return np.exp(-apart / (2 * self.width**2))
-
-
-SHIFTS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
-
-
-def shift(images: np.ndarray, down: int, right: int) -> np.ndarray:
-    """Images [n, h, w] moved by a pixel or none; background comes in."""
-    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
-    height, width = images.shape[1:]
-    return padded[:, 1 - down : 1 - down + height, 1 - right : 1 - right + width]
 
 
 def cost(baseline: Baseline, estimator: Any, shape: tuple[int, ...]) -> tuple[int, int]:
