@@ -1,6 +1,7 @@
 """How the sums of a convolution are computed, on each platform."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from jax import lax
 
 from lenet_jax.layers.folding import flat, fold
+
+Correlate = Callable[..., Any]  # of a kernel, states and a size; pyright has no type for custom_vjp
 
 
 def correlate(kernel: jax.Array, states: jax.Array, size: int) -> jax.Array:
@@ -26,15 +29,7 @@ def correlate(kernel: jax.Array, states: jax.Array, size: int) -> jax.Array:
             f"a kernel of {kernel.shape[1]} weights per map, {size}x{size} each, does not fit "
             f"{inputs} maps of {height}x{width}"
         )
-    if jax.default_backend() == "cpu":
-        return _slide(kernel, states, size)
-    return lax.conv_general_dilated(
-        states,
-        kernel.reshape(-1, inputs, size, size),
-        window_strides=(1, 1),
-        padding="VALID",
-        dimension_numbers=("CHWN", "OIHW", "CHWN"),
-    )
+    return _by_platform(kernel, states, size, _slide, _convolve)
 
 
 def correlate_folded(kernel: jax.Array, states: jax.Array, size: int) -> jax.Array:
@@ -49,8 +44,36 @@ def correlate_folded(kernel: jax.Array, states: jax.Array, size: int) -> jax.Arr
     inputs, height, width, images = states.shape
     rows, columns = height - size + 1, width - size + 1
     outweighed = inputs * 4 * (size // 2 + 1) ** 2 <= rows * columns * images
-    if jax.default_backend() != "cpu" or not outweighed or min(rows, columns) < 2:
+    if not outweighed or min(rows, columns) < 2:
         return fold(correlate(kernel, states, size))
+    return _by_platform(kernel, states, size, _slide_folded, lambda *three: fold(_convolve(*three)))
+
+
+def _by_platform(
+    kernel: jax.Array, states: jax.Array, size: int, on_cpu: Correlate, elsewhere: Correlate
+) -> jax.Array:
+    """Decided when a program is compiled, so that an exported one can hold both."""
+    return lax.platform_dependent(
+        kernel,
+        states,
+        cpu=lambda kernel, states: on_cpu(kernel, states, size),
+        default=lambda kernel, states: elsewhere(kernel, states, size),
+    )
+
+
+def _convolve(kernel: jax.Array, states: jax.Array, size: int) -> jax.Array:
+    return lax.conv_general_dilated(
+        states,
+        kernel.reshape(-1, len(states), size, size),
+        window_strides=(1, 1),
+        padding="VALID",
+        dimension_numbers=("CHWN", "OIHW", "CHWN"),
+    )
+
+
+def _slide_folded(kernel: jax.Array, states: jax.Array, size: int) -> jax.Array:
+    inputs, height, width, images = states.shape
+    rows, columns = height - size + 1, width - size + 1
     maps, n = len(kernel), size // 2 + 1
     wide = (kernel.reshape(-1, size**2) @ _places(size)).reshape(maps, inputs, 4, -1)
     wide = wide.transpose(2, 0, 1, 3).reshape(4 * maps, -1)
