@@ -81,9 +81,9 @@ def test_any_table_and_any_codes():
         close(-scores[..., n], distances)
 
 
-@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+@pytest.mark.parametrize("on_cpu", [True, False])
 @pytest.mark.parametrize("images", [1, 40])
-def test_every_formulation_of_the_convolution(monkeypatch, backend, images):
+def test_every_formulation_of_the_convolution(monkeypatch, on_cpu, images):
     """Value and both gradients against float64, plain and folded, few images and many."""
     rng = np.random.default_rng(images)
     kernel, states = rng.normal(size=(4, 3 * 25)), rng.normal(size=(3, 11, 14, images))
@@ -92,7 +92,12 @@ def test_every_formulation_of_the_convolution(monkeypatch, backend, images):
         [reference.convolution(states[..., n], kernel, no_bias, 5, table) for n in range(images)],
         axis=-1,
     )  # [4, 7, 10, images]
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    if not on_cpu:
+        monkeypatch.setattr(
+            correlation,
+            "_by_platform",
+            lambda kernel, states, size, on_cpu, elsewhere: elsewhere(kernel, states, size),
+        )
     ours = correlation.correlate(jnp.float32(kernel), jnp.float32(states), 5)
     close(ours, theirs)
     folded = correlation.correlate_folded(jnp.float32(kernel), jnp.float32(states), 5)
@@ -121,6 +126,20 @@ def test_every_formulation_of_the_convolution(monkeypatch, backend, images):
         gradients = jax.grad(objective, argnums=(0, 1))(jnp.float32(kernel), jnp.float32(states))
         close(gradients[0], for_kernel)
         close(gradients[1], for_states)
+
+
+@pytest.mark.parametrize("form", [correlation.correlate, correlation.correlate_folded])
+def test_the_platform_chooses_the_formulation(form):
+    given = jnp.zeros((4, 75)), jnp.zeros((3, 12, 14, 40))
+    traced = jax.jit(lambda kernel, states: form(kernel, states, 5)).trace(*given)
+    for platforms, convolved, multiplied in (
+        (("cpu",), False, True),
+        (("cuda",), True, False),
+        (("cpu", "cuda"), True, True),
+    ):
+        program = traced.lower(lowering_platforms=platforms).as_text()
+        assert ("stablehlo.convolution" in program) == convolved
+        assert ("stablehlo.dot_general" in program) == multiplied
 
 
 @pytest.mark.parametrize("images", [1, 10, 40])
