@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tensorstore
+from jax.sharding import NamedSharding, PartitionSpec
 
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import (
@@ -59,6 +61,37 @@ def test_keeps_the_newest_and_gives_back_the_same_bits(tmp_path):
     np.testing.assert_array_equal(
         jax.random.key_data(back.key), jax.random.key_data(jax.random.key(9))
     )
+
+
+@pytest.mark.parametrize("there", [1, 4])
+def test_each_device_writes_and_reads_the_part_that_it_has(tmp_path, there):
+    """A state of four devices, split and whole; nothing is compiled or gathered for that."""
+    events = []
+
+    def note(event: str, duration_secs: float, **_: str | int) -> None:
+        events.append(event)
+
+    def on(devices, state):
+        mesh = jax.make_mesh((devices,), ("seeds",), devices=jax.devices()[:devices])
+        split = NamedSharding(mesh, PartitionSpec("seeds"))
+        whole = NamedSharding(mesh, PartitionSpec())
+        weights = jax.device_put(state.weights, split)
+        return State(weights, jax.device_put(state.key, whole), jax.device_put(state.step, whole))
+
+    four = jax.block_until_ready(on(4, state(7)))
+    jax.monitoring.register_event_duration_secs_listener(note)
+    Checkpoints(tmp_path / "c", 2, print).save(7, four, {"step": 7})
+    jax.monitoring.unregister_event_duration_listener(note)
+    assert not [name for name in events if "compile" in name]
+    store = {"driver": "ocdbt", "base": f"file://{tmp_path}/c/7/state", "path": "weights.a/"}
+    written = tensorstore.open({"driver": "zarr", "kvstore": store}).result()
+    assert written.shape == (300, 20) and written.chunk_layout.write_chunk.shape == (75, 20)
+
+    like = on(there, state(0))
+    back = Checkpoints(tmp_path / "c", 2, print).restore(like)
+    assert back is not None and digest(back) == digest(state(7))
+    assert back.weights["a"].sharding == like.weights["a"].sharding
+    assert len(back.weights["a"].addressable_shards) == there
 
 
 def test_the_sum_is_over_names_dtypes_shapes_and_bytes():

@@ -63,6 +63,11 @@ class Checkpoints:
         for name in ("absl", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._args = ocp.args
+        self._restore_args = ocp.checkpoint_utils.construct_restore_args
+        # Each device writes the part that it has. Else Orbax cuts up what several have alike, so
+        # that each writes a piece, and compiles every cut.
+        by_shard = ocp.type_handlers.ArrayHandler(use_replica_parallel=False)
+        arrays = ocp.type_handlers.create_type_handler_registry((jax.Array, by_shard))
         self._folder = folder
         self._log = log
         self._manager = ocp.CheckpointManager(
@@ -74,6 +79,10 @@ class Checkpoints:
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=False,
             ),
+            item_handlers={
+                "state": ocp.PyTreeCheckpointHandler(type_handler_registry=arrays),
+                "meta": ocp.JsonCheckpointHandler(),
+            },
         )
 
     def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
@@ -82,13 +91,11 @@ class Checkpoints:
         Raises OSError where the folder is full or cannot be written.
         """
         meta = meta | {"sha256": digest(state)}
-        # From one device: of several, Orbax cuts each array up first, and compiles every cut.
-        state = jax.device_put(state, jax.devices()[0])
         try:
             self._manager.save(
                 step,
                 args=self._args.Composite(
-                    state=self._args.StandardSave(state._asdict()), meta=self._args.JsonSave(meta)
+                    state=self._args.PyTreeSave(state._asdict()), meta=self._args.JsonSave(meta)
                 ),
             )
             self._manager.wait_until_finished()
@@ -141,10 +148,12 @@ class Checkpoints:
         abstract = jax.tree.map(
             lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like
         )
+        fields = abstract._asdict()
         restored: Any = self._manager.restore(
             step,
             args=self._args.Composite(
-                state=self._args.StandardRestore(abstract._asdict()), meta=self._args.JsonRestore()
+                state=self._args.PyTreeRestore(fields, self._restore_args(fields)),
+                meta=self._args.JsonRestore(),
             ),
         )
         state = type(like)(**restored.state)
