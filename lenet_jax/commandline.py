@@ -8,13 +8,13 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tyro
 
 from lenet_jax import pretrained
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import SDLM, SGD, Adam, Experiment, Muon, pages
+from lenet_jax.experiment import Experiment, Optimizer, pages
 from lenet_jax.experiment.checks import require_local
 from lenet_jax.settings import set_up_jax
 
@@ -113,7 +113,7 @@ def experiment(verb: str, description: str, arguments: Sequence[str]) -> Experim
     )
 
 
-OPTIMIZERS = {"sdlm": SDLM, "adam": Adam, "muon": Muon, "sgd": SGD}
+OPTIMIZERS = {each.__name__.lower(): each for each in get_args(Optimizer)}
 
 
 def with_optimizer(experiment: Experiment, name: str | None) -> Experiment:

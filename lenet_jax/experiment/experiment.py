@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
@@ -16,7 +16,7 @@ from lenet_jax.experiment.checks import require, require_local
 from lenet_jax.experiment.data import Data
 from lenet_jax.experiment.distortion import Distortion
 from lenet_jax.experiment.loss import MAP, SCORES, Loss
-from lenet_jax.experiment.optimizer import SDLM, SGD, Adam, Muon
+from lenet_jax.experiment.optimizer import SDLM, Optimizer
 from lenet_jax.experiment.reproduced import Paper, Reproduced
 
 MOST_SEEDS = 1_000_000  # of one run; more is a slip, and would fill the memory with its seeds alone
@@ -151,10 +151,11 @@ class Experiment:
                 f"are {outputs}: give one of {fitting}"
             )
         if not isinstance(self.optimizer, SDLM):
-            ours = isinstance(self.optimizer, Adam | Muon | SGD)
+            ours = isinstance(self.optimizer, Optimizer)
             if not (ours or any(hasattr(self.optimizer, n) for n in ("update", "transformation"))):
                 raise UserError(
-                    f"optimizer is {self.optimizer!r}, allowed are SDLM, Adam, Muon, SGD and an "
+                    f"optimizer is {self.optimizer!r}, allowed are "
+                    f"{', '.join(each.__name__ for each in get_args(Optimizer))} and an "
                     "optax.GradientTransformation (for example: optax.lion(1e-3))"
                 )
             return

@@ -8,7 +8,7 @@ import dataclasses
 import importlib
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from lenet_jax.errors import UserError
 from lenet_jax.experiment.arrays import Arrays
@@ -17,14 +17,14 @@ from lenet_jax.experiment.data import Data
 from lenet_jax.experiment.distortion import Distortion
 from lenet_jax.experiment.experiment import Experiment
 from lenet_jax.experiment.loss import MAP, ML, CrossEntropy, SquaredError
-from lenet_jax.experiment.optimizer import SDLM, SGD, Adam, Muon
+from lenet_jax.experiment.optimizer import Optimizer
 from lenet_jax.experiment.reproduced import Paper
 
 OF_PAGE = "page:"
 PARTS: dict[str, Any] = {
     part.__name__: part
     for part in (
-        *(Experiment, ML, MAP, CrossEntropy, SquaredError, SDLM, Adam, Muon, SGD),
+        *(Experiment, ML, MAP, CrossEntropy, SquaredError, *get_args(Optimizer)),
         *(Arrays, Baseline, Data, Distortion, Paper),
     )
 }

@@ -18,7 +18,7 @@ import psutil
 import lenet_jax
 from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import SDLM, SGD, Adam, Experiment, Muon, serialization
+from lenet_jax.experiment import SDLM, Experiment, Optimizer, serialization
 from lenet_jax.layers import contract
 from lenet_jax.training import optimizers, replicas, scoring, step
 from lenet_jax.training.checkpoint import Checkpoints
@@ -253,7 +253,7 @@ def errors(recipe: step.Recipe, state: step.TrainState, images: Images, blocks: 
 def step_sizes(experiment: Experiment, state: step.TrainState, number: int) -> dict[str, Any]:
     """The learning rate of an epoch, and for SDLM the smallest and largest of its eta/(mu + h)."""
     optimizer = experiment.optimizer
-    if not isinstance(optimizer, SDLM | Adam | Muon | SGD):
+    if not isinstance(optimizer, Optimizer):
         return {}  # a page's own: it may have no single rate
     if not isinstance(optimizer, SDLM):
         steps = int(state.step[0]) // number

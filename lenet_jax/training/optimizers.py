@@ -77,7 +77,7 @@ def of(optimizer: Any, epochs: int, steps_per_epoch: int) -> optax.GradientTrans
     A page may give an `optax.GradientTransformation`, or a dataclass of its own whose method
     `transformation(epochs, steps_per_epoch)` makes one.
     """
-    known = isinstance(optimizer, SDLM | Adam | Muon | SGD)
+    known = isinstance(optimizer, Optimizer)
     rate: Any = schedule(optimizer, epochs, steps_per_epoch) if known else None
     match optimizer:
         case SDLM(mu=mu):
