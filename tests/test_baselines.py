@@ -235,6 +235,17 @@ def test_the_third_gets_those_on_which_the_two_disagree(stream):
     assert len(examples) == 80 and (predictions[0] != predictions[1]).all()
 
 
+def test_the_first_network_is_asked_alone_where_it_is_sure():
+    """A margin at the limit is sure; then its own scores count threefold."""
+    first = np.array([[3.0, 1.0, 0.0], [1.5, 1.0, 0.0], [0.0, 1.0, 0.75]])  # margins 2, 0.5, 0.25
+    others = np.array([[[0.0, 9.0, 0.0]] * 3, [[0.0, 0.0, 1.0]] * 3])
+    made = boosting.Boosted(np.stack([first, *others]), 0, 0.5, (0, 0), 0.0)
+    assert made.calls() == pytest.approx(1 + 2 / 3)
+    expected = [[9.0, 3.0, 0.0], [4.5, 3.0, 0.0], [0.0, 10.0, 1.75]]
+    assert made.predictions().tolist() == expected
+    assert made.errors(np.array([0, 0, 1])) == [0, 2, 3, 2]
+
+
 def test_a_network_without_fault_ends_the_search(stream, monkeypatch):
     experiment, made = stream
     monkeypatch.setattr(boosting, "MOST_ROUNDS", 2)

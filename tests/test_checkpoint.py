@@ -63,6 +63,16 @@ def test_keeps_the_newest_and_gives_back_the_same_bits(tmp_path):
     )
 
 
+def test_what_a_killed_program_had_begun_is_tidied_up_by_the_next_alone(tmp_path):
+    saved(tmp_path / "c", (3,))
+    begun = tmp_path / "c" / "7.orbax-checkpoint-tmp-1"
+    begun.mkdir()
+    Checkpoints(tmp_path / "c", None, print).restore(state(0))  # only looks
+    assert begun.exists()
+    Checkpoints(tmp_path / "c", 2, print).restore(state(0))
+    assert not begun.exists() and (tmp_path / "c" / "3").exists()
+
+
 @pytest.mark.parametrize("there", [1, 4])
 def test_each_device_writes_and_reads_the_part_that_it_has(tmp_path, there):
     """A state of four devices, split and whole; nothing is compiled or gathered for that."""

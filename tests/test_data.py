@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lenet_jax.data import dataset, digits, mnist
+from lenet_jax.data.frames import frame
 from lenet_jax.errors import UserError
 from lenet_jax.layers.inputs import normalize
 
@@ -76,6 +77,17 @@ def test_embedded_digits_lie_in_mnists_frame():
         ink = image / image.sum()
         centre = [ink.sum(1) @ np.arange(28), ink.sum(0) @ np.arange(28)]
         assert np.abs(np.array(centre) - 13.5).max() <= 0.51  # whole pixels
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_lopsided_digit_stays_within_the_frame(turns):
+    """Its middle cannot come into the middle: it lies at the frame's edge, whole."""
+    image = np.full((40, 30), 1.0)
+    image[0] = 255  # nearly all of the mass, in the first row
+    framed = np.rot90(frame(np.rot90(image, turns)), -turns)
+    rows, columns = np.nonzero(framed.max(1))[0], np.nonzero(framed.max(0))[0]
+    assert (rows[0], rows[-1]) == (8, 27)
+    assert np.ptp(columns) + 1 == 15
 
 
 def test_fallback_says_so_or_stops(nowhere, tmp_path):

@@ -256,6 +256,23 @@ def test_what_touches_the_edge_is_no_digit(strokes, digits):
     assert parts.find(235 - 195 * ink).boxes == [alone]
 
 
+def test_in_a_tight_crop_of_two_lines_a_digit_stands_beside_those_of_its_own_line():
+    canvas = np.full((300, 400), 255.0, np.float32)
+    canvas[30:110, 0:20] = canvas[30:110, 100:130] = canvas[170:250, 100:130] = 0
+    boxes = parts.find(canvas).boxes
+    assert [(box[0] < 50, box[1] > 130) for box in boxes] == [(1, 0), (0, 0), (0, 1)]
+
+
+def test_of_too_many_parts_the_largest_are_looked_at(monkeypatch):
+    monkeypatch.setattr(parts, "MOST", 3)
+    canvas = np.full((200, 400), 255.0, np.float32)
+    for at, height in enumerate((40, 60, 50, 70, 45)):
+        canvas[50 : 50 + height, 40 + 70 * at : 60 + 70 * at] = 0
+    boxes = parts.find(canvas).boxes
+    heights = [round((bottom - top) / 5) * 5 for _, top, _, bottom in boxes]
+    assert heights == [60, 50, 70]
+
+
 def test_a_prepared_digit_is_framed_as_mnist_is(page):
     found = parts.find(page.astype(np.float32))
     for box in found.boxes:

@@ -409,8 +409,12 @@ def test_devices_divide_the_batch():
     for batch_size, number in ((1, 1), (16, 1), (32, 2), (48, 3), (67, 1), (64, 4), (128, 4)):
         experiment = Experiment(name="test", batch_size=batch_size)
         assert len(loop.choose_devices(experiment, print)) == number
-    several = Experiment(name="test", seeds=(3,))
-    assert len(loop.choose_devices(several, print)) == 4
+    for seeds in (2, 3):
+        several = Experiment(name="test", seeds=(seeds,))
+        assert len(loop.choose_devices(several, print)) == 4
+    said = []
+    loop.choose_devices(Experiment(name="test", batch_size=67), said.append)
+    assert not said  # that cores of a CPU are left over is no news
     with pytest.raises(UserError, match="--devices 4 .*--batch-size 6"):
         Experiment(name="test", batch_size=6, devices=4)
     with pytest.raises(UserError, match="--devices 64.* sees 4"):
