@@ -1,6 +1,7 @@
 import errno
 import json
 import signal
+import struct
 import subprocess
 import sys
 from typing import NamedTuple
@@ -166,6 +167,37 @@ def test_another_dtype_is_refused(tmp_path):
     other = state(0)._replace(weights={"a": jnp.zeros((300, 20), jnp.bfloat16)})
     with pytest.raises(UserError, match="SHA-256"):
         Checkpoints(tmp_path / "c", 3, print).restore(other)
+
+
+def events(folder):
+    """What TensorBoard is told: (name, epoch, value), and the epochs that a restart takes back."""
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+    scalars, purged = [], []
+    for file in sorted(folder.glob("events.*")):
+        data, at = file.read_bytes(), 0
+        while at < len(data):  # length, its checksum, an event, its checksum
+            (length,) = struct.unpack_from("<Q", data, at)
+            event = Event.FromString(data[at + 12 : at + 12 + length])
+            at += 16 + length
+            scalars += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
+            if event.session_log.status == SessionLog.START:
+                purged.append(event.step)
+    return scalars, purged
+
+
+def test_tensorboard_is_told_of_each_seed_and_of_their_mean(tmp_path):
+    metrics = Metrics(tmp_path, 0)
+    metrics.record({"epoch": 1, "loss": [2.0, 4.0, 9.0], "learning_rate": 0.5}, 123.4)
+    metrics.close()
+    told, purged = events(tmp_path)
+    assert sorted(told) == [
+        ("images_per_second", 1, 123), ("learning_rate", 1, 0.5), ("loss", 1, 5.0),
+        ("loss/0", 1, 2.0), ("loss/1", 1, 4.0), ("loss/2", 1, 9.0),
+    ]  # fmt: skip
+    assert purged == [1]
+    Metrics(tmp_path, 4).close()  # the fifth epoch is trained again
+    assert events(tmp_path)[1][-1] == 5
 
 
 def test_metrics_after_a_crash_have_no_line_twice_and_none_missing(tmp_path):

@@ -9,7 +9,18 @@ from conftest import ROOT
 
 from lenet_jax import reproduce
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import MAP, SDLM, SGD, Adam, CrossEntropy, Data, Experiment, Muon, pages
+from lenet_jax.experiment import (
+    MAP,
+    SDLM,
+    SGD,
+    Adam,
+    Baseline,
+    CrossEntropy,
+    Data,
+    Experiment,
+    Muon,
+    pages,
+)
 from lenet_jax.measurement import counting
 from lenet_jax.models import lenet
 from lenet_jax.models.connected import FullyConnected
@@ -178,6 +189,23 @@ def test_reproduce_counts_seeds_as_train_does():
         made = sets.prepared(*sets.reproduced()["classic"], reproduce.parse(flags))
         assert isinstance(made, Experiment)
         assert list(made.all_seeds) == list(seeds)
+
+
+def test_the_classical_methods_are_those_of_the_paper():
+    """Section III-C: k = 3 neighbours, 40 principal components, polynomials of degree 4 and 9."""
+    every = {name: page for name, page in pages.every().items() if isinstance(page, Baseline)}
+    assert len(every) == 9
+    chosen = {name.partition(":")[2]: page for name, page in every.items()}
+    assert chosen["neighbours"].neighbours == chosen["neighbours-deslanted"].neighbours == 3
+    assert chosen["quadratic"].components == 40 and chosen["rbf"].units == 1000
+    assert (chosen["svm"].degree, chosen["virtual-svm"].degree) == (4, 9)
+    assert {name for name, page in chosen.items() if page.deslanted} == {
+        "linear-deslanted", "neighbours-deslanted",
+    }  # fmt: skip
+    methods = {name: page.method for name, page in chosen.items()}
+    assert methods.pop("") == methods.pop("linear-deslanted") == "linear"
+    assert methods.pop("neighbours-deslanted") == "neighbours"
+    assert all(name == method for name, method in methods.items())
 
 
 def test_what_nothing_else_says_is_our_choice_in_paper_md():

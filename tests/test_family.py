@@ -667,6 +667,19 @@ def test_what_a_part_buys():
     ]
 
 
+def test_what_is_said_of_boosting_and_of_the_vote():
+    boosted = {
+        "experiment": "boosted", "calls": [1.1, 1.3, 1.5], "errors_always_added": [40, 50, 60],
+        "errors_of_each": [[100, 200, 300], [110, 230, 360], [120, 200, 300]],
+    }  # fmt: skip
+    dropout = {"experiment": "x", "seeds": [0, 1], "vote_errors": 37, "test_size": 10_000}
+    said = family.notes({"boosted": boosted, "nielsen-dropout": dropout})
+    assert "calls 1.30 networks for a digit on average (the paper 1.75)" in said[0]
+    assert "its three misclassify 110, 210, 320 digits" in said[0] and said[0].endswith(", 50.")
+    assert "plurality vote of the 2 networks" in said[1] and "37 of 10,000 digits" in said[1]
+    assert len(said) == 2
+
+
 def test_the_ladder_is_compared_at_equal_epochs():
     long = {
         "experiment": "nielsen", "epochs": 3, "test_size": 1000,
