@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_jax import commandline
+from lenet_jax.data.frames import SHAPE
 from lenet_jax.errors import UserError
 from lenet_jax.recognition import networks
 
@@ -99,10 +100,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def check(given: argparse.Namespace) -> None:
     """Raises UserError for what can be told from the files alone, before jax is imported."""
     run = networks.check(given.network, trust_page=given.trust_page)
-    if run and tuple(shape := run.get("dataset_shape", (28, 28))) != (28, 28):
+    if run and tuple(shape := run.get("dataset_shape", SHAPE)) != SHAPE:
         raise UserError(
             f"{given.network} takes images of {'x'.join(map(str, shape))}, and what is drawn are "
-            "grey ones of 28x28. Give another network"
+            f"grey ones of {'x'.join(map(str, SHAPE))}. Give another network"
         )
     model = run["model"]["is"].rpartition(":")[2] if run else "LeNet5"
     if model != "LeNet5" and (asked := sorted(set(given.topics) & set(OF_LENET5))):
@@ -149,7 +150,7 @@ def applying(topics: Sequence[str], drawn: networks.TrainedNetwork) -> list[str]
 
     from lenet_jax.inspection import activations
 
-    _, maps = activations.states(drawn.module, drawn.params, np.zeros((1, 28, 28), np.uint8))
+    _, maps = activations.states(drawn.module, drawn.params, np.zeros((1, *SHAPE), np.uint8))
     without = [topic for topic in topics if topic in OF_MAPS and not maps]
     if not hasattr(drawn.module, "frame") and "top-nine" in topics and maps:
         without.append("top-nine")  # what a unit sees is looked for in the package's frames

@@ -4,7 +4,7 @@ import signal
 import struct
 import subprocess
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -171,17 +171,18 @@ def test_another_dtype_is_refused(tmp_path):
 
 def events(folder):
     """What TensorBoard is told: (name, epoch, value), and the epochs that a restart takes back."""
-    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.proto import event_pb2
 
+    messages: Any = event_pb2
     scalars, purged = [], []
     for file in sorted(folder.glob("events.*")):
         data, at = file.read_bytes(), 0
         while at < len(data):  # length, its checksum, an event, its checksum
             (length,) = struct.unpack_from("<Q", data, at)
-            event = Event.FromString(data[at + 12 : at + 12 + length])
+            event = messages.Event.FromString(data[at + 12 : at + 12 + length])
             at += 16 + length
             scalars += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
-            if event.session_log.status == SessionLog.START:
+            if event.session_log.status == messages.SessionLog.START:
                 purged.append(event.step)
     return scalars, purged
 

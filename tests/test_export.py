@@ -146,7 +146,7 @@ def test_products_as_onnx(digits, tmp_path, terms, dimensions):
         sums = jax.lax.dot_general(images.astype(jnp.float32), weights, dimensions)
         return sums if sums.ndim == 2 else sums.sum({3: 0, 4: (1, 2)}[sums.ndim])
 
-    onnx.save(onnx_format.convert(product), tmp_path / "x.onnx")
+    onnx.save(onnx_format.convert(product, (28, 28)), tmp_path / "x.onnx")
     theirs = np.einsum(terms, digits[0][:5].astype(np.float64), weights)
     close(read_by_others("onnx", tmp_path / "x.onnx")(digits[0][:5]), theirs)
 
@@ -271,7 +271,7 @@ def test_other_scores_are_refused_and_leave_what_was_there(digits, tmp_path, wro
 )
 def test_onnx_names_what_it_has_no_rule_for(function, named):
     with pytest.raises(UserError, match=f"no ONNX for jax's {named}.*tanh.*stablehlo"):
-        onnx_format.convert(function)
+        onnx_format.convert(function, (28, 28))
 
 
 def test_a_configuration_comes_back_from_json():

@@ -425,9 +425,10 @@ def test_more_seeds_than_memory_go_in_groups(monkeypatch, capsys):
     given = reproduce.parse(["--quick", "--seeds", "7", "3", "5"])
     experiment = sets.prepared(*sets.reproduced()["classic"], given)
     assert isinstance(experiment, Experiment)
-    assert systems.groups(experiment, 1500, print) == [experiment]
+    data = sets.data_of(experiment, True, print)
+    assert systems.groups(experiment, data, print) == [experiment]
     monkeypatch.setattr(loop, "_bytes_of", lambda _: 3.0 * 2**20)  # a network takes 1.4 MiB
-    parts = systems.groups(experiment, 1500, print)
+    parts = systems.groups(experiment, data, print)
     assert [list(part.all_seeds) for part in parts] == [[7, 3], [5]]
     assert len({part.name for part in parts}) == 2
     assert "memory holds 2 networks, so 2 runs" in capsys.readouterr().out

@@ -138,6 +138,23 @@ def test_fewer_images_than_nine(other, images):
     )
 
 
+def test_occlusion_of_images_of_another_shape():
+    class Linear(nn.Module):
+        @nn.compact
+        def __call__(self, images):
+            return nn.Dense(2, use_bias=False)(images.reshape(len(images), -1))
+
+    image = np.random.default_rng(0).integers(0, 255, (4, 7), np.uint8)
+    module = Linear()
+    params = module.init(jax.random.key(0), jnp.zeros((1, 4, 7)))["params"]
+    kernel = np.float64(params["Dense_0"]["kernel"]).reshape(4, 7, 2)
+    found = covered(module, params, image, size=3)
+    for row, column in np.ndindex(4, 7):
+        left = image / 255.0
+        left[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = 0
+        close(found[row, column], np.einsum("hw,hwc->c", left, kernel))
+
+
 def test_occlusion_is_what_covering_by_hand_gives(trained, images):
     module, params = trained
     image = images[3]

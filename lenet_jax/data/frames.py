@@ -2,6 +2,8 @@
 
 import numpy as np
 
+SHAPE = (28, 28)  # also that of a card or a run which says no other
+
 
 def frame(image: np.ndarray) -> np.ndarray:
     """MNIST's normalisation (section III-A) of grey levels 0 to 255, ink bright, any size.
@@ -18,9 +20,10 @@ def frame(image: np.ndarray) -> np.ndarray:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     ink = np.asarray(Image.fromarray(ink).resize(size, Image.Resampling.BICUBIC)).clip(0, 255)
     height, width = ink.shape
-    row = 14 - (ink.sum(axis=1) @ (np.arange(height) + 0.5)) / ink.sum()
-    column = 14 - (ink.sum(axis=0) @ (np.arange(width) + 0.5)) / ink.sum()
-    top, left = (int(np.clip(round(x), 0, 28 - n)) for x, n in ((row, height), (column, width)))
-    framed = np.zeros((28, 28), np.uint8)
+    row = SHAPE[0] / 2 - (ink.sum(axis=1) @ (np.arange(height) + 0.5)) / ink.sum()
+    column = SHAPE[1] / 2 - (ink.sum(axis=0) @ (np.arange(width) + 0.5)) / ink.sum()
+    top = int(np.clip(round(row), 0, SHAPE[0] - height))
+    left = int(np.clip(round(column), 0, SHAPE[1] - width))
+    framed = np.zeros(SHAPE, np.uint8)
     framed[top : top + height, left : left + width] = ink.round()
     return framed

@@ -8,6 +8,7 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 
+from lenet_jax.data.frames import SHAPE
 from lenet_jax.layers.contract import run, shown
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.folding import fold
@@ -16,7 +17,7 @@ from lenet_jax.layers.network import Network
 
 def shape_of(card: dict[str, Any]) -> tuple[int, ...]:
     """Of the images that a network was trained on, by its card."""
-    return tuple(card.get("dataset_shape", (28, 28)))
+    return tuple(card.get("dataset_shape", SHAPE))
 
 
 def forward(module: Network, params: Any) -> Callable[[jax.Array], jax.Array]:

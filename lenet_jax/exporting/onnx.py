@@ -50,7 +50,7 @@ def read(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     return lambda images: np.asarray(session.run(None, {"images": images})[0])
 
 
-def convert(function: Callable[[jax.Array], jax.Array], shape: Shape = (28, 28)) -> onnx.ModelProto:
+def convert(function: Callable[[jax.Array], jax.Array], shape: Shape) -> onnx.ModelProto:
     """The model of a function from uint8 images [n, *shape] to float32 scores [n, classes]."""
     images = jax.ShapeDtypeStruct((*export.symbolic_shape("n"), *shape), np.uint8)
     closed = jax.make_jaxpr(function)(images)

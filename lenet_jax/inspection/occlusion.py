@@ -9,14 +9,16 @@ from lenet_jax.layers.network import Network
 
 
 def covered(module: Network, params: Any, image: np.ndarray, size: int = 5) -> np.ndarray:
-    """The scores of an image with a square of paper laid over it, float32 [28, 28, classes].
+    """The scores of an image with a square of paper laid over it, float32 [h, w, classes].
 
-    image: uint8 [28, 28]. The square has its middle on each pixel in turn, and `size` pixels, an
+    image: uint8 [h, w]. The square has its middle on each pixel in turn, and `size` pixels, an
     odd number, to a side; what would stand out of the image is cut off.
     """
-    pixels = np.arange(28)
-    hidden = np.abs(pixels[:, None] - pixels) <= size // 2  # [middle, pixel], rows or columns
-    squares = hidden[:, None, :, None] & hidden[None, :, None, :]
-    images = np.where(squares, 0, image).astype(np.uint8).reshape(-1, 28, 28)
+    rows, columns = (  # [middle, pixel]
+        np.abs(np.arange(length)[:, None] - np.arange(length)) <= size // 2
+        for length in image.shape
+    )
+    squares = rows[:, None, :, None] & columns[None, :, None, :]
+    images = np.where(squares, 0, image).astype(np.uint8).reshape(-1, *image.shape)
     scores, _ = activations.states(module, params, images)
-    return np.asarray(scores).reshape(28, 28, -1)
+    return np.asarray(scores).reshape(*image.shape, -1)

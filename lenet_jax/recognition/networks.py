@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lenet_jax import pretrained
+from lenet_jax.data.frames import SHAPE
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import Arrays, Experiment, pages, serialization
 from lenet_jax.experiment.checks import require_local
@@ -34,7 +35,7 @@ class TrainedNetwork:
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the images that it was trained on: (height, width), and channels where they have."""
-        return tuple(self.card.get("dataset_shape", (28, 28)))
+        return tuple(self.card.get("dataset_shape", SHAPE))
 
 
 def load(
@@ -74,7 +75,7 @@ def every_seed(
     data = {name: written[name] for name in BESIDE if name in written and name != "page"}
     experiment = _experiment_of(Path(source), written, experiment)
     written = {name: value for name, value in written.items() if name not in BESIDE}
-    shape = tuple(data.get("dataset_shape", (28, 28)))
+    shape = tuple(data.get("dataset_shape", SHAPE))
 
     import jax
     import jax.numpy as jnp

@@ -12,13 +12,14 @@ from jax import lax
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
+from lenet_jax.data.frames import SHAPE
 from lenet_jax.layers.contract import Shape, run, shown
 
 BLOCK = 64  # images whose states stay in a CPU core's cache
 
 
 def predictor(
-    module: nn.Module, params: Any, shape: Shape = (28, 28)
+    module: nn.Module, params: Any, shape: Shape = SHAPE
 ) -> Callable[[np.ndarray], np.ndarray]:
     """The function from uint8 images [n, *shape] to float32 scores [n, classes].
 

@@ -38,7 +38,7 @@ def measure_networks(
     from lenet_jax.training import loop
 
     runs = []
-    for part in groups(experiment, len(data.train), given.log):
+    for part in groups(experiment, data, given.log):
         log_seeds(experiment, data, part.all_seeds, given.log)
         folder = given.out / "runs" / "reproduce" / part.name
         runs.append(loop.train(part, data, folder, given.log, given.stopping))
@@ -135,12 +135,12 @@ def reject_below(experiment: Experiment, given: argparse.Namespace) -> float:
     return records.reject_below(run, data.validation)
 
 
-def groups(experiment: Experiment, examples: int, log: Callable[[str], None]) -> list[Experiment]:
+def groups(experiment: Experiment, data: Any, log: Callable[[str], None]) -> list[Experiment]:
     """The experiment in as few runs as memory allows, each with some of its seeds."""
     from lenet_jax.training import loop
 
     seeds = list(experiment.all_seeds)
-    fit = loop.seeds_that_fit(experiment, examples, len(seeds))
+    fit = loop.seeds_that_fit(experiment, data, len(seeds))
     if fit == len(seeds):
         return [experiment]
     parts = [seeds[at : at + fit] for at in range(0, len(seeds), fit)]

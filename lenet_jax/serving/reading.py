@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lenet_jax.data.frames import SHAPE
 from lenet_jax.layers.codes import codes
 from lenet_jax.layers.contract import run, shown
 from lenet_jax.recognition import networks, reader
@@ -35,7 +36,7 @@ class PictureReader:
     def __init__(self, network: str, requests: int) -> None:
         scores, self.card = reader.reader(network)
         for size in reader.SIZES:  # compiled before the first client waits for it
-            scores(np.zeros((size, 28, 28), np.uint8))
+            scores(np.zeros((size, *SHAPE), np.uint8))
         self.network = network
         self.batcher = Batcher(scores)
         self._states = states(network)
@@ -83,7 +84,7 @@ def states(network: str) -> Callable[[np.ndarray, int], dict[str, Any]]:
         return {name: quantised(state[0]) for name, state in maps.items()}
 
     centres = quantised(jnp.asarray(trained.params.get("output", {}).get("codes", codes())))
-    forward(jnp.zeros((28, 28), jnp.uint8))
+    forward(jnp.zeros(SHAPE, jnp.uint8))
 
     def of(image: np.ndarray, label: int) -> dict[str, Any]:
         maps = {name: packed(np.asarray(state)) for name, state in forward(image).items()}

@@ -185,10 +185,12 @@ def check_memory(recipe: step.Recipe, seeds: int, examples: int) -> None:
         )
 
 
-def seeds_that_fit(experiment: Experiment, examples: int, wanted: int) -> int:
+def seeds_that_fit(experiment: Experiment, dataset: Dataset, wanted: int) -> int:
     """How many of the wanted seeds one run can hold, at least 1."""
+    examples = len(dataset.train)
+    experiment = experiment.fitted(dataset.shape, dataset.classes, examples)
     mesh = replicas.mesh(choose_devices(experiment, lambda _: None), wanted)
-    fit, _, _ = _room(step.recipe(experiment, examples, mesh), wanted, examples)
+    fit, _, _ = _room(step.recipe(experiment, examples, mesh, dataset.shape), wanted, examples)
     return max(1, min(fit, wanted))
 
 

@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from lenet_jax.data import distort
+from lenet_jax.data.frames import SHAPE
 from lenet_jax.experiment import SDLM, Distortion, Experiment, Loss
 from lenet_jax.layers.contract import Shape, shown
 from lenet_jax.layers.network import Network
@@ -42,7 +43,7 @@ class Recipe:
     steps_per_epoch: int
     distortion: Distortion
     mesh: Mesh
-    shape: Shape = (28, 28)
+    shape: Shape
 
     @property
     def sdlm(self) -> SDLM | None:
@@ -70,7 +71,7 @@ class TrainState(NamedTuple):
     broken: jax.Array  # shape=(), int32, the first step whose loss was not finite, or -1
 
 
-def recipe(experiment: Experiment, examples: int, on: Mesh, shape: Shape = (28, 28)) -> Recipe:
+def recipe(experiment: Experiment, examples: int, on: Mesh, shape: Shape = SHAPE) -> Recipe:
     """The network, loss and optimizer of an experiment on so many training examples."""
     return Recipe(
         experiment.model,
