@@ -145,8 +145,8 @@ def test_occlusion_of_images_of_another_shape():
             return nn.Dense(2, use_bias=False)(images.reshape(len(images), -1))
 
     image = np.random.default_rng(0).integers(0, 255, (4, 7), np.uint8)
-    module = Linear()
-    params = module.init(jax.random.key(0), jnp.zeros((1, 4, 7)))["params"]
+    module: Any = Linear()
+    params: Any = module.init(jax.random.key(0), jnp.zeros((1, 4, 7)))["params"]
     kernel = np.float64(params["Dense_0"]["kernel"]).reshape(4, 7, 2)
     found = covered(module, params, image, size=3)
     for row, column in np.ndindex(4, 7):
