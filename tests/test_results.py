@@ -408,7 +408,7 @@ def test_a_record_of_another_configuration_or_other_data_is_refused(quick, here)
 @pytest.mark.parametrize(
     "flags, said",
     [
-        (("--only", "clasic"), "--only clasic: not in the set paper: classic,"),
+        (("--only", "clasic"), "--only clasic: not in the set paper: best, classic,"),
         (("--quick", "--seeds", 4, 4), "4 once"),
         (("--quick", "--seeds", 0), "1 or more"),
         (("--only", "classic"), "no MNIST"),
