@@ -59,7 +59,7 @@ NEAREST = {
     "recognition/predictor.py": "lenet predict",
     "reports": "results",
     "reports/family.py": "family",
-    "reports/figures.py": "evaluate results visualize",
+    "reports/figures.py": "figures evaluate results visualize",
     "reproduction": "config results family",
     "training": "update loop checkpoint step",
     "training/checkpoint.py": "checkpoint loop",
