@@ -319,7 +319,8 @@ def test_one_epoch_over_mnist(program, tmp_path, prepared_mnist):
 
 
 @pytest.mark.skipif(
-    not hasattr(os, "sched_setaffinity"), reason="no system that ties a program to cores (Linux)"
+    not hasattr(os, "sched_setaffinity"),
+    reason="no os.sched_setaffinity to tie a program to cores (Linux has it)",
 )
 def test_jax_gets_the_cores_that_the_program_may_use():
     one = next(iter(os.sched_getaffinity(0)))

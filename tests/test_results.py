@@ -42,7 +42,7 @@ from lenet_jax.models.connected import FullyConnected
 from lenet_jax.models.lenet import TABLE_I, LeNet5
 from lenet_jax.recognition import networks
 from lenet_jax.recognition.predictor import predictor
-from lenet_jax.reports import published, results
+from lenet_jax.reports import family, published, results
 from lenet_jax.reproduction import sets, systems
 from lenet_jax.training import loop
 
@@ -520,6 +520,16 @@ def test_every_page_of_the_package_says_its_set_and_its_seeds():
     assert shown == {"best", "classic", "classic:full-table", "distorted"}
     kinds = list(dict.fromkeys(how.kind for _, how in found.values()))
     assert kinds == ["LeNet", "tutorials", "Nielsen", "fully connected", "classical"]
+
+
+def test_what_is_reproduced_is_the_packages_own(tmp_path, monkeypatch):
+    """Also where a file of that name lies in the folder one is in."""
+    (tmp_path / "classic").write_text("no page")
+    monkeypatch.chdir(tmp_path)
+    experiment, _ = sets.reproduced()["classic"]
+    assert isinstance(experiment, Experiment) and experiment.page
+    assert experiment.page.path == (ROOT / "experiments" / "classic.py").resolve()
+    assert family.row(record(ROOT, "classic")).kind == "LeNet"
 
 
 def test_a_variant_has_only_the_published_number_that_it_says():

@@ -561,7 +561,9 @@ def browser():
     found = shutil.which("chromium")
     if found is None:
         pytest.skip("no chromium to open the page with: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="no playwright to open the page with: pip install playwright"
+    )
     playwright.expect.set_options(timeout=30_000)  # as long as the page waits for its server
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=found, args=["--no-sandbox"])

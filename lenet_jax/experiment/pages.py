@@ -60,23 +60,32 @@ def names() -> list[str]:
 
 def every() -> dict[str, Experiment | Baseline]:
     """The package's own pages and their variants, by what --config takes."""
-    configs = []
+    found = {}
     for name in names():
-        with _run(name) as (_, module):
-            configs += [name, *(f"{name}:{variant}" for variant in getattr(module, "VARIANTS", ()))]
-    return {config: load_page(config) for config in configs}
+        with _run(str(folder() / f"{name}.py")) as (
+            path,
+            module,
+        ):  # whatever lies here by that name
+            for variant in ("", *getattr(module, "VARIANTS", ())):
+                config = f"{name}:{variant}".removesuffix(":")
+                found[config] = _made(config, path, module)
+    return found
 
 
 def load_page(config: str) -> Experiment | Baseline:
     """As `load`, a classical baseline too."""
-    file, _, variant = config.partition(":")
     with _run(config) as (path, module):
-        if not hasattr(module, "get_config"):
-            raise UserError(f"--config {file}: it has no get_config(); see experiments/classic.py")
-        experiment = module.get_config(variant) if variant else module.get_config()
-        texts = _texts(path)
+        return _made(config, path, module)
+
+
+def _made(config: str, path: Path, module: Any) -> Experiment | Baseline:
+    """What a page that runs gives for a config; raises UserError where that is something else."""
+    file, _, variant = config.partition(":")
+    if not hasattr(module, "get_config"):
+        raise UserError(f"--config {file}: it has no get_config(); see experiments/classic.py")
+    experiment = module.get_config(variant) if variant else module.get_config()
     if isinstance(experiment, Experiment):
-        return dataclasses.replace(experiment, page=Page(path, variant, texts))
+        return dataclasses.replace(experiment, page=Page(path, variant, _texts(path)))
     if not isinstance(experiment, Baseline):
         raise UserError(
             f"--config {file}: get_config() returned {type(experiment).__name__}, expected a "

@@ -127,7 +127,7 @@ def row(record: dict[str, Any]) -> Row:
     name = figures.name_of(record)
     if isinstance(page, Baseline):
         name = record["variant"] or page.method
-    reproduced = pages.load_page(record["experiment"]).reproduced
+    reproduced = pages.load_page(str(pages.folder() / f"{record['experiment']}.py")).reproduced
     return Row(
         name,
         reproduced.kind if reproduced else "",
