@@ -37,32 +37,36 @@ class Fitted:
 
     def scores(self, images: np.ndarray) -> np.ndarray:
         """float32 [n, 10] of uint8 images [n, 28, 28]; higher is better."""
-        shown = inputs(images, self.deslanted)
+        shown = vectors(seen(images, self.deslanted))
         how = "predict_proba" if hasattr(self.estimator, "predict_proba") else "decision_function"
         return np.asarray(getattr(self.estimator, how)(shown), np.float32)
 
 
 def fit(baseline: Baseline, images: np.ndarray, labels: np.ndarray) -> Fitted:
     """Trains a baseline on uint8 images [n, 28, 28] with labels [n], each of 0 to 9 among them."""
-    shown = inputs(images, baseline.deslanted)
+    digits = seen(images, baseline.deslanted)
+    shown = vectors(digits)
     began = time.monotonic()
     estimator = make(baseline).fit(shown, labels)
     if baseline.method == "virtual-svm":
         support = estimator[-1].support_
         versions = np.repeat(np.arange(len(SHIFTS)), len(support))
         support = np.tile(support, len(SHIFTS))
-        moved = shifted(jnp.asarray(images[support]), jnp.asarray(versions))
-        estimator = make(baseline).fit(
-            inputs(np.asarray(moved), baseline.deslanted), labels[support]
-        )
+        # Moved once they are upright, which would put them back into the middle.
+        moved = shifted(jnp.asarray(digits[support]), jnp.asarray(versions))
+        estimator = make(baseline).fit(vectors(np.asarray(moved)), labels[support])
     seconds = time.monotonic() - began
     return Fitted(estimator, baseline.deslanted, *cost(baseline, estimator, shown.shape), seconds)
 
 
-def inputs(images: np.ndarray, deslanted: bool) -> np.ndarray:
-    """float32 [n, pixels], 0 to 1: 784 pixels, or 400 of deslanted digits."""
-    shown = deslant(images) if deslanted else images.astype(np.float32)
-    return shown.reshape(len(images), -1) / 255
+def seen(images: np.ndarray, deslanted: bool) -> np.ndarray:
+    """What a method sees, float32 [n, h, w], 0 to 1: 28x28 pixels, or 20x20 of deslanted digits."""
+    return (deslant(images) if deslanted else images.astype(np.float32)) / 255
+
+
+def vectors(digits: np.ndarray) -> np.ndarray:
+    """[n, pixels] of images [n, h, w]."""
+    return digits.reshape(len(digits), -1)
 
 
 def make(baseline: Baseline) -> Any:
