@@ -98,7 +98,7 @@ def test_wrong_flags(before_jax, flags, reasons):
         ("export", ["--format", "jpeg"], "jpeg"),
         ("predict", [], "pictures"),
         ("predict", ["a.png", "b.png", "--annotate", "c.png"], "takes one picture"),
-        ("reproduce", ["--only", "clasic"], "--only clasic: not in the set paper: classic,"),
+        ("reproduce", ["--only", "clasic"], "--only clasic: not in the set paper: best, classic,"),
         ("reproduce", ["--quick", "--seeds", 10**8], "--seeds is 100000000"),
         ("serve", ["--port", 99999], "allowed are 0 to 65535"),
         ("summary", ["--config", "nowhere.py"], "nowhere.py: no such file"),

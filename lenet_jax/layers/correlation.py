@@ -53,9 +53,10 @@ def _by_platform(
     kernel: jax.Array, states: jax.Array, size: int, on_cpu: Correlate, elsewhere: Correlate
 ) -> jax.Array:
     """Decided when a program is compiled, so that an exported one can hold both."""
+    dtype = jnp.result_type(kernel, states)  # XLA's convolution takes no two
     return lax.platform_dependent(
-        kernel,
-        states,
+        kernel.astype(dtype),
+        states.astype(dtype),
         cpu=lambda kernel, states: on_cpu(kernel, states, size),
         default=lambda kernel, states: elsewhere(kernel, states, size),
     )
