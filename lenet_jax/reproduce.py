@@ -25,13 +25,13 @@ def main(arguments: Sequence[str]) -> int:
     given = parse(arguments)
     commandline.set_up_jax()
     chosen = sets.SETS[given.set]
-    all_of_them = sets.reproduced()
-    own = [key for key, (_, how) in all_of_them.items() if how.set == given.set]
+    known = sets.reproduced()
+    own = [key for key, (_, how) in known.items() if how.set == given.set]
     if unknown := sorted(set(given.only or ()) - set(own)):
         raise UserError(f"--only {unknown[0]}: not in the set {given.set}: {', '.join(own)}")
     experiments = {
         key: sets.prepared(page, how, given)
-        for key, (page, how) in all_of_them.items()
+        for key, (page, how) in known.items()
         if key in own or given.set == "family" and how.in_family
     }
     dataset = "uci-digits" if given.quick else "mnist"
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         path = given.out / "results" / f"{page.name}.json"
         return records.read(path, serialization.as_json(page), dataset) if path.exists() else None
 
-    wanted = given.only or [key for key in own if all_of_them[key][1].quick or not given.quick]
+    wanted = given.only or [key for key in own if known[key][1].quick or not given.quick]
     missing = [key for key in wanted if record_of(key) is None]
     if missing:
         data = sets.data_of(experiments[missing[0]], given.quick, commandline.log)

@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.errors import UserError
@@ -105,6 +106,25 @@ def test_a_rows_learning_rate_is_that_of_the_passs_last_update(tmp_path, optimiz
     rows = loop.train(experiment, DATASET, tmp_path, print).rows
     assert [row["learning_rate"] for row in rows] == pytest.approx(rates)
     assert [row["step"] for row in rows] == [4, 8, 12]
+
+
+class Linear(nn.Module):
+    classes: int = 10
+
+    @nn.compact
+    def __call__(self, images):
+        return nn.Dense(self.classes)(images.reshape(len(images), -1))
+
+
+def test_what_fits_depends_on_the_images(monkeypatch):
+    """Four times the pixels are four times the weights."""
+    monkeypatch.setattr(loop, "_bytes_of", lambda _: 2.0**24)
+    experiment = Experiment("x", Linear(), CrossEntropy(), SGD(), batch_size=1, devices=1)
+    fit = []
+    for side in (40, 80):
+        part = Images(np.zeros((10, side, side), np.uint8), np.zeros(10, np.int32))
+        fit.append(loop.seeds_that_fit(experiment, Dataset("x", "", "", part, part, part), 10**6))
+    assert fit[0] / fit[1] == pytest.approx(4, rel=0.05)
 
 
 def test_as_many_seeds_are_taken_as_fit(monkeypatch):

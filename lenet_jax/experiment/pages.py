@@ -62,10 +62,8 @@ def every() -> dict[str, Experiment | Baseline]:
     """The package's own pages and their variants, by what --config takes."""
     found = {}
     for name in names():
-        with _run(str(folder() / f"{name}.py")) as (
-            path,
-            module,
-        ):  # whatever lies here by that name
+        own = str(folder() / f"{name}.py")  # whatever lies here by that name
+        with _run(own) as (path, module):
             for variant in ("", *getattr(module, "VARIANTS", ())):
                 config = f"{name}:{variant}".removesuffix(":")
                 found[config] = _made(config, path, module)
