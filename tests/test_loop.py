@@ -118,7 +118,7 @@ class Linear(nn.Module):
 
 def test_what_fits_depends_on_the_images(monkeypatch):
     """Four times the pixels are four times the weights."""
-    monkeypatch.setattr(loop, "_bytes_of", lambda _: 2.0**24)
+    monkeypatch.setattr(replicas, "memory_of", lambda _: 2.0**24)
     experiment = Experiment("x", Linear(), CrossEntropy(), SGD(), batch_size=1, devices=1)
     fit = []
     for side in (40, 80):
@@ -136,7 +136,7 @@ def test_as_many_seeds_are_taken_as_fit(monkeypatch):
         return step.recipe(experiment, examples, replicas.mesh(jax.devices()[:devices], seeds))
 
     def fit(recipe, seeds, memory):
-        monkeypatch.setattr(loop, "_bytes_of", lambda _: memory)
+        monkeypatch.setattr(replicas, "memory_of", lambda _: memory)
         with pytest.raises(UserError) as error:
             loop.check_memory(recipe, seeds, examples)
         (number,) = re.findall(r"at most ([\d,]+) fit", str(error.value))

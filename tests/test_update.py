@@ -210,7 +210,8 @@ def test_an_update_sees_its_examples_in_the_distortions_of_its_epoch(digits):
     )
     for number, at in ((1, 0), (1, 1), (2, 0), (2, 1)):
         samples = order[0, at]
-        shown = step.distorted(recipe, state.key[0], number, samples, images).reshape(4, 784) / 255
+        shown = step.distorted(recipe, state.key[0], number, samples, images[samples])
+        shown = shown.reshape(4, 784) / 255
         classes = np.eye(10)[np.asarray(labels[samples])] - 0.1
         state = state._replace(params=jax.tree.map(jnp.zeros_like, state.params))
         state = step.run_steps(recipe, state, images, labels, order, at, at + 1)

@@ -6,21 +6,21 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-import psutil
 
 import lenet_jax
 from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import SDLM, Experiment, Optimizer, serialization
 from lenet_jax.layers import contract
-from lenet_jax.training import optimizers, replicas, scoring, step
+from lenet_jax.training import feeding, optimizers, replicas, scoring, step
 from lenet_jax.training.checkpoint import Checkpoints
 from lenet_jax.training.folder import RunFolder, write_whole
 from lenet_jax.training.metrics import Metrics
@@ -29,8 +29,6 @@ from lenet_jax.training.progress import Bar
 LEAST_SHARE = 16  # images for a core; smaller shares were not tried
 KEPT = 10  # about so many checkpoints stay from all over a run, beside the newest
 CHUNK_SECONDS = 0.5  # between two looks at signals, finite losses and the progress bar
-
-Blocks = tuple[jax.Array, jax.Array]
 
 
 class Interrupted(Exception):
@@ -91,10 +89,9 @@ def train(
         restored = checkpoints.restore(state)
         if restored is not None:
             state = restored
-        images, labels = replicas.replicated(mesh, (dataset.train.images, dataset.train.labels))
-        # Sent to the devices once, and counted on after each epoch.
-        counted = {"validation": dataset.validation, "test": dataset.test}
-        blocks = {name: scoring.blocks(s.images, s.labels, mesh) for name, s in counted.items()}
+        feed = feeding.feed(mesh, dataset.train, batch_size, len(seeds))
+        held_out = feeding.counted(mesh, dataset.validation)
+        test = feeding.counted(mesh, dataset.test)
         steps = -(-examples // batch_size)
         done, at = divmod(int(state.step[0]), steps)
         if restored is not None:
@@ -108,13 +105,15 @@ def train(
             for number in range(done + 1, experiment.epochs + 1):
                 began, trained = time.monotonic(), examples - at * batch_size
                 if at == 0:
-                    state = step.begin_epoch(recipe, state, number, images, labels)
+                    samples = step.curvature_samples(recipe, state.key, number)
+                    state = step.begin_epoch(recipe, state, number, *feed.of_samples(samples))
                 order = step.order_of_epoch(
                     state.key, number, examples, batch_size, experiment.order, versions
                 )
                 while at < steps:
-                    clock, until = time.monotonic(), min(at + chunk, steps)
-                    state = step.run_steps(recipe, state, images, labels, order, at, until)
+                    clock = time.monotonic()
+                    taken, until = feed.of_steps(order, at, min(at + chunk, steps))
+                    state = step.run_steps(recipe, state, *taken, order, at, until)
                     check_finite(state, experiment.all_seeds, number, folder.path)
                     at, seen = until, min(until * batch_size, examples)
                     bar.show(number, seen, float(state.loss.mean()) / seen)
@@ -126,11 +125,11 @@ def train(
                         )
                         raise Interrupted
                 speed = len(seeds) * trained / (time.monotonic() - began)
-                row = row_of_epoch(experiment, recipe, dataset, blocks, state, number)
+                row = row_of_epoch(experiment, recipe, dataset, held_out, test, state, number)
                 bar.log(_line(row, dataset, experiment.epochs, speed))
                 if number == experiment.epochs:
-                    of_train = scoring.blocks(dataset.train.images, dataset.train.labels, mesh)
-                    row["train_errors"] = errors(recipe, state, dataset.train, of_train)
+                    pieces = feeding.counted(mesh, dataset.train)
+                    row["train_errors"] = errors(recipe, state, len(dataset.train), pieces)
                 metrics.record(row, speed)
                 checkpoints.save(int(state.step[0]), state, {"epoch": number} | resolved)
                 on_epoch(row)
@@ -201,33 +200,27 @@ def _room(recipe: step.Recipe, seeds: int, examples: int) -> tuple[int, float, f
     # Held twice while an epoch runs, with the gradients and the order of the examples.
     each = 3 * sum(4 * leaf.size for leaf in numbers)
     each += 8 * examples * (recipe.distortion.versions or 1)
-    memory = min(_bytes_of(device) for device in recipe.mesh.devices.flat)
+    memory = replicas.memory_of(recipe.mesh)
     rows = recipe.mesh.shape["seeds"]
     if seeds % rows:  # then every device holds them all
         each *= rows
-    if recipe.mesh.devices.flat[0].platform != "cpu":  # the cores of a CPU share theirs
+    if not replicas.on_cores(recipe.mesh):  # cores share theirs
         memory *= rows
     return int(memory / each), each, memory
-
-
-def _bytes_of(device: Any) -> float:
-    stats = device.memory_stats() or {}
-    if "bytes_limit" in stats:
-        return stats["bytes_limit"]
-    return psutil.virtual_memory().total
 
 
 def row_of_epoch(
     experiment: Experiment,
     recipe: step.Recipe,
     dataset: Dataset,
-    blocks: dict[str, Blocks],
+    held_out: Iterable[feeding.Examples],
+    test: Iterable[feeding.Examples],
     state: step.TrainState,
     number: int,
 ) -> dict[str, Any]:
     """The line of an epoch in metrics.jsonl; errors are counted over all images.
 
-    `blocks` are those of the validation and the test images.
+    `held_out` and `test` are the validation and the test images on the devices.
     Numbers that differ between seeds are lists when there are several.
     """
     row = {
@@ -238,18 +231,17 @@ def row_of_epoch(
         "train_errors_on_the_fly": each(state.errors),
     }
     if len(dataset.validation):
-        held_out = dataset.validation
-        row["validation_errors"] = errors(recipe, state, held_out, blocks["validation"])
-    row["test_errors"] = errors(recipe, state, dataset.test, blocks["test"])
+        row["validation_errors"] = errors(recipe, state, len(dataset.validation), held_out)
+    row["test_errors"] = errors(recipe, state, len(dataset.test), test)
     return row
 
 
-def errors(recipe: step.Recipe, state: step.TrainState, images: Images, blocks: Blocks) -> Any:
-    """How many images, on the devices as `blocks`, each network takes for another class."""
-    return each(
-        len(images)
-        - np.asarray(scoring.count_right(recipe.model, recipe.mesh, state.params, *blocks))
-    )
+def errors(
+    recipe: step.Recipe, state: step.TrainState, number: int, pieces: Iterable[feeding.Examples]
+) -> Any:
+    """How many of `number` images, in pieces, each network takes for another class."""
+    count = partial(scoring.count_right, recipe.model, recipe.mesh, state.params)
+    return each(number - sum(np.asarray(count(*piece)) for piece in pieces))
 
 
 def step_sizes(experiment: Experiment, state: step.TrainState, number: int) -> dict[str, Any]:

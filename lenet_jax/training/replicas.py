@@ -6,11 +6,13 @@ from typing import Any
 
 import jax
 import numpy as np
+import psutil
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 STACKED, WHOLE = P("seeds"), P()  # how arrays lie on the mesh
+BATCHES = P("seeds", None, "data")  # [seeds, steps, batch_size, ...]
 
 
 def mesh(devices: Sequence[Any], seeds: int = 1) -> Mesh:
@@ -22,8 +24,30 @@ def mesh(devices: Sequence[Any], seeds: int = 1) -> Mesh:
 
 
 def replicated(on: Mesh, tree: Any) -> Any:
-    """The arrays of a tree, whole on every device."""
-    return jax.device_put(tree, NamedSharding(on, WHOLE))
+    """The NumPy arrays of a tree, whole on every device."""
+    return jax.tree.map(lambda a: laid_out(on, WHOLE, a.shape, a.__getitem__), tree)
+
+
+def laid_out(
+    on: Mesh, spec: P, shape: tuple[int, ...], part: Callable[[Any], np.ndarray]
+) -> jax.Array:
+    """An array on the devices. `part` is asked for the slices that this host's devices need."""
+    return jax.make_array_from_callback(shape, NamedSharding(on, spec), part)
+
+
+def memory_of(on: Mesh) -> float:
+    """The bytes that the networks of a run have, on the device with the least."""
+
+    def bytes_of(device: Any) -> float:
+        stats = device.memory_stats() or {}
+        return stats.get("bytes_limit") or psutil.virtual_memory().total
+
+    return min(bytes_of(device) for device in on.devices.flat)
+
+
+def on_cores(on: Mesh) -> bool:
+    """Whether the devices are cores of a CPU, which have one memory and small caches."""
+    return on.devices.flat[0].platform == "cpu"
 
 
 def for_each_seed(
@@ -46,7 +70,7 @@ def for_each_seed(
         own = jax.tree.map(lambda a: a[places], own)
 
     def shard(own, shared):
-        if jax.default_backend() == "cpu":
+        if on_cores(on):
             return lax.map(lambda one: function(one, shared), own)
         return jax.vmap(lambda one: function(one, shared))(own)
 

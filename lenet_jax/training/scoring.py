@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from lenet_jax.layers import contract
 from lenet_jax.layers.network import Network
-from lenet_jax.training.replicas import for_each_seed
+from lenet_jax.training.replicas import for_each_seed, laid_out
 
 Params = Any
 
@@ -79,5 +79,9 @@ def blocks(
     missing = -len(labels) % (shares * size)
     images = np.pad(images, ((0, missing),) + ((0, 0),) * (images.ndim - 1))
     labels = np.pad(labels, (0, missing), constant_values=-1)
-    cut = images.reshape(-1, shares, size, *images.shape[1:]), labels.reshape(-1, shares, size)
-    return jax.device_put(cut, NamedSharding(on, P(None, "data")))
+
+    def one(array: np.ndarray) -> jax.Array:
+        cut = array.reshape(-1, shares, size, *array.shape[1:])
+        return laid_out(on, P(None, "data"), cut.shape, cut.__getitem__)
+
+    return one(images), one(labels)

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
 
 from lenet_jax.data import distort
 from lenet_jax.data.frames import SHAPE
@@ -23,7 +22,7 @@ from lenet_jax.experiment import SDLM, Distortion, Experiment, Loss
 from lenet_jax.layers.contract import Shape, shown
 from lenet_jax.layers.network import Network
 from lenet_jax.training import curvature, losses, optimizers
-from lenet_jax.training.replicas import STACKED, for_each_seed
+from lenet_jax.training.replicas import BATCHES, STACKED, for_each_seed, on_cores
 from lenet_jax.training.scoring import CACHED, Params, predict
 
 ABSENT = -1  # in an order: no sample here, the last batch of an epoch is short
@@ -40,7 +39,8 @@ class Recipe:
     loss: Loss
     method: Any  # SDLM, Adam, Muon, SGD, or a page's own
     epochs: int
-    steps_per_epoch: int
+    examples: int
+    batch_size: int
     distortion: Distortion
     mesh: Mesh
     shape: Shape
@@ -52,7 +52,7 @@ class Recipe:
 
     @property
     def optimizer(self) -> optax.GradientTransformationExtraArgs:
-        return optimizers.of(self.method, self.epochs, self.steps_per_epoch)
+        return optimizers.of(self.method, self.epochs, -(-self.examples // self.batch_size))
 
 
 class TrainState(NamedTuple):
@@ -78,7 +78,8 @@ def recipe(experiment: Experiment, examples: int, on: Mesh, shape: Shape = SHAPE
         experiment.loss,
         experiment.optimizer,
         experiment.epochs,
-        -(-examples // experiment.batch_size),
+        examples,
+        experiment.batch_size,
         experiment.distortion,
         on,
         shape,
@@ -154,8 +155,9 @@ def update(
 
     gradient = jax.value_and_grad(objective, has_aux=True)
     nothing = (jnp.zeros(()), jnp.zeros((), jnp.int32)), jax.tree.map(jnp.zeros_like, state.params)
+    batch = images, labels, present, places
     (loss, errors), gradients = _in_parts(
-        lambda *part: gradient(state.params, *part), nothing, (images, labels, present, places)
+        recipe.mesh, lambda *part: gradient(state.params, *part), nothing, batch
     )
     total = gradients, loss, errors, present.sum()
     if recipe.mesh.shape["data"] > 1:  # alone, a device would pay for the sum and gain nothing
@@ -176,13 +178,15 @@ def update(
     )
 
 
-def _in_parts(total: Callable[..., Any], nothing: Any, batch: tuple[jax.Array, ...]) -> Any:
+def _in_parts(
+    on: Mesh, total: Callable[..., Any], nothing: Any, batch: tuple[jax.Array, ...]
+) -> Any:
     """total(*batch), a tree of sums over a batch; on a CPU over parts of it that fit its cache.
 
     `nothing` is the same tree, of zeros.
     """
     images = len(batch[0])
-    if images <= CACHED or jax.default_backend() != "cpu":
+    if images <= CACHED or not on_cores(on):
         return total(*batch)
     missing = -images % CACHED  # filled up with examples that are not `present`
 
@@ -199,21 +203,20 @@ def _in_parts(total: Callable[..., Any], nothing: Any, batch: tuple[jax.Array, .
 def distorted(
     recipe: Recipe, key: jax.Array, number: jax.Array | int, samples: jax.Array, images: jax.Array
 ) -> jax.Array:
-    """The images of some samples of epoch `number`, [n, 28, 28], from all the examples' images.
+    """What epoch `number` shows of some samples, from their images, both [n, *shape].
 
     New distortions in each epoch, or from a fixed set, whose version 0 is the example as it is.
     """
-    examples, fixed = len(images), recipe.distortion.versions is not None
-    chosen = images[samples % examples]
+    fixed = recipe.distortion.versions is not None
     if recipe.distortion.shifted:
-        return distort.shifted(chosen, samples // examples)
+        return distort.shifted(images, samples // recipe.examples)
     if not recipe.distortion.any:
-        return chosen
+        return images
     draw = jax.random.fold_in(jax.random.fold_in(key, 2), 0 if fixed else number)
     keys = jax.vmap(partial(jax.random.fold_in, draw))(samples)
-    changed = distort.distort(recipe.distortion, keys, chosen)
-    original = fixed & (samples < examples)
-    return jnp.where(original[:, None, None], chosen, changed)
+    changed = distort.distort(recipe.distortion, keys, images)
+    original = fixed & (samples < recipe.examples)
+    return jnp.where(original[:, None, None], images, changed)
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=1, compiler_options=IN_PLACE)
@@ -228,26 +231,30 @@ def run_steps(
 ) -> TrainState:
     """The updates first to last - 1 of an epoch, for every seed in one loop on the devices.
 
+    images and labels are the training examples', [examples, ...]; or, where those have no room on
+    the devices, what the updates from `first` on take, [seeds, steps, batch_size, ...].
     The bounds are not part of the compiled program: an epoch may be cut into chunks of any length,
     and the cuts leave no trace in the numbers.
     """
+    own, shared = ((images, labels), ()) if _sent(recipe, images) else ((), (images, labels))
 
-    def one(own: tuple[TrainState, jax.Array], shared) -> TrainState:
-        (state, order), (images, labels, first, last) = own, shared
+    def one(own, shared) -> TrainState:
+        (state, order, sent), (whole, first, last) = own, shared
 
         def body(i: jax.Array, state: TrainState) -> TrainState:
             samples, number = order[i], state.step // len(order) + 1
-            batch = distorted(recipe, state.key, number, samples, images)
-            return update(recipe, state, batch, labels[samples % len(labels)], samples != ABSENT)
+            shown, labels = (a[i - first] for a in sent) if sent else _of(whole, samples)
+            batch = distorted(recipe, state.key, number, samples, shown)
+            return update(recipe, state, batch, labels, samples != ABSENT)
 
         return lax.fori_loop(first, last, body, state)
 
     return for_each_seed(
         recipe.mesh,
         one,
-        (state, order),
-        (images, labels, first, last),
-        own_specs=(STACKED, P("seeds", None, "data")),
+        (state, order, own),
+        (shared, first, last),
+        own_specs=(STACKED, BATCHES, BATCHES),
     )
 
 
@@ -255,17 +262,20 @@ def run_steps(
 def begin_epoch(
     recipe: Recipe, state: TrainState, number: int, images: jax.Array, labels: jax.Array
 ) -> TrainState:
-    """Measures an epoch's curvature on some samples (appendix C) and sets its sums to zero."""
+    """Measures an epoch's curvature on some samples (appendix C) and sets its sums to zero.
 
-    def one(state: TrainState, shared) -> TrainState:
-        number, images, labels = shared
+    images and labels are the training examples', [examples, ...]; or, where those have no room on
+    the devices, those of `curvature_samples`, [seeds, samples, ...].
+    """
+    own, shared = ((images, labels), ()) if _sent(recipe, images) else ((), (images, labels))
+
+    def one(own, shared) -> TrainState:
+        (state, sent), (number, whole) = own, shared
         state = state._replace(loss=jnp.zeros_like(state.loss), errors=jnp.zeros_like(state.errors))
         if recipe.sdlm is None:
             return state
-        draw = jax.random.fold_in(jax.random.fold_in(state.key, 1), number)
-        samples = jax.random.permutation(draw, len(images))[: recipe.sdlm.samples]
-        if recipe.distortion.versions:
-            samples += (number - 1) % recipe.distortion.versions * len(images)
+        samples = _samples(recipe, state.key, number)
+        images, labels = sent or _of(whole, samples)
 
         def total(images: jax.Array, labels: jax.Array, present: jax.Array) -> Params:
             average = curvature.diagonal(
@@ -278,14 +288,41 @@ def begin_epoch(
             return jax.tree.map(lambda h: h * len(images), average)
 
         shown = distorted(recipe, state.key, number, samples, images)
-        batch = shown, labels[samples % len(labels)], jnp.ones(len(samples), bool)
+        batch = shown, labels, jnp.ones(len(samples), bool)
         nothing = jax.tree.map(jnp.zeros_like, state.params)
-        h = jax.tree.map(lambda h: h / len(samples), _in_parts(total, nothing, batch))
+        sums = _in_parts(recipe.mesh, total, nothing, batch)
+        h = jax.tree.map(lambda h: h / len(samples), sums)
         if recipe.sdlm.never_below_previous:
             h = jax.tree.map(jnp.maximum, h, state.curvature)
         return state._replace(curvature=h)
 
-    return for_each_seed(recipe.mesh, one, state, (number, images, labels))
+    return for_each_seed(recipe.mesh, one, (state, own), (number, shared))
+
+
+@partial(jax.jit, static_argnums=0)
+def curvature_samples(recipe: Recipe, keys: jax.Array, number: int) -> jax.Array:
+    """The samples on which epoch `number` measures the curvature, int32 [seeds, samples]."""
+    return jax.vmap(lambda key: _samples(recipe, key, number))(keys)
+
+
+def _samples(recipe: Recipe, key: jax.Array, number: jax.Array | int) -> jax.Array:
+    if recipe.sdlm is None:
+        return jnp.zeros(0, jnp.int32)
+    draw = jax.random.fold_in(jax.random.fold_in(key, 1), number)
+    samples = jax.random.permutation(draw, recipe.examples)[: recipe.sdlm.samples]
+    if recipe.distortion.versions:
+        samples += (number - 1) % recipe.distortion.versions * recipe.examples
+    return samples
+
+
+def _sent(recipe: Recipe, images: jax.Array) -> bool:
+    """Whether each network has images of its own, and not all of them those of all examples."""
+    return images.ndim > 1 + len(recipe.shape)
+
+
+def _of(examples: tuple[jax.Array, jax.Array], samples: jax.Array) -> tuple[jax.Array, jax.Array]:
+    images, labels = examples
+    return images[samples % len(labels)], labels[samples % len(labels)]
 
 
 @jax.jit
