@@ -2,7 +2,8 @@
 
 Draws that many small mistakes from all that can be made in the rooms below, makes them one at a
 time in a copy of the last commit, and runs the tests nearest to each. Writes results/mutants.json
-after each; stopped and started again it goes on, and tries again what survived at another commit.
+after each; stopped and started again it goes on. The drawn ones stay: what survived at another
+commit is tried again at this one, so that a row with a later commit says what was learned since.
 
 mutmut leaves decorated functions alone, which here are the jitted ones and the layers. Most mutants
 of cosmic-ray are operators that no float has, and neither draws with a seed.
@@ -259,17 +260,18 @@ def main(arguments: list[str]) -> int:
         return 2
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # and tidy up
     drawn = random.Random(given.seed).sample(everything, min(given.number, len(everything)))
-    there = json.loads(RECORD.read_text())["mutants"] if RECORD.exists() else []
-    known = {tuple(row[field] for field in Mutant._fields): row for row in there}
-    rows = [known[mutant] for mutant in drawn if mutant in known]
+    rows = json.loads(RECORD.read_text())["mutants"] if RECORD.exists() else []
+    known = {here(row, everything): row for row in rows}
+    if len(rows) >= given.number:
+        drawn = [mutant for mutant in known if mutant]
     with tempfile.TemporaryDirectory(prefix="mutants_") as folder:
-        here = Copy(Path(folder))
+        copied = Copy(Path(folder))
         for mutant in drawn:
             row = known.get(mutant)
             if row and (row["caught_by"] or row["commit"] == now):
                 continue
             began = time.monotonic()
-            caught_by = here.caught_by(mutant)
+            caught_by = copied.caught_by(mutant)
             rows = [r for r in rows if r is not row]
             rows.append(mutant._asdict() | {"caught_by": caught_by, "commit": now})
             write(rows, given, len(everything))
@@ -280,6 +282,14 @@ def main(arguments: list[str]) -> int:
                 flush=True,
             )
     return 0
+
+
+def here(row: dict[str, Any], everything: list[Mutant]) -> Mutant | None:
+    """The mutant of a row among those of this commit, the nearest of the same words; or None."""
+    same = [
+        m for m in everything if (m.file, m.was, m.now) == (row["file"], row["was"], row["now"])
+    ]
+    return min(same, key=lambda m: abs(m.line - row["line"]), default=None)
 
 
 def write(rows: list[dict[str, Any]], given: argparse.Namespace, of: int) -> None:
