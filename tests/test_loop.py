@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -19,7 +20,7 @@ from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import SDLM, SGD, Adam, CrossEntropy, Distortion, Experiment
 from lenet_jax.models.nielsen import Nielsen
-from lenet_jax.training import loop, replicas, scoring, step
+from lenet_jax.training import feeding, loop, replicas, scoring, step
 
 
 def examples(number, seed):
@@ -208,6 +209,51 @@ def test_a_signal_in_the_last_epoch_stops_whoever_trains_run_after_run(tmp_path,
     again = loop.train(LINEAR, DATASET, tmp_path / "run", said.append)
     whole = loop.train(LINEAR, DATASET, tmp_path / "whole", print)
     assert "finished already" in said[-1] and again.record == whole.record
+
+
+def test_a_second_signal_ends_the_program_at_once():
+    program = """if True:
+        import signal
+        from lenet_jax.training.loop import Signals
+
+        with Signals() as came:
+            signal.raise_signal(signal.SIGINT)
+            print("noted" if came() else "missed", flush=True)
+            signal.raise_signal(signal.SIGTERM)
+            print("went on", flush=True)
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout.split(), done.returncode) == (["noted"], 128 + signal.SIGTERM)
+
+
+def test_about_ten_checkpoints_stay_from_all_over_a_run(tmp_path):
+    """And the two newest: here of 21 epochs of 4 updates, the last of them short."""
+    experiment = dataclasses.replace(LINEAR, batch_size=8, epochs=21)
+    loop.train(experiment, DATASET, tmp_path, print)
+    kept = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == [*range(8, 81, 8), 84]
+
+
+def test_a_run_that_goes_on_begins_where_it_was_cut(tmp_path, monkeypatch):
+    """Both for the bar, which counts images, and for the updates."""
+    experiment = dataclasses.replace(LINEAR, batch_size=4)  # 8 updates
+    whole = loop.train(experiment, DATASET, tmp_path / "whole", print)
+    begun = []
+
+    class Bar(loop.Bar):
+        def __init__(self, name, epochs, examples, done, seen, quiet):
+            begun.append((epochs, examples, done, seen))
+            super().__init__(name, epochs, examples, done, seen, quiet)
+
+    def three(self, order, first, last, of_steps=feeding.Resident.of_steps):
+        return of_steps(self, order, first, min(last, first + 3))
+
+    monkeypatch.setattr(loop, "Bar", Bar)
+    monkeypatch.setattr(feeding.Resident, "of_steps", three)
+    with pytest.raises(loop.Interrupted):
+        loop.train(experiment, DATASET, tmp_path / "cut", print, lambda: True)
+    again = loop.train(experiment, DATASET, tmp_path / "cut", print)
+    assert begun == [(3, 30, 0, 0), (3, 30, 0, 12)] and again.rows == whole.rows
 
 
 class Crashes:

@@ -256,6 +256,22 @@ def test_what_touches_the_edge_is_no_digit(strokes, digits):
     assert parts.find(235 - 195 * ink).boxes == [alone]
 
 
+@pytest.mark.parametrize(("left", "number"), [(0, 1), (1, 2)])
+def test_what_is_a_pixel_from_the_edge_does_not_touch_it(left, number):
+    canvas = np.full((90, 120), 255.0, np.float32)  # too small to be smoothed
+    canvas[20:70, 60:75] = canvas[30:50, left : left + 6] = 0
+    assert len(parts.find(canvas).boxes) == number
+
+
+def test_a_bar_far_above_a_tall_stroke_is_joined_to_it():
+    """By the height of the stroke, not of the bar, which comes first on the page."""
+    for bar, top in ((40, 40), (20, 62)):  # 12 and 32 pixels apart; alone it is too small
+        canvas = np.full((240, 200), 255.0, np.float32)
+        canvas[bar : bar + 10, 60:100] = canvas[62:162, 60:100] = 0
+        ((_, found, _, bottom),) = parts.find(canvas).boxes
+        assert (abs(found - top) <= 1, abs(bottom - 162) <= 1) == (True, True)
+
+
 def test_in_a_tight_crop_of_two_lines_a_digit_stands_beside_those_of_its_own_line():
     canvas = np.full((300, 400), 255.0, np.float32)
     canvas[30:110, 0:20] = canvas[30:110, 100:130] = canvas[170:250, 100:130] = 0
