@@ -44,7 +44,7 @@ from lenet_jax.recognition import networks
 from lenet_jax.recognition.predictor import predictor
 from lenet_jax.reports import family, published, results
 from lenet_jax.reproduction import sets, systems
-from lenet_jax.training import loop
+from lenet_jax.training import loop, replicas
 
 
 def test_the_interval_is_that_of_a_t_test():
@@ -427,7 +427,7 @@ def test_more_seeds_than_memory_go_in_groups(monkeypatch, capsys):
     assert isinstance(experiment, Experiment)
     data = sets.data_of(experiment, True, print)
     assert systems.groups(experiment, data, print) == [experiment]
-    monkeypatch.setattr(loop, "_bytes_of", lambda _: 3.0 * 2**20)  # a network takes 1.4 MiB
+    monkeypatch.setattr(replicas, "memory_of", lambda _: 3.0 * 2**20)  # a network takes 1.4 MiB
     parts = systems.groups(experiment, data, print)
     assert [list(part.all_seeds) for part in parts] == [[7, 3], [5]]
     assert len({part.name for part in parts}) == 2
