@@ -11,6 +11,7 @@ from jax import lax
 from lenet_jax.data.frames import SHAPE
 from lenet_jax.layers.contract import run, shown
 from lenet_jax.layers.convolution import Convolution
+from lenet_jax.layers.correlation import convolve
 from lenet_jax.layers.folding import fold
 from lenet_jax.layers.network import Network
 
@@ -43,13 +44,14 @@ def _convolve(next_method: Callable[..., Any], args: tuple, kwargs: dict, contex
     if context.method_name != "weigh" or not isinstance(layer, Convolution):
         return next_method(*args, **kwargs)
     kernel, states = args
-    inputs = len(states)
-    sums = lax.conv_general_dilated(
-        states,
-        (kernel * layer.mask(inputs)).reshape(layer.maps, inputs, layer.size, layer.size),
-        window_strides=(1, 1),
-        padding="VALID",
-        dimension_numbers=("CHWN", "OIHW", "CHWN"),
-        precision=lax.Precision.HIGHEST,
+    if layer.table is not None:
+        kernel = kernel * layer.mask(len(states))
+    sums = convolve(
+        kernel,
+        layer.padded(states),
+        layer.size,
+        layer.stride,
+        layer.groups,
+        lax.Precision.HIGHEST,
     )
     return fold(sums) if layer.folded else sums

@@ -1,11 +1,12 @@
 """Feature maps (section II-A)."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
 from lenet_jax.layers.correlation import add_bias, correlate, correlate_folded
-from lenet_jax.layers.initialization import Initialization, initializers
+from lenet_jax.layers.initialization import Initialization, Normal, initializers
 
 
 class Convolution(nn.Module):
@@ -17,13 +18,18 @@ class Convolution(nn.Module):
     of the kernel outside the table are no connections: multiplied by zero on the way in, zero
     gradient. A window of size 1 on maps of size 1 is a fully connected layer.
     With `folded` the sums come as subsampling takes them, [4, maps, h/2, w/2, images] (`fold`).
+    The window moves by `stride` pixels over a border of `padding` zeros. In `groups`, each part of
+    the maps reads its own part of the inputs, and `kernel` is [maps, inputs/groups size size].
     """
 
     maps: int
     size: int = 5
     table: tuple[tuple[int, ...], ...] | None = None
-    initialization: Initialization = "lush"
+    initialization: Initialization | Normal = "lush"
     folded: bool = False
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
 
     def mask(self, inputs: int) -> np.ndarray:
         """The connections as float32 [maps, inputs size size], 1 or 0.
@@ -44,16 +50,24 @@ class Convolution(nn.Module):
 
     @nn.compact
     def __call__(self, states: jax.Array) -> jax.Array:
-        mask = self.mask(states.shape[0])
+        inputs = states.shape[0]
+        shape = self.maps, inputs // self.groups * self.size**2
+        mask = np.ones((1, shape[1]), np.float32) if self.table is None else self.mask(inputs)
         fan_in = mask.sum(axis=1, keepdims=True)
         whole = self.size == states.shape[1]  # a fully connected layer
         fan_out = self.maps if whole else self.maps * self.size**2 // 4
         draw, draw_bias = initializers(self.initialization, fan_in, fan_out)
-        kernel = self.param("kernel", lambda key, shape: draw(key, shape) * mask, mask.shape)
+        kernel = self.param("kernel", lambda key, shape: draw(key, shape) * mask, shape)
         bias = self.param("bias", draw_bias, (self.maps,))
         return add_bias(self.weigh(kernel, states), bias)
 
     def weigh(self, kernel: jax.Array, states: jax.Array) -> jax.Array:
         if self.table is not None:
             kernel = kernel * self.mask(states.shape[0])
-        return (correlate_folded if self.folded else correlate)(kernel, states, self.size)
+        if self.folded:
+            return correlate_folded(kernel, states, self.size)
+        return correlate(kernel, self.padded(states), self.size, self.stride, self.groups)
+
+    def padded(self, states: jax.Array) -> jax.Array:
+        border = (self.padding, self.padding)
+        return jnp.pad(states, ((0, 0), border, border, (0, 0))) if self.padding else states

@@ -15,21 +15,36 @@ from lenet_jax.layers.folding import flat, fold
 Correlate = Callable[..., Any]  # of a kernel, states and a size; pyright has no type for custom_vjp
 
 
-def correlate(kernel: jax.Array, states: jax.Array, size: int) -> jax.Array:
-    """Each map's window of size x size slid over the states, no padding, stride 1.
+def correlate(
+    kernel: jax.Array, states: jax.Array, size: int, stride: int = 1, groups: int = 1
+) -> jax.Array:
+    """Each map's window of size x size slid over the states by `stride` pixels, no padding.
 
-    kernel [maps, inputs size size] and states [inputs, height, width, images] give
-    [maps, height - size + 1, width - size + 1, images]. On a CPU it is patches x matrix, because
-    XLA's convolution inside a loop takes a slow path there.
+    kernel [maps, inputs/groups size size] and states [inputs, height, width, images] give
+    [maps, (height - size) // stride + 1, (width - size) // stride + 1, images]; each of the groups
+    of maps reads its own group of inputs. On a CPU it is patches x matrix, because XLA's
+    convolution inside a loop takes a slow path there.
     Raises ValueError where the window does not fit.
     """
     inputs, height, width, _ = states.shape
-    if kernel.shape[1] != inputs * size**2 or min(height, width) < size:
+    if kernel.shape[1] * groups != inputs * size**2 or min(height, width) < size:
         raise ValueError(
             f"a kernel of {kernel.shape[1]} weights per map, {size}x{size} each, does not fit "
             f"{inputs} maps of {height}x{width}"
         )
-    return _by_platform(kernel, states, size, _slide, _convolve)
+
+    def on_cpu(kernel: jax.Array, states: jax.Array) -> jax.Array:
+        # The windows end where the states do: `_overlap` makes states of just that size.
+        down, right = ((n - size) // stride * stride + size for n in (height, width))
+        parts = zip(
+            jnp.split(kernel, groups), jnp.split(states[:, :down, :right], groups), strict=True
+        )
+        sums: list[Any] = [_slide(part, of, size, 1, stride) for part, of in parts]
+        return sums[0] if groups == 1 else jnp.concatenate(sums)
+
+    return _by_platform(
+        kernel, states, on_cpu, partial(convolve, size=size, stride=stride, groups=groups)
+    )
 
 
 def correlate_folded(kernel: jax.Array, states: jax.Array, size: int) -> jax.Array:
@@ -46,29 +61,41 @@ def correlate_folded(kernel: jax.Array, states: jax.Array, size: int) -> jax.Arr
     outweighed = inputs * 4 * (size // 2 + 1) ** 2 <= rows * columns * images
     if not outweighed or min(rows, columns) < 2:
         return fold(correlate(kernel, states, size))
-    return _by_platform(kernel, states, size, _slide_folded, lambda *three: fold(_convolve(*three)))
+    return _by_platform(
+        kernel,
+        states,
+        lambda kernel, states: _slide_folded(kernel, states, size),
+        lambda kernel, states: fold(convolve(kernel, states, size)),
+    )
 
 
 def _by_platform(
-    kernel: jax.Array, states: jax.Array, size: int, on_cpu: Correlate, elsewhere: Correlate
+    kernel: jax.Array, states: jax.Array, on_cpu: Correlate, elsewhere: Correlate
 ) -> jax.Array:
     """Decided when a program is compiled, so that an exported one can hold both."""
     dtype = jnp.result_type(kernel, states)  # XLA's convolution takes no two
     return lax.platform_dependent(
-        kernel.astype(dtype),
-        states.astype(dtype),
-        cpu=lambda kernel, states: on_cpu(kernel, states, size),
-        default=lambda kernel, states: elsewhere(kernel, states, size),
+        kernel.astype(dtype), states.astype(dtype), cpu=on_cpu, default=elsewhere
     )
 
 
-def _convolve(kernel: jax.Array, states: jax.Array, size: int) -> jax.Array:
+def convolve(
+    kernel: jax.Array,
+    states: jax.Array,
+    size: int,
+    stride: int = 1,
+    groups: int = 1,
+    precision: lax.Precision | None = None,
+) -> jax.Array:
+    """`correlate` as XLA's convolution."""
     return lax.conv_general_dilated(
         states,
-        kernel.reshape(-1, len(states), size, size),
-        window_strides=(1, 1),
+        kernel.reshape(len(kernel), -1, size, size),
+        window_strides=(stride, stride),
         padding="VALID",
         dimension_numbers=("CHWN", "OIHW", "CHWN"),
+        feature_group_count=groups,
+        precision=precision,
     )
 
 
@@ -97,24 +124,24 @@ def _places(size: int) -> np.ndarray:
     return places.reshape(4, size**2, -1).swapaxes(0, 1).reshape(size**2, -1)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _slide(kernel: jax.Array, states: jax.Array, size: int, side: int = 1) -> Any:
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _slide(kernel: jax.Array, states: jax.Array, size: int, side: int = 1, stride: int = 1) -> Any:
     """Patches x matrix: kernel [maps, inputs side side size size] and states [inputs, height,
     width, images] give [maps, rows, columns, images].
 
-    The window moves over blocks of side x side pixels, `side` 2 for folded blocks.
+    The window moves over blocks of side x side pixels, `side` 2 for folded blocks, by `stride`.
     """
-    return _slide_forward(kernel, states, size, side)[0]
+    return _slide_forward(kernel, states, size, side, stride)[0]
 
 
-def _slide_forward(kernel: jax.Array, states: jax.Array, size: int, side: int):
-    rows, columns = states.shape[1] // side - size + 1, states.shape[2] // side - size + 1
-    patches = _patches(states, size, side)
+def _slide_forward(kernel: jax.Array, states: jax.Array, size: int, side: int, stride: int):
+    rows, columns = ((n // side - size) // stride + 1 for n in states.shape[1:3])
+    patches = _patches(states, size, side, stride)
     sums = (kernel @ patches).reshape(-1, rows, columns, states.shape[-1])
     return sums, (kernel, patches)
 
 
-def _slide_backward(size: int, side: int, saved, gradient: jax.Array):
+def _slide_backward(size: int, side: int, stride: int, saved, gradient: jax.Array):
     kernel, patches = saved
     maps, rows, columns, images = gradient.shape
     gradient = gradient.reshape(maps, -1)
@@ -128,43 +155,51 @@ def _slide_backward(size: int, side: int, saved, gradient: jax.Array):
         else:
             for_patches = lax.dot_general(kernel, gradient, (((0,), (0,)), ((), ())))
     shape = (-1, side, side, size, size, rows, columns, images)
-    return for_kernel, _overlap(for_patches.reshape(shape))
+    return for_kernel, _overlap(for_patches.reshape(shape), stride)
 
 
 _slide.defvjp(_slide_forward, _slide_backward)
 
 
-def _patches(states: jax.Array, size: int, side: int) -> jax.Array:
+def _patches(states: jax.Array, size: int, side: int, stride: int) -> jax.Array:
     """[inputs, height, width, images] -> [inputs side side size size, windows images]."""
     inputs, height, width, images = states.shape
-    rows, columns = height // side - size + 1, width // side - size + 1
+    rows, columns = ((n // side - size) // stride + 1 for n in (height, width))
     if rows == columns == side == 1:
         return states.reshape(-1, images)
     folded = fold(states) if side == 2 else states[None]
+    down, right = stride * (rows - 1) + 1, stride * (columns - 1) + 1
     shifted = [
-        folded[:, :, i : i + rows, j : j + columns] for i in range(size) for j in range(size)
+        folded[:, :, i : i + down : stride, j : j + right : stride]
+        for i in range(size)
+        for j in range(size)
     ]
     return jnp.stack([s.swapaxes(0, 1) for s in shifted], 2).reshape(-1, rows * columns * images)
 
 
-def _overlap(patches: jax.Array) -> jax.Array:
+def _overlap(patches: jax.Array, stride: int) -> jax.Array:
     """The transpose of `_patches`: each pixel collects from every window that saw it."""
     inputs, side, _, size, _, rows, columns, images = patches.shape
     if rows == columns == side == 1:
         return patches.reshape(inputs, size, size, images)
     last = size - 1
+    down, right = stride * (rows - 1) + 1, stride * (columns - 1) + 1
     wide: Any = sum(
-        jnp.pad(patches[:, :, :, :, j], ((0, 0),) * 5 + ((j, last - j), (0, 0)))
+        lax.pad(
+            patches[:, :, :, :, j],
+            jnp.zeros((), patches.dtype),
+            ((0, 0, 0),) * 5 + ((j, last - j, stride - 1), (0, 0, 0)),
+        )
         for j in range(size)
     )
     # Pixels go to their places here and not in the end: the many readers of the result would each
     # look them up again.
     wide = wide.transpose(0, 3, 4, 1, 5, 2, 6)  # inputs, i, rows, down, columns, right, images
-    shape = (inputs, rows + last, side, columns + last, side, images)
+    shape = (inputs, down + last, side, right + last, side, images)
     states = jnp.zeros(shape, patches.dtype)
     for i in range(size):  # in place: as a sum it would be computed again by each of its readers
-        states = states.at[:, i : i + rows].add(wide[:, i])
-    return states.reshape(inputs, side * (rows + last), side * (columns + last), images)
+        states = states.at[:, i : i + down : stride].add(wide[:, i])
+    return states.reshape(inputs, side * (down + last), side * (right + last), images)
 
 
 @jax.custom_vjp

@@ -1,24 +1,35 @@
-"""What a network sees of an image: MNIST's bytes in its frame."""
+"""What a network sees of an image: its bytes in the network's frame."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lenet_jax.errors import UserError
+
 BACKGROUND, FOREGROUND = -0.1, 1.175
 REDUCTION = 16 / 20  # of the 20x20 box that digits fill, for LeNet-1
 
-FRAMES = ("32x32", "28x28", "16x16", "unit")
+# The mean colour of ImageNet's training pictures, red, green and blue.
+MEAN = np.array((123.68, 116.78, 103.94), np.float32)
+WINDOWS = {"227x227": 227, "224x224": 224}  # of the networks for colour pictures
+
+FRAMES = ("32x32", "28x28", "16x16", "unit", *WINDOWS)
 
 
 def normalize(images: jax.Array, frame: str = "32x32") -> jax.Array:
-    """[images, 28, 28] of 0 to 255 -> float32, in one of the FRAMES that a network may name.
+    """Images of 0 to 255 -> float32, in one of the FRAMES that a network may name.
 
-    "32x32", [images, 32, 32]: background -0.1 and ink 1.175. Two background pixels on each side
-    bring the strokes' ends into the middle of the highest feature detectors (section II-B). The
-    paper expects a variance of about 1; on MNIST this mapping gives 0.12. "28x28": the same
-    without them. "16x16": there the digit is made smaller, from a box of 20x20 pixels to one of
-    16x16 (section III-C.7). "unit": 28x28, 0 to 1. Raises KeyError for another frame.
+    From [images, 28, 28] "32x32", [images, 32, 32]: background -0.1 and ink 1.175. Two background
+    pixels on each side bring the strokes' ends into the middle of the highest feature detectors
+    (section II-B). The paper expects a variance of about 1; on MNIST this mapping gives 0.12.
+    "28x28": the same without them. "16x16": there the digit is made smaller, from a box of 20x20
+    pixels to one of 16x16 (section III-C.7). From any shape "unit", 0 to 1. From colour pictures
+    [images, height, width, 3] "227x227" and "224x224": the window in the middle, less the mean
+    colour. Raises KeyError for another frame, and UserError for pictures that are grey or smaller
+    than the window.
     """
+    if frame in WINDOWS:
+        return middle(images, WINDOWS[frame]).astype(jnp.float32) - MEAN
     pixels = images.astype(jnp.float32)
     if frame == "unit":
         return pixels / 255
@@ -32,6 +43,19 @@ def normalize(images: jax.Array, frame: str = "32x32") -> jax.Array:
         ((0, 0), (border, border), (border, border)),
         constant_values=BACKGROUND,
     )
+
+
+def middle(images: jax.Array, window: int) -> jax.Array:
+    """The square of so many pixels in the middle of colour pictures [images, height, width, 3]."""
+    height, width = images.shape[1:3]
+    if images.shape[3:] != (3,) or min(height, width) < window:
+        given = "x".join(map(str, images.shape[1:]))
+        raise UserError(
+            f"this network takes colour pictures of {window}x{window}x3 or more, these are "
+            f"{given}. Give others (for example: --data.name shapes --data.size 256)"
+        )
+    top, left = (height - window) // 2, (width - window) // 2
+    return images[:, top : top + window, left : left + window]
 
 
 def resampling(length: int, factor: float) -> np.ndarray:

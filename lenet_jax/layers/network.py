@@ -1,6 +1,7 @@
 """What every network of the package is, and how its units activate."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
@@ -57,6 +58,31 @@ class Network(nn.Module):
     def activate(self, sums: jax.Array) -> jax.Array:
         return ACTIVATIONS[self.activation](flat(sums)).reshape(sums.shape)
 
+    def drop(self, states: jax.Array, rate: float) -> jax.Array:
+        """States [maps, height, width, images], each left out with probability `rate`.
+
+        Wherever an rng "dropout" is given; without one all are as much smaller. Images that are a
+        part of a batch have their places in it in the variable "places" of "batch", int32
+        [images].
+        """
+        if not rate:
+            return states
+        # What is kept is not made larger while training, as it is where dropout is "inverted": from
+        # the same weights and with the same rate that would start twice as far out and go faster.
+        kept = 1 - rate
+        if not self.has_rng("dropout"):
+            return self.scale(kept, states)
+        # A key for each image, by its place in the batch, so that it does not matter how a batch is
+        # cut up and which devices share it.
+        images = states.shape[-1]
+        places = self.get_variable("batch", "places", jnp.arange(images))
+        keys = jax.vmap(partial(jax.random.fold_in, self.make_rng("dropout")))(places)
+        draw = partial(jax.random.bernoulli, p=kept, shape=states.shape[:-1])
+        return states * jax.vmap(draw, out_axes=-1)(keys)
+
+    def scale(self, factor: float, states: jax.Array) -> jax.Array:
+        return factor * states
+
     def scores_and_maps(
         self, outputs: jax.Array, maps: dict[str, jax.Array]
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -88,8 +114,24 @@ def connected(network: Network, params: Any, images: jax.Array) -> Any:
     )
 
 
-def require_widths(field: str, widths: tuple[int, ...]) -> None:
-    """Raises UserError unless each of a network's layers has 1 to WIDEST maps or units."""
+def require_dropout(rate: float) -> None:
+    """Raises UserError unless a rate of dropout leaves something."""
+    if not 0 <= rate < 1:
+        raise UserError(
+            f"--model.dropout is {rate}, allowed is 0 or more, less than 1 (for example: 0.5)"
+        )
+
+
+def require_widths(field: str, widths: tuple[int, ...], number: int | None = None) -> None:
+    """Raises UserError unless each of a network's layers has 1 to WIDEST maps or units.
+
+    And unless there are so many layers, where it says how many.
+    """
+    if number is not None and len(widths) != number:
+        raise UserError(
+            f"--model.{field} has {len(widths)} numbers, this network takes {number} (for example: "
+            f"{' '.join(['96'] * number)})"
+        )
     for width in widths:
         if not 1 <= width <= WIDEST:
             raise UserError(

@@ -1,8 +1,11 @@
-"""Half the resolution: subsampling (section II-B), averages and maxima."""
+"""Less resolution: subsampling (section II-B), averages and maxima."""
+
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import lax
 
 from lenet_jax.layers.folding import flat, fold
 from lenet_jax.layers.initialization import LUSH_COEFFICIENT, Initialization, initializers
@@ -56,6 +59,34 @@ class MaxPooling(nn.Module):
         return largest_of_four(flat(folded)).reshape(folded.shape[1:])
 
 
+class OverlappingMaxPooling(nn.Module):
+    """Half the resolution: the largest of each 3x3 window, every two pixels.
+
+    With `rounded_up` a last window that stands out by a pixel counts too.
+    """
+
+    rounded_up: bool = False
+
+    @nn.compact
+    def __call__(self, states: jax.Array) -> jax.Array:
+        if self.rounded_up:
+            out = ((0, 1 - n % 2) for n in states.shape[1:3])
+            states = jnp.pad(states, ((0, 0), *out, (0, 0)), constant_values=-jnp.inf)
+        return largest_of_nine(states)
+
+
+class GlobalAveragePooling(nn.Module):
+    """One number for each map: the mean of its states."""
+
+    @nn.compact
+    def __call__(self, states: jax.Array) -> jax.Array:
+        size = states.shape[1] * states.shape[2]
+        return self.scale(1 / size, states.sum(axis=(1, 2), keepdims=True))
+
+    def scale(self, factor: float, states: jax.Array) -> jax.Array:
+        return factor * states
+
+
 @jax.custom_vjp
 def add_four(folded: jax.Array) -> jax.Array:
     """The sums over 2x2 blocks: [4, ...] -> [...]. As a reduction it is slow on XLA's CPU."""
@@ -88,3 +119,41 @@ def _largest_forward(folded: jax.Array):
 
 # Left to itself, jax pads here too.
 largest_of_four.defvjp(_largest_forward, _largest_backward)
+
+
+@jax.custom_vjp
+def largest_of_nine(states: jax.Array) -> jax.Array:
+    """The maxima over 3x3 windows every two pixels. Equal ones share the gradient.
+
+    [maps, h, w, images] -> [maps, (h - 3) // 2 + 1, (w - 3) // 2 + 1, images].
+    """
+    return reduce(jnp.maximum, _nine(states))
+
+
+def _nine(states: jax.Array) -> list[jax.Array]:
+    """The pixels of the windows, each place in them as an array of its own."""
+    down, right = ((n - 3) // 2 * 2 + 1 for n in states.shape[1:3])
+    return [states[:, i : i + down : 2, j : j + right : 2] for i in range(3) for j in range(3)]
+
+
+def _nine_backward(saved, gradient: jax.Array):
+    states, largest = saved
+    hits = [(one == largest).astype(gradient.dtype) for one in _nine(states)]
+    share = gradient / sum(hits)
+    (height, width), (rows, columns) = states.shape[1:3], gradient.shape[1:3]
+    parts = []
+    for place, hit in enumerate(hits):
+        i, j = divmod(place, 3)
+        down, right = (i, height - i - 2 * rows + 1, 1), (j, width - j - 2 * columns + 1, 1)
+        zero = jnp.zeros((), gradient.dtype)
+        parts.append(lax.pad(hit * share, zero, ((0, 0, 0), down, right, (0, 0, 0))))
+    return (sum(parts),)
+
+
+def _nine_forward(states: jax.Array):
+    largest = largest_of_nine(states)
+    return largest, (states, largest)
+
+
+# Left to itself, XLA's CPU goes through the windows pixel by pixel.
+largest_of_nine.defvjp(_nine_forward, _nine_backward)

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
@@ -57,7 +58,7 @@ def count(module: nn.Module, shape: Shape = (28, 28)) -> list[Layer]:
             if context.method_name == "distances":
                 centres, states = args
                 terms = next_method(jnp.zeros_like(centres), jnp.ones_like(states))
-                weighed.append((centres, centres.size, terms.sum()))
+                weighed.append((centres, centres.size, _of_maps(terms)))
             result = next_method(*args, **kwargs)
             if context.method_name == "__call__" and weighed:
                 names.append("/".join(context.module.path))
@@ -70,7 +71,7 @@ def count(module: nn.Module, shape: Shape = (28, 28)) -> list[Layer]:
 
     found = numbers(jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes))
     known = [
-        Layer(name, **{what: round(float(n)) for what, n in layer.items()})
+        Layer(name, **{what: int(np.asarray(n).sum(dtype=np.int64)) for what, n in layer.items()})
         for name, layer in zip(names, found, strict=True)
     ]
     others: Counter[str] = Counter()
@@ -88,7 +89,8 @@ def _numbers(module, states, result, weights, used, connections) -> dict[str, An
     maps, height, width, _ = (unfold(result) if result.ndim == 5 else result).shape
     if connections is None:
         ones = {k: jnp.ones_like(v) if v is weights else jnp.zeros_like(v) for k, v in own.items()}
-        connections = module.clone(parent=None).apply({"params": ones}, jnp.ones_like(states)).sum()
+        sums = module.clone(parent=None).apply({"params": ones}, jnp.ones_like(states))
+        connections = _of_maps(sums)
     units = maps * height * width
     return {
         "maps": maps,
@@ -97,6 +99,11 @@ def _numbers(module, states, result, weights, used, connections) -> dict[str, An
         "units": units,
         "parameters": (used if trained else 0) + sum(biases),
         "fixed": 0 if trained else used,
-        "connections": connections + len(biases) * units,
+        "connections": jnp.append(connections, len(biases) * units),
         "multiply_adds": connections,
     }
+
+
+def _of_maps(sums: jax.Array) -> jax.Array:
+    """How many there are in each map: of a large network's all a float32 cannot count."""
+    return sums.astype(jnp.int32).sum(axis=(-3, -2, -1)).ravel()
