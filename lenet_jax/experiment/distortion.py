@@ -8,7 +8,11 @@ from lenet_jax.experiment.checks import require
 
 @dataclass(frozen=True)
 class Distortion:
-    """Random changes to the training examples (`data.distort`); each at 0 leaves them alone."""
+    """Random changes to the training examples; each at 0 leaves them alone.
+
+    The first ten are for grey images (`data.distort`), `crops`, `flips` and `colour` for pictures
+    in colours (`data.views`).
+    """
 
     translation: float = 0.0
     """up to so many pixels, down or up and right or left"""
@@ -31,11 +35,19 @@ class Distortion:
     versions: int | None = None
     """of each example, the original and so many less one, as a fixed set (the paper's has 10);
     None: new distortions in every epoch"""
+    crops: bool = False
+    """the network's window lies anywhere in a picture, not in its middle"""
+    flips: bool = False
+    """half of the pictures are mirrored, left to right"""
+    colour: float = 0.0
+    """noise along the principal components of colours: its standard deviation in theirs (0.1 in
+    AlexNet's paper)"""
 
     def __post_init__(self) -> None:
         for name in ("translation", "scaling", "squeezing", "shear", "rotation", "elastic"):
             value = getattr(self, name)
             require(0 <= value < 1000, f"distortion.{name}", value, "0 or more", "0.1")
+        require(0 <= self.colour < 10, "distortion.colour", self.colour, "0 or more", "0.1")
         bumps, inverted, versions = self.smoothness, self.inverted, self.versions
         require(bumps >= 2, "distortion.smoothness", bumps, "2 or more", "4")
         require(0 <= inverted <= 1, "distortion.inverted", inverted, "0 to 1", "0.1")
@@ -52,6 +64,12 @@ class Distortion:
                 "--distortion.versions 5 with it, and no other distortion"
             )
 
+        if self.of_pictures and (versions or self.any):
+            raise UserError(
+                "--distortion.crops, flips and colour are for pictures in colours, new in every "
+                "epoch: give no other distortion with them, and no --distortion.versions"
+            )
+
     @property
     def moves(self) -> bool:
         """Whether any ink may move."""
@@ -61,3 +79,7 @@ class Distortion:
     @property
     def any(self) -> bool:
         return self.moves or self.inverted > 0
+
+    @property
+    def of_pictures(self) -> bool:
+        return self.crops or self.flips or self.colour > 0

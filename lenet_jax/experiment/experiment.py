@@ -71,6 +71,8 @@ class Experiment:
     """examples per update; the paper's is 1"""
     order: Literal["fixed", "reshuffled"] = "fixed"
     """one random order for all epochs, as in the paper, or a new one each epoch"""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """of the factors in the training's products; parameters and sums are float32"""
     reported: Literal["last", "best-validation"] = "last"
     """the epoch whose test error `reproduce` reports"""
     seed: int = 0
@@ -129,7 +131,13 @@ class Experiment:
             )
         if len(shape) == 3 and (self.distortion.any or self.distortion.shifted):
             raise UserError(
-                f"distortions are for grey images, these have {shape[2]} channels. Leave them out"
+                f"these images have {shape[2]} channels, and the distortions are for grey ones. "
+                "Give crops, flips and colour only"
+            )
+        if self.distortion.of_pictures and shape[2:] != (3,):
+            raise UserError(
+                "--distortion.crops, flips and colour are for pictures in colours, these images "
+                f"are {'x'.join(map(str, shape))}. Leave them out"
             )
         if getattr(self.model, "classes", classes) == classes:
             return self

@@ -50,18 +50,40 @@ class Adam:
 
 @dataclass(frozen=True)
 class SGD:
-    """Plain gradient descent, at one rate."""
+    """Plain gradient descent, at one rate or one that falls."""
 
     learning_rate: float = 0.1
+    """the first"""
     momentum: float = 0.0
     decay: float = 0.0
     """of kernels: so much of each is added to its gradient (L2)"""
+    falls: tuple[int, ...] = ()
+    """epochs after which the rate falls to a tenth"""
+    bias_rate: float = 1.0
+    """times the rate, for biases"""
+    output_rate: float = 1.0
+    """times the rate, for the layer named output"""
+    largest_rms: float | None = None
+    """root mean square of a map's weights, in layers named conv..., to which it is put back after
+    an update that exceeds it (Zeiler and Fergus 2014)"""
 
     def __post_init__(self) -> None:
         rate, momentum, decay = self.learning_rate, self.momentum, self.decay
         require(rate > 0, "optimizer.learning-rate", rate, "a positive number", "0.1")
         require(0 <= momentum < 1, "optimizer.momentum", momentum, "0 or more, less than 1", "0.9")
         require(decay >= 0, "optimizer.decay", decay, "0 or more", "0.0001")
+        falls = self.falls
+        require(
+            all(fall > 0 for fall in falls) and list(falls) == sorted(set(falls)),
+            "optimizer.falls",
+            " ".join(map(str, falls)),
+            "numbers of epochs, 1 or more, each larger than the one before",
+            "200 230",
+        )
+        for name in ("bias_rate", "output_rate", "largest_rms"):
+            value = getattr(self, name)
+            flag = f"optimizer.{name.replace('_', '-')}"
+            require(value is None or value > 0, flag, value, "a positive number", "0.1")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from lenet_jax.errors import UserError
-from lenet_jax.layers.inputs import normalize
+from lenet_jax.layers.inputs import WINDOWS, normalize
 
 Shape = tuple[int, ...]  # of an image: (height, width) or (height, width, channels)
 
@@ -25,6 +25,11 @@ def shown(module: nn.Module, images: Any) -> jax.Array:
         return normalize(images, frame)
     pixels = jnp.asarray(images, jnp.float32) / 255
     return pixels if pixels.ndim == 4 else pixels[..., None]
+
+
+def window(module: nn.Module) -> int | None:
+    """The side of the square that a network sees of a picture; None: all of it."""
+    return WINDOWS.get(getattr(module, "frame", ""))
 
 
 def run(

@@ -96,6 +96,7 @@ def convolve(
         dimension_numbers=("CHWN", "OIHW", "CHWN"),
         feature_group_count=groups,
         precision=precision,
+        preferred_element_type=_sums(kernel.dtype),
     )
 
 
@@ -137,19 +138,27 @@ def _slide(kernel: jax.Array, states: jax.Array, size: int, side: int = 1, strid
 def _slide_forward(kernel: jax.Array, states: jax.Array, size: int, side: int, stride: int):
     rows, columns = ((n // side - size) // stride + 1 for n in states.shape[1:3])
     patches = _patches(states, size, side, stride)
-    sums = (kernel @ patches).reshape(-1, rows, columns, states.shape[-1])
-    return sums, (kernel, patches)
+    sums = jnp.matmul(kernel, patches, preferred_element_type=_sums(kernel.dtype))
+    return sums.reshape(-1, rows, columns, states.shape[-1]), (kernel, patches)
+
+
+def _sums(factors: Any) -> Any:
+    """The type that products are added up in: no less than float32."""
+    return jnp.promote_types(factors, jnp.float32)
 
 
 def _slide_backward(size: int, side: int, stride: int, saved, gradient: jax.Array):
     kernel, patches = saved
     maps, rows, columns, images = gradient.shape
-    gradient = gradient.reshape(maps, -1)
+    gradient = gradient.reshape(maps, -1).astype(kernel.dtype)
     if gradient.shape[1] == 1:  # an outer product melts into the update of the weights
         for_kernel = gradient * patches.T
         for_patches = gradient[:, 0] @ kernel
     else:
-        for_kernel = lax.dot_general(patches, gradient, (((1,), (1,)), ((), ()))).T
+        into = _sums(kernel.dtype)
+        for_kernel = lax.dot_general(
+            patches, gradient, (((1,), (1,)), ((), ())), preferred_element_type=into
+        ).T.astype(kernel.dtype)
         if rows == columns == 1:  # faster so, but XLA would turn it back again
             for_patches = lax.optimization_barrier(gradient.T @ kernel).T
         else:

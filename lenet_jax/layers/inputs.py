@@ -10,7 +10,7 @@ BACKGROUND, FOREGROUND = -0.1, 1.175
 REDUCTION = 16 / 20  # of the 20x20 box that digits fill, for LeNet-1
 
 # The mean colour of ImageNet's training pictures, red, green and blue.
-MEAN = np.array((123.68, 116.78, 103.94), np.float32)
+MEAN = np.array((123.68, 116.78, 103.94), np.float32).reshape(1, 1, 1, 3)
 WINDOWS = {"227x227": 227, "224x224": 224}  # of the networks for colour pictures
 
 FRAMES = ("32x32", "28x28", "16x16", "unit", *WINDOWS)
@@ -29,7 +29,7 @@ def normalize(images: jax.Array, frame: str = "32x32") -> jax.Array:
     than the window.
     """
     if frame in WINDOWS:
-        return middle(images, WINDOWS[frame]).astype(jnp.float32) - MEAN
+        return middle(jnp.asarray(images), WINDOWS[frame]).astype(jnp.float32) - MEAN
     pixels = images.astype(jnp.float32)
     if frame == "unit":
         return pixels / 255

@@ -51,8 +51,8 @@ class NIN(Network):
             name = f"conv{number}"
             conv = Convolution(maps, self.window, None, begin, padding=self.padding, name=name)
             x = states[name] = self.activate(conv(x))
-            for part, inner in (("a", first), ("b", second)):
-                name = f"cccp{number}{part}"
+            last = f"cccp{number}b" if number < len(self.maps) else "output"
+            for name, inner in ((f"cccp{number}a", first), (last, second)):
                 x = states[name] = self.activate(Convolution(inner, 1, None, begin, name=name)(x))
             if number < len(self.maps):
                 name = f"pool{number}"

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import optax.contrib
 from jax import lax
@@ -46,7 +47,11 @@ def schedule(optimizer: Optimizer, epochs: int, steps_per_epoch: int) -> Callabl
     For SDLM eta, one for each epoch, the last one for all that follow.
     """
     if isinstance(optimizer, SGD):
-        return lambda count: jnp.asarray(optimizer.learning_rate)
+        if not optimizer.falls:
+            return lambda count: jnp.asarray(optimizer.learning_rate)
+        falls = optimizer.learning_rate * 0.1 ** np.arange(len(optimizer.falls) + 1)
+        after = np.array(optimizer.falls) * steps_per_epoch
+        return _once(lambda count: jnp.asarray(falls, jnp.float32)[(count >= after).sum()])
     if not isinstance(optimizer, SDLM):
         return _up_and_down(optimizer.learning_rate, optimizer.warmup, epochs * steps_per_epoch)
     rates = optimizer.learning_rates
@@ -84,13 +89,8 @@ def of(optimizer: Any, epochs: int, steps_per_epoch: int) -> optax.GradientTrans
             return optax.chain(scale_by_sdlm(mu), optax.scale_by_learning_rate(rate))
         case Adam():
             first_order = optax.adam(rate)
-        case SGD(momentum=momentum, decay=decay):
-            kernels = optax.masked(
-                optax.add_decayed_weights(decay),
-                lambda tree: jax.tree.map_with_path(lambda at, _: at[-1].key == "kernel", tree),
-            )
-            descent = optax.sgd(rate, momentum or None)
-            first_order = optax.chain(kernels, descent) if decay else descent
+        case SGD():
+            first_order = _descent(optimizer, rate)
         case Muon(adam_learning_rate=peak, warmup=warmup):
             others = _up_and_down(peak, warmup, epochs * steps_per_epoch)
             first_order = optax.contrib.muon(rate, adam_learning_rate=others)
@@ -99,3 +99,46 @@ def of(optimizer: Any, epochs: int, steps_per_epoch: int) -> optax.GradientTrans
         case _:
             first_order = optimizer.transformation(epochs, steps_per_epoch)
     return optax.with_extra_args_support(first_order)  # takes no curvature
+
+
+def _descent(sgd: SGD, rate: Callable[[Any], Any]) -> optax.GradientTransformation:
+    def among(found: Callable[[tuple[str, ...]], bool]) -> Callable[[Any], Any]:
+        return lambda tree: jax.tree.map_with_path(
+            lambda path, _: found(tuple(part.key for part in path)), tree
+        )
+
+    parts = [optax.sgd(rate, sgd.momentum or None)]
+    if sgd.decay:
+        decay = optax.add_decayed_weights(sgd.decay)
+        parts.insert(0, optax.masked(decay, among(lambda path: path[-1] == "kernel")))
+    if sgd.bias_rate != 1:
+        parts.append(
+            optax.masked(optax.scale(sgd.bias_rate), among(lambda path: path[-1] == "bias"))
+        )
+    if sgd.output_rate != 1:
+        parts.append(
+            optax.masked(optax.scale(sgd.output_rate), among(lambda path: path[0] == "output"))
+        )
+    if sgd.largest_rms is not None:
+        parts.append(
+            optax.masked(
+                put_back(sgd.largest_rms),
+                among(lambda path: path[0].startswith("conv") and path[-1] == "kernel"),
+            )
+        )
+    return optax.chain(*parts) if len(parts) > 1 else parts[0]
+
+
+def put_back(largest: float) -> optax.GradientTransformation:
+    """Updates after which no row of a kernel has a root mean square above `largest`.
+
+    A row that an update would bring above it is put back to it, its direction kept: "renormalize
+    each filter [...] whose RMS value exceeds a fixed radius" (Zeiler and Fergus 2014, section 3).
+    """
+
+    def one(update: jax.Array, kernel: jax.Array) -> jax.Array:
+        moved = kernel + update
+        rms = jnp.sqrt(jnp.mean(moved**2, axis=1, keepdims=True))
+        return jnp.where(rms > largest, moved * (largest / rms) - kernel, update)
+
+    return optax.stateless(lambda updates, params: jax.tree.map(one, updates, params))

@@ -1,11 +1,14 @@
 """What trained networks predict: scores, and how many of them are right."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
@@ -25,18 +28,29 @@ def predict(
     images: jax.Array,
     dropout: jax.Array | None = None,
     places: jax.Array | None = None,
+    precision: str = "float32",
 ) -> jax.Array:
-    """Scores [n, classes] of images [n, 28, 28] of 0 to 255.
+    """Scores [n, classes] of images [n, *shape] of 0 to 255.
 
     With dropout where a key is given; an image's mask comes from the key and its place in the
-    batch, int32 [n].
+    batch, int32 [n]. With the precision "bfloat16" weights and states are rounded to it before
+    they are multiplied; products are added up in float32.
     """
     variables: dict[str, Any] = {"params": params}
     if dropout is not None:
         variables["batch"] = {"places": places}
     chance = None if dropout is None else {"dropout": dropout}
-    scores, _ = contract.run(model, variables, contract.shown(model, images), chance)
+    rounded = nn.intercept_methods(_rounded) if precision == "bfloat16" else nullcontext()
+    with rounded:
+        scores, _ = contract.run(model, variables, contract.shown(model, images), chance)
     return scores
+
+
+def _rounded(next_method: Callable[..., Any], args: tuple, kwargs: dict, context) -> Any:
+    if context.method_name != "weigh":
+        return next_method(*args, **kwargs)
+    weights, states = (factor.astype(jnp.bfloat16) for factor in args)
+    return next_method(weights, states).astype(jnp.float32)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -16,10 +16,10 @@ import optax
 from jax import lax
 from jax.sharding import Mesh
 
-from lenet_jax.data import distort
+from lenet_jax.data import distort, views
 from lenet_jax.data.frames import SHAPE
 from lenet_jax.experiment import SDLM, Distortion, Experiment, Loss
-from lenet_jax.layers.contract import Shape, shown
+from lenet_jax.layers.contract import Shape, shown, window
 from lenet_jax.layers.network import Network
 from lenet_jax.training import curvature, losses, optimizers
 from lenet_jax.training.replicas import BATCHES, STACKED, for_each_seed, on_cores
@@ -44,6 +44,7 @@ class Recipe:
     distortion: Distortion
     mesh: Mesh
     shape: Shape
+    precision: str = "float32"
 
     @property
     def sdlm(self) -> SDLM | None:
@@ -83,6 +84,7 @@ def recipe(experiment: Experiment, examples: int, on: Mesh, shape: Shape = SHAPE
         experiment.distortion,
         on,
         shape,
+        experiment.precision,
     )
 
 
@@ -148,7 +150,7 @@ def update(
         present: jax.Array,
         places: jax.Array,
     ):
-        scores = predict(recipe.model, params, images, draw, places)
+        scores = predict(recipe.model, params, images, draw, places, recipe.precision)
         each = losses.per_example(recipe.loss)(scores, labels)
         misclassified = jnp.argmax(scores, axis=1) != labels
         return jnp.sum(each * present), jnp.sum(misclassified & present, dtype=jnp.int32)
@@ -210,10 +212,12 @@ def distorted(
     fixed = recipe.distortion.versions is not None
     if recipe.distortion.shifted:
         return distort.shifted(images, samples // recipe.examples)
-    if not recipe.distortion.any:
+    if not (recipe.distortion.any or recipe.distortion.of_pictures):
         return images
     draw = jax.random.fold_in(jax.random.fold_in(key, 2), 0 if fixed else number)
     keys = jax.vmap(partial(jax.random.fold_in, draw))(samples)
+    if recipe.distortion.of_pictures:
+        return views.view(recipe.distortion, keys, images, window(recipe.model))
     changed = distort.distort(recipe.distortion, keys, images)
     original = fixed & (samples < recipe.examples)
     return jnp.where(original[:, None, None], images, changed)
