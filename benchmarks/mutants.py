@@ -56,7 +56,7 @@ NEAREST = {
     "models": "lenet family",
     "models/nielsen.py": "update family",
     "recognition": "pictures predict",
-    "recognition/networks.py": "predict export visualize",
+    "recognition/networks.py": "predict export visualize page",
     "recognition/predictor.py": "lenet predict",
     "reports": "results",
     "reports/family.py": "family",

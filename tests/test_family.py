@@ -288,6 +288,14 @@ def test_lenet_1_sees_digits_of_16x16(digits):
         assert ours.sum() == pytest.approx(image.sum() * 0.64, rel=0.02)
 
 
+def test_lenet_1_sees_background_beyond_the_edges_of_an_image():
+    """28 pixels are 22.4 then: of 28 rows those whose middle is more than 11.2 away are empty."""
+    seen = np.asarray(normalize(jnp.full((1, 28, 28), 255, jnp.uint8), "16x16"))[0]
+    inside = abs(np.arange(28) - 13.5) < 11.2
+    np.testing.assert_allclose(seen, np.where(inside & inside[:, None], 1.175, -0.1), atol=1e-6)
+
+
+
 def test_shifted_versions_are_rolls_without_what_comes_round(digits):
     images = np.array(digits[0][:10])
     images[:, 0] = images[:, -1] = images[:, :, 0] = images[:, :, -1] = 0
