@@ -10,6 +10,7 @@ file is read again and compared before it gets its name.
 """
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from lenet_jax import commandline, pretrained
 from lenet_jax.exporting import formats
 from lenet_jax.recognition import networks
 
-IMAGES = 1000  # embedded digits, on which each file is compared
+IMAGES = 1000  # embedded digits, on which each file is compared; of larger images fewer
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -32,17 +33,18 @@ def main(arguments: Sequence[str]) -> int:
     import numpy as np
 
     from lenet_jax.data import digits
-    from lenet_jax.models.lenet import LeNet5
+    from lenet_jax.layers.network import Network
     from lenet_jax.recognition.predictor import predictor
 
-    commandline.log(f"{given.network}: each file will be compared on {IMAGES:,} images")
     trained = networks.load(given.network, commandline.log, given.trust_page)
     images = digits.load()["train_images"][:IMAGES]
     if trained.shape != images.shape[1:]:  # of another size there is noise
-        images = np.random.default_rng(0).integers(0, 256, (IMAGES, *trained.shape), np.uint8)
+        number = min(IMAGES, max(2, images.size // math.prod(trained.shape)))
+        images = np.random.default_rng(0).integers(0, 256, (number, *trained.shape), np.uint8)
+    commandline.log(f"{given.network}: each file will be compared on {len(images):,} images")
     scores = predictor(trained.module, trained.params, trained.shape)(images)
     name = given.network if given.network in pretrained.names() else trained.card["experiment"]
-    suiting = [f for f in formats.FORMATS if f != "torch" or isinstance(trained.module, LeNet5)]
+    suiting = [f for f in formats.FORMATS if f != "torch" or isinstance(trained.module, Network)]
     for each in dict.fromkeys(given.format or suiting):
         path = given.out / f"{name}{formats.FORMATS[each].suffix}"
         difference = formats.export(each, path, trained, images, scores)

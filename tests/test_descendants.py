@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnxruntime
 import optax
 import pytest
 from flax import linen as nn
@@ -15,6 +16,8 @@ from test_lenet import close
 from lenet_jax.data import views
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import MAP, SGD, CrossEntropy, Distortion, Experiment
+from lenet_jax.exporting import forward, onnx
+from lenet_jax.exporting import torch as exporting
 from lenet_jax.layers import correlation
 from lenet_jax.layers.contract import check, run, shown
 from lenet_jax.layers.normalization import ResponseNormalization, WithinMapNormalization
@@ -216,12 +219,16 @@ def drawn(model, inputs) -> Any:
     return jax.tree.map(one, jax.eval_shape(model.init, jax.random.key(0), inputs)["params"])
 
 
+def images_for(model) -> np.ndarray:
+    (shape,) = (shape for one, shape, _ in NARROW.values() if one == model)
+    return np.random.default_rng(3).integers(0, 256, (2, *shape), np.uint8)
+
+
 @pytest.fixture(params=NARROW)
 def narrow(request):
     """A narrow network, its reference, parameters of the size of trained ones, and two images."""
-    model, shape, reference = NARROW[request.param]
-    images = np.random.default_rng(3).integers(0, 256, (2, *shape), np.uint8)
-    inputs = np.asarray(shown(model, jnp.asarray(images)))
+    model, _, reference = NARROW[request.param]
+    inputs = np.asarray(shown(model, jnp.asarray(images_for(model))))
     return model, reference, drawn(model, inputs), inputs
 
 
@@ -591,3 +598,62 @@ def test_products_of_bfloat16_are_added_up_in_float32():
     states[0] = 256
     sums = correlation.correlate(jnp.bfloat16(kernel), jnp.bfloat16(states), 1)
     assert sums.dtype == jnp.float32 and sums.item() == 256 + 4096
+
+
+# Exports.
+
+
+def test_onnx_gives_the_references_scores(narrow):
+    model, reference, params, inputs = narrow
+    graph = onnx.convert(forward.forward(model, params), images_for(model).shape[1:])
+    session: Any = onnxruntime.InferenceSession(graph.SerializeToString())
+    (scores,) = session.run(None, {"images": images_for(model)})
+    theirs = np.stack([by_reference(model, reference, params, image) for image in inputs])
+    np.testing.assert_allclose(scores, theirs, atol=3e-6 * np.abs(theirs).max(), rtol=2e-4)
+
+
+def test_torchs_layers_give_the_references_scores_from_its_layout(narrow):
+    torch = pytest.importorskip("torch", reason="no torch to read its layout: pip install torch")
+    model, reference, params, inputs = narrow
+    state = exporting.state_dict(model, params, images_for(model).shape[1:])
+    w = {name: torch.tensor(array) for name, array in state.items()}
+    f = torch.nn.functional
+
+    def conv(x, name, *stride_and_padding, groups=1):
+        weight, bias = w[f"{name}.weight"], w[f"{name}.bias"]
+        if weight.ndim == 2:  # what it reads is one pixel wide
+            return f.linear(x.flatten(1), weight, bias)[..., None, None]
+        return f.conv2d(x, weight, bias, *stride_and_padding, groups=groups)
+
+    def norm(x):  # PyTorch divides alpha by the size
+        return f.local_response_norm(x, 5, 5e-4, 0.75, 2.0)
+
+    def pool(x):
+        return f.max_pool2d(x, 3, 2, ceil_mode=True)
+
+    x = torch.tensor(inputs)
+    x = x[:, None] if x.ndim == 3 else x.permute(0, 3, 1, 2)
+    if isinstance(model, NIN):
+        for n in (1, 2, 3):
+            x = conv(x, f"conv{n}", 1, model.padding).relu()
+            x = conv(x, f"cccp{n}a").relu()
+            x = conv(x, f"cccp{n}b" if n < 3 else "output").relu()
+            x = 0.5 * pool(x) if n < 3 else x.mean((2, 3))
+    elif isinstance(model, ZFNet):
+        x = norm(pool(conv(x, "conv1", 2, 1).relu()))
+        x = norm(pool(conv(x, "conv2", 2).relu()))
+    elif model.reading == "files":
+        pytest.skip("PyTorch has no normalization within a map")
+    else:
+        x = pool(norm(conv(x, "conv1", 4).relu()))
+        x = pool(norm(conv(x, "conv2", 1, 2, groups=model.groups).relu()))
+    if not isinstance(model, NIN):
+        groups = getattr(model, "groups", 1)
+        x = conv(x, "conv3", 1, 1).relu()
+        x = conv(x, "conv4", 1, 1, groups=groups).relu()
+        x = pool(conv(x, "conv5", 1, 1, groups=groups).relu())
+        for name in ("fc6", "fc7"):
+            x = 0.5 * conv(x, name).relu()
+        x = conv(x, "output").flatten(1)
+    theirs = np.stack([by_reference(model, reference, params, image) for image in inputs])
+    np.testing.assert_allclose(x.numpy(), theirs, atol=3e-6 * np.abs(theirs).max(), rtol=2e-4)

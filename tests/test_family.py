@@ -295,7 +295,6 @@ def test_lenet_1_sees_background_beyond_the_edges_of_an_image():
     np.testing.assert_allclose(seen, np.where(inside & inside[:, None], 1.175, -0.1), atol=1e-6)
 
 
-
 def test_shifted_versions_are_rolls_without_what_comes_round(digits):
     images = np.array(digits[0][:10])
     images[:, 0] = images[:, -1] = images[:, :, 0] = images[:, :, -1] = 0

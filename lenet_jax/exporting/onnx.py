@@ -209,6 +209,27 @@ def _pad(graph: Graph, equation: Any, x: Value, constant: Value) -> str:
     return graph.node("Pad", x, np.concatenate([before, after]), constant)
 
 
+def _slice(graph: Graph, equation: Any, x: Value) -> str:
+    p, shape = equation.params, equation.invars[0].aval.shape
+    strides = p["strides"] or (1,) * len(shape)
+    cut = [
+        a
+        for a, ends in enumerate(zip(p["start_indices"], p["limit_indices"], strict=True))
+        if ends != (0, shape[a]) or strides[a] != 1
+    ]  # n's own axis is not among them
+    if not all(isinstance(p["limit_indices"][axis], int) for axis in cut):
+        raise _unknown(equation)
+    first, last, step = (
+        np.array([ends[axis] for axis in cut], np.int64)
+        for ends in (p["start_indices"], p["limit_indices"], strides)
+    )
+    return graph.node("Slice", x, first, last, np.array(cut, np.int64), step)
+
+
+def _joined(graph: Graph, equation: Any, *parts: Value) -> str:
+    return graph.node("Concat", *parts, axis=equation.params["dimension"])
+
+
 def _transpose(graph: Graph, equation: Any, x: Value) -> str:
     return graph.node("Transpose", x, perm=equation.params["permutation"])
 
@@ -282,6 +303,7 @@ CALLS = {"jit": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "ca
 RULES: dict[str, Callable[..., str]] = {
     "add": _same("Add"),
     "broadcast_in_dim": _broadcast,
+    "concatenate": _joined,
     "conv_general_dilated": _convolution,
     "convert_element_type": _convert,
     "div": _same("Div"),
@@ -303,6 +325,8 @@ RULES: dict[str, Callable[..., str]] = {
     "reduce_window_max": _window("MaxPool"),
     "reduce_window_sum": _window("AveragePool", count_include_pad=1),
     "rsqrt": _rsqrt,
+    "pow": _same("Pow"),
+    "slice": _slice,
     "sqrt": _same("Sqrt"),
     "square": _square,
     "reshape": _reshape,

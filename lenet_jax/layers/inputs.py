@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from lenet_jax.errors import UserError
 
@@ -54,8 +55,10 @@ def middle(images: jax.Array, window: int) -> jax.Array:
             f"this network takes colour pictures of {window}x{window}x3 or more, these are "
             f"{given}. Give others (for example: --data.name shapes --data.size 256)"
         )
-    top, left = (height - window) // 2, (width - window) // 2
-    return images[:, top : top + window, left : left + window]
+    for axis, length in ((1, height), (2, width)):
+        first = (length - window) // 2
+        images = lax.slice_in_dim(images, first, first + window, axis=axis)
+    return images
 
 
 def resampling(length: int, factor: float) -> np.ndarray:

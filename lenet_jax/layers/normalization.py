@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import lax
 
 
 class ResponseNormalization(nn.Module):
@@ -21,13 +22,14 @@ class ResponseNormalization(nn.Module):
 
     @nn.compact
     def __call__(self, states: jax.Array) -> jax.Array:
-        parts = [self.normalize(part) for part in jnp.split(states, self.groups)]
-        return parts[0] if self.groups == 1 else jnp.concatenate(parts)
+        own = len(states) // self.groups
+        parts = (lax.slice_in_dim(states, g * own, (g + 1) * own) for g in range(self.groups))
+        return jnp.concatenate([self.normalize(part) for part in parts])
 
     def normalize(self, states: jax.Array) -> jax.Array:
         half = self.n // 2
         squares = jnp.pad(states**2, ((half, half), (0, 0), (0, 0), (0, 0)))
-        around: Any = sum(squares[i : i + len(states)] for i in range(self.n))
+        around: Any = sum(lax.slice_in_dim(squares, i, i + len(states)) for i in range(self.n))
         return states * (self.k + self.alpha * around) ** -self.beta
 
 
@@ -48,6 +50,6 @@ class WithinMapNormalization(nn.Module):
     def normalize(self, states: jax.Array) -> jax.Array:
         (height, width), half = states.shape[1:3], self.size // 2
         squares = jnp.pad(states**2, ((0, 0), (half, half), (half, half), (0, 0)))
-        rows: Any = sum(squares[:, i : i + height] for i in range(self.size))
-        around: Any = sum(rows[:, :, j : j + width] for j in range(self.size))
+        rows: Any = sum(lax.slice_in_dim(squares, i, i + height, axis=1) for i in range(self.size))
+        around: Any = sum(lax.slice_in_dim(rows, j, j + width, axis=2) for j in range(self.size))
         return states * (1 + self.alpha / self.size**2 * around) ** -self.beta

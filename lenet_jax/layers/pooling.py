@@ -132,8 +132,13 @@ def largest_of_nine(states: jax.Array) -> jax.Array:
 
 def _nine(states: jax.Array) -> list[jax.Array]:
     """The pixels of the windows, each place in them as an array of its own."""
-    down, right = ((n - 3) // 2 * 2 + 1 for n in states.shape[1:3])
-    return [states[:, i : i + down : 2, j : j + right : 2] for i in range(3) for j in range(3)]
+    maps, height, width, images = states.shape
+    down, right = ((n - 3) // 2 * 2 + 1 for n in (height, width))
+    return [
+        lax.slice(states, (0, i, j, 0), (maps, i + down, j + right, images), (1, 2, 2, 1))
+        for i in range(3)
+        for j in range(3)
+    ]
 
 
 def _nine_backward(saved, gradient: jax.Array):
