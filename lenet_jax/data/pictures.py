@@ -1,7 +1,7 @@
 """Pictures that are made, or read and decoded, when they are asked for."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -45,18 +45,18 @@ class Pictures:
 
     def __getitem__(self, places: Any) -> np.ndarray:
         """uint8 [*places, *shape]: the pictures at a place, a slice or an array of places."""
-        numbers = self._numbers[places]
-        made = np.empty((np.size(numbers), *self.shape[1:]), np.uint8)
-        for at, picture in enumerate(in_order(self._make, np.ravel(numbers))):
+        numbers, where = np.unique(self._numbers[places], return_inverse=True)
+        made = np.empty((len(numbers), *self.shape[1:]), np.uint8)
+        for at, picture in enumerate(in_order(self._make, numbers)):
             made[at] = picture
-        return made.reshape(*np.shape(numbers), *self.shape[1:])
+        return made[where]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
 
 
-def in_order(make: Callable[[Any], Any], of: Sequence[Any] | np.ndarray) -> Iterator[Any]:
-    """make(each), in order, by as many threads as there are cores."""
+def in_order(make: Callable[[Any], Any], of: Any) -> Iterator[Any]:
+    """make(each) of a sequence or an array, in order, by as many threads as there are cores."""
     import grain
 
     options = grain.ReadOptions(num_threads=CORES, prefetch_buffer_size=AHEAD)

@@ -255,7 +255,7 @@ def _build(of: Set, data_dir: Path, files: Files | None) -> None:
             from tensorflow_datasets.core.download import checksums
 
             Builder.url_infos = {
-                url: checksums.UrlInfo(size, sha256, url.rpartition("/")[2])
+                url: checksums.UrlInfo(tfds.core.utils.Size(size), sha256, url.rpartition("/")[2])
                 for url, (size, sha256) in of.sums.items()
             }
 

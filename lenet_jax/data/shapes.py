@@ -120,13 +120,13 @@ def picture(split: int, number: int, side: int) -> np.ndarray:
     image = np.asarray(shade.resize((side, side), Image.Resampling.BICUBIC))[..., None] + (
         ground.astype(np.float32)
     )
-    image = _over(image, *_strokes(rng, side, rng.integers(2, 6)))
+    image = _over(image, *_strokes(rng, side, int(rng.integers(2, 6))))
     covered, plain = _drawn(
         side, lambda draw, scale: draw.polygon(_at(outline, scale), _ink(colour))
     )
     stripes = covered * _stripes(rng, side)[..., None]
     image = _over(image, covered, plain + stripes)
-    image = _over(image, *_strokes(rng, side, rng.integers(0, 3)))
+    image = _over(image, *_strokes(rng, side, int(rng.integers(0, 3))))
     strength = rng.integers(3, 21)
     image += rng.integers(-strength, strength, image.shape, np.int8, endpoint=True)
     return image.clip(0, 255).round().astype(np.uint8)
