@@ -15,7 +15,6 @@ from lenet_jax.data.dataset import Images
 from lenet_jax.data.pictures import Pictures, in_order
 from lenet_jax.errors import UserError
 
-SIDE = 256  # pixels, where no size is asked for
 MOST_DAMAGED = 1000  # one in so many may be damaged
 LOOKED_AT = 32  # pixels; JPEG is decoded whole, and faster, for a small picture
 

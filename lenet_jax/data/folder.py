@@ -71,7 +71,7 @@ def of_encoded(
 ) -> Dataset:
     """A set of encoded pictures of named classes. The sum is of the names, the size and the sums of
     both splits (`encoded.images_of`)."""
-    side, data_dir = asked.size or encoded.SIDE, prepared.data_dir_of(asked.data_dir)
+    side, data_dir = asked.side, prepared.data_dir_of(asked.data_dir)
     (shown, sum_of_train), (held, sum_of_test) = (
         encoded.images_of(split, side, data_dir, log) for split in (train, test)
     )

@@ -22,8 +22,8 @@ def find(asked: Data, log: Callable[[str], None]) -> Dataset:
     """The four files of --data.manual-dir, packed or not, named idx-NAME by that folder.
 
     Images are known by their three dimensions, labels by their one, the split by `train`, or `t10k`
-    or `test`, in the name. EMNIST's images are turned upright, and labels that do not start at 0 are
-    moved to do so; both is said. The sum is of all arrays after that.
+    or `test`, in the name. EMNIST's images are turned upright, and labels that do not start at 0
+    are moved to do so; both is said. The sum is of all arrays after that.
     Raises UserError for files that are missing, of several sets, damaged, or do not go together.
     """
     if asked.manual_dir is None:
@@ -66,9 +66,9 @@ def _files(folder: Path) -> dict[str, Path]:
     found: dict[str, list[Path]] = {name: [] for name in ARRAYS}
     for path in (path for place in places for path in sorted(place.iterdir())):
         dimensions = {3: "images", 1: "labels"}.get(_dimensions(path))
-        for split, words in SPLITS.items():
-            if dimensions and any(word in path.name.lower() for word in words):
-                found[f"{split}_{dimensions}"].append(path)
+        split = next((s for s, w in SPLITS.items() if any(each in path.name for each in w)), None)
+        if dimensions and split:
+            found[f"{split}_{dimensions}"].append(path)
     for name, paths in found.items():
         split, what = name.split("_")
         if not paths:
@@ -79,8 +79,8 @@ def _files(folder: Path) -> dict[str, Path]:
             )
         if len(paths) > 1:
             raise UserError(
-                f"--data.manual-dir {folder}: {' and '.join(path.name for path in paths)} both hold "
-                f"{split} {what}. Give a folder with the four files of one set"
+                f"--data.manual-dir {folder}: {paths[0].name} and {paths[1].name} both hold {split} "
+                f"{what}. Give a folder with the four files of one set"
             )
     return {name: path for name, (path,) in found.items()}
 

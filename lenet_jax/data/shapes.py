@@ -20,7 +20,6 @@ from lenet_jax.experiment import Data
 RECIPE = 1  # to be raised with whatever changes a picture
 SEED = 0
 SIZES = {"train": 10_000, "test": 2_000}
-SIDE = 32  # pixels, where no size is asked for
 HASHED = 100  # pictures of each split that are in the sum
 DRAWN = 128  # pixels: drawn at least so large, and twice as large as shown, for smooth edges
 
@@ -78,7 +77,7 @@ def find(asked: Data, log: Callable[[str], None]) -> Dataset:
     They are made when they are asked for. The sum is of the recipe, the seed, the size, the
     numbers, and the pixels of the first hundred pictures of each split.
     """
-    side = asked.size or SIDE
+    side = asked.side
     train, test = (_split(split, number, side) for split, number in enumerate(SIZES.values()))
     sum256 = hashlib.sha256(repr((RECIPE, SEED, side, SIZES)).encode())
     for split in (train, test):

@@ -7,8 +7,13 @@ from typing import Literal
 from lenet_jax.errors import UserError
 from lenet_jax.experiment.checks import require, require_local, require_split
 
-SIZED = ("shapes", "folder", "imagenette", "imagenet")  # pictures that have no size of their own
+DIGITS = "mnist", "uci-digits"
+SIZED = "shapes", "folder", "imagenette", "imagenet"  # pictures that have no size of their own
 SIZES = 32, 256  # pixels
+CLASSES = {  # of sets whose images are known without a look at them
+    **{"mnist": 10, "uci-digits": 10, "shapes": 10, "cifar10": 10, "cifar100": 100},
+    **{"imagenette": 10, "imagenet": 1000},
+}
 
 
 @dataclass(frozen=True)
@@ -46,3 +51,16 @@ class Data:
             low, high = SIZES
             allowed = f"{low} to {high}"
             require(low <= self.size <= high, "data.size", self.size, allowed, "64")
+
+    @property
+    def side(self) -> int:
+        """The side of pictures that have no size of their own, in pixels."""
+        return self.size or (32 if self.name == "shapes" else 256)
+
+    @property
+    def known(self) -> tuple[tuple[int, ...], int] | None:
+        """The shape of an image and the number of classes, where no file has to say them."""
+        if self.name not in CLASSES:
+            return None
+        side = self.side if self.name in SIZED else 32
+        return (28, 28) if self.name in DIGITS else (side, side, 3), CLASSES[self.name]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lenet_jax.data.dataset import Dataset
+from lenet_jax.data.frames import SHAPE
 from lenet_jax.data.pictures import Pictures
 from lenet_jax.errors import UserError
 from lenet_jax.measurement import rejection
@@ -45,6 +46,20 @@ class Evaluation:
     @property
     def errors(self) -> int:
         return int(self.wrong.sum()) + len(self.unread)
+
+
+def require_fitting(data: Dataset, network: str, card: dict[str, Any]) -> None:
+    """Raises UserError for data that are not of the kind that a network was trained on."""
+    shape, classes = tuple(card.get("dataset_shape", SHAPE)), card.get("dataset_classes", 10)
+    if (data.shape, data.classes) != (shape, classes):
+        raise UserError(
+            f"{network} was trained on images of {_sized(shape)} in {classes} classes, those of "
+            f"{data.name} are {_sized(data.shape)} in {data.classes}. Give it such images"
+        )
+
+
+def _sized(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
 def of_test_set(scores: Scores, data: Dataset) -> Evaluation:
