@@ -51,13 +51,8 @@ def find(asked: Data, log: Callable[[str], None]) -> Dataset:
             "there are those that this package makes: --data.name shapes"
         )
     folder = asked.manual_dir.expanduser()
-    return of_folder(f"folder-{folder.resolve().name}", folder, asked, log)
-
-
-def of_folder(name: str, folder: Path, asked: Data, log: Callable[[str], None]) -> Dataset:
-    """The pictures of a folder under a name; errors as in `find`."""
-    train, test = _splits(folder, log)
-    return of_encoded(name, f"pictures in {folder}", train, test, classes_of(folder), asked, log)
+    name, source = f"folder-{folder.resolve().name}", f"pictures in {folder}"
+    return of_encoded(name, source, *splits(folder, log), classes_of(folder), asked, log)
 
 
 def of_encoded(
@@ -105,7 +100,8 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _splits(folder: Path, log: Callable[[str], None]) -> tuple[Files, Files]:
+def splits(folder: Path, log: Callable[[str], None]) -> tuple[Files, Files]:
+    """The pictures for training and for the test; errors as in `find`."""
     training, names = _training(folder), classes_of(folder)
     tests = [folder / name for name in TESTS if (folder / name).is_dir()]
     if len(names) < 2 or (training == folder and tests):

@@ -79,8 +79,8 @@ def _files(folder: Path) -> dict[str, Path]:
             )
         if len(paths) > 1:
             raise UserError(
-                f"--data.manual-dir {folder}: {paths[0].name} and {paths[1].name} both hold {split} "
-                f"{what}. Give a folder with the four files of one set"
+                f"--data.manual-dir {folder}: {paths[0].name} and {paths[1].name} both hold "
+                f"{split} {what}. Give a folder with the four files of one set"
             )
     return {name: path for name, (path,) in found.items()}
 

@@ -7,6 +7,7 @@ in one file, with their SHA-256.
 """
 
 import contextlib
+import hashlib
 import importlib.util
 import io
 import json
@@ -26,34 +27,44 @@ from lenet_jax.errors import UserError
 
 Log = Callable[[str], None]
 Files = dict[str, Any]  # the original files, by what is in them
+MADE = "take the set that this package makes, --data.name shapes"
 NO_FORMAT = "array_record, TFDS's file format, is not installed (there is none for Windows)"
 
 
-@dataclass(frozen=True)
-class Set:
-    """What TFDS knows a set by, and how it is made from its original files.
-
-    `examples` gives the keys and examples of a split, `features` what they consist of, and `names`
-    those of the classes where TFDS keeps them. `sums` are the sizes and SHA-256 of the files that
-    TFDS has not registered under their URL.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """What TFDS knows a set by that it has prepared."""
 
     title: str  # in messages
     name: str
     version: str
-    urls: dict[str, str]
-    features: Callable[[Any], dict[str, Any]]
-    examples: Callable[[str, Files], Iterator[tuple[Any, dict[str, Any]]]]
-    splits: tuple[str, str]
-    homepage: str
-    ways: str  # how else it may be had
+    splits: tuple[str, str]  # for training and for the test
+    ways: str  # how it may be had
     config: str = ""  # of TFDS's builder
-    names: Callable[[Files], list[str]] | None = None
-    sums: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def folder(self, data_dir: Path) -> Path:
         """Where TFDS has it."""
         return data_dir / self.name / self.config / self.version
+
+    def __str__(self) -> str:
+        return "/".join(filter(None, ("TFDS " + self.name, self.config, self.version)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Set(Copy):
+    """And how it is made from its original files.
+
+    `examples` gives the keys and examples of a split, `features` what they consist of, and `names`
+    those of the classes where TFDS keeps them. `sums` are the sizes and SHA-256 of files by their
+    URL, where the builder's own name does not lead TFDS to them.
+    """
+
+    urls: dict[str, str]
+    features: Callable[[Any], dict[str, Any]]
+    examples: Callable[[str, Files], Iterator[tuple[Any, dict[str, Any]]]]
+    homepage: str
+    names: Callable[[Files], list[str]] | None = None
+    sums: dict[str, tuple[int, str]] = field(default_factory=dict)
 
 
 def data_dir_of(asked: Path | None) -> Path:
@@ -61,7 +72,7 @@ def data_dir_of(asked: Path | None) -> Path:
     return (asked or Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")).expanduser()
 
 
-def ready(of: Set, data_dir: Path) -> Path | None:
+def ready(of: Copy, data_dir: Path) -> Path | None:
     """The data_dir under which TFDS has a set in a form that reads without TensorFlow, or None."""
     places = data_dir, _ours(data_dir)
     return next((d for d in places if _file_format(of, d) == "array_record"), None)
@@ -138,7 +149,7 @@ def read(of: Set, data_dir: Path, shape: tuple[int, ...], log: Log) -> NamedArra
     return arrays
 
 
-def records(of: Set, data_dir: Path, split: str) -> Any:
+def records(of: Copy, data_dir: Path, split: str) -> Any:
     """The examples of a split, a sequence in the order of the prepared copy, pictures undecoded.
 
     TFDS shuffles them by their keys, alike for everyone.
@@ -149,13 +160,32 @@ def records(of: Set, data_dir: Path, split: str) -> Any:
     return builder.as_data_source(split=split, decoders=raw)
 
 
-def names_of(of: Set, data_dir: Path) -> tuple[str, ...]:
+def names_of(of: Copy, data_dir: Path) -> tuple[str, ...]:
     """The names of the classes, where TFDS keeps them beside a prepared copy."""
     try:
         kept = (of.folder(data_dir) / "label.labels.txt").read_text(encoding="utf-8")
     except OSError:
         return ()
     return tuple(kept.splitlines())
+
+
+def original(folder: Path, sums: dict[str, str], host: str) -> Path:
+    """The first file in a folder that has one of the names in `sums`, and its SHA-256.
+
+    Raises UserError where there is none, or it is another.
+    """
+    path = next((folder / name for name in sums if (folder / name).is_file()), None)
+    if path is None:
+        names = " or ".join(sums)
+        raise UserError(f"--data.manual-dir {folder}: {names} is not there. Get it from {host}")
+    with path.open("rb") as file:
+        given = hashlib.file_digest(file, "sha256").hexdigest()
+    if given != sums[path.name]:
+        raise UserError(
+            f"{path}: wrong checksum; SHA-256 is {given}, the original's is {sums[path.name]}; it "
+            f"is left in place. Get the original from {host}{path.name}"
+        )
+    return path
 
 
 def png(image: np.ndarray) -> io.BytesIO:
@@ -204,7 +234,7 @@ def _ours(data_dir: Path) -> Path:
     return data_dir / "lenet_jax"
 
 
-def _file_format(of: Set, data_dir: Path) -> str | None:
+def _file_format(of: Copy, data_dir: Path) -> str | None:
     try:
         info = json.loads((of.folder(data_dir) / "dataset_info.json").read_text())
     except (OSError, ValueError):
@@ -212,7 +242,7 @@ def _file_format(of: Set, data_dir: Path) -> str | None:
     return info.get("fileFormat", "tfrecord")
 
 
-def _tfds(of: Set) -> Any:
+def _tfds(of: Copy) -> Any:
     if not can_prepare():
         raise UserError(f"{of.title} cannot be prepared or decoded: {NO_FORMAT}. Give {of.ways}")
     import tensorflow_datasets as tfds
