@@ -139,14 +139,8 @@ def _examples(name: str, split: str, files: prepared.Files) -> Iterator[tuple[in
     """Keys and examples as TFDS has them, so that the prepared copy has its order."""
     images, labels = _read(name, split, Path(files["archive"]))
     for i, image in enumerate(images):
-        example = {
-            "id": f"{split}_{i:05d}",
-            "image": prepared.png(image),
-            "label": int(labels[i, 0]),
-        }
-        if name == "cifar100":
-            example["coarse_label"] = int(labels[i, 1])
-        yield i, example
+        named = dict(zip(("label", "coarse_label"), labels[i].tolist(), strict=False))
+        yield i, {"id": f"{split}_{i:05d}", "image": prepared.png(image), **named}
 
 
 def _read(name: str, split: str, archive: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -137,8 +137,8 @@ class Records:
 
     def __init__(self, of: prepared.Copy, data_dir: Path, split: str) -> None:
         self._records = prepared.records(of, data_dir, split)
-        self._folder = of.folder(data_dir)
-        self.where = f"{split} in {self._folder}"
+        self._files = sorted(of.folder(data_dir).glob(f"{of.name}-{split}.array_record*"))
+        self.where = f"{split} in {of.folder(data_dir)}"
 
     def __len__(self) -> int:
         return len(self._records)
@@ -151,7 +151,7 @@ class Records:
         return f"record {number:,} of {self.where}"
 
     def files(self) -> Iterable[Path]:
-        return sorted(self._folder.glob("*-*.array_record*"))
+        return self._files
 
 
 def _of_copy(of: prepared.Copy, asked: Data, data_dir: Path, log: Callable[[str], None]) -> Dataset:
