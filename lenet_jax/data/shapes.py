@@ -111,7 +111,7 @@ def picture(split: int, number: int, side: int) -> np.ndarray:
     ground = rng.uniform(0, 255, 3)
     # In each channel far from the ground, whichever it is.
     colour = (ground + rng.uniform(80, 176, 3)) % 256
-    radius = rng.uniform(0.22, 0.42)
+    radius = rng.uniform(0.25, 0.45)
     outline = OUTLINES[number % len(KINDS)] @ _turn(rng.uniform(0, 360))
     outline = radius * outline + rng.uniform(radius, 1 - radius, 2)
 
@@ -119,13 +119,13 @@ def picture(split: int, number: int, side: int) -> np.ndarray:
     image = np.asarray(shade.resize((side, side), Image.Resampling.BICUBIC))[..., None] + (
         ground.astype(np.float32)
     )
-    image = _over(image, *_strokes(rng, side, int(rng.integers(2, 6))))
+    image = _over(image, *_strokes(rng, side, int(rng.integers(1, 5))))
     covered, plain = _drawn(
         side, lambda draw, scale: draw.polygon(_at(outline, scale), _ink(colour))
     )
     stripes = covered * _stripes(rng, side)[..., None]
     image = _over(image, covered, plain + stripes)
-    image = _over(image, *_strokes(rng, side, int(rng.integers(0, 3))))
+    image = _over(image, *_strokes(rng, side, int(rng.integers(0, 2))))
     strength = rng.integers(3, 21)
     image += rng.integers(-strength, strength, image.shape, np.int8, endpoint=True)
     return image.clip(0, 255).round().astype(np.uint8)
