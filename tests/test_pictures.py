@@ -1,4 +1,4 @@
-"""Pictures that are decoded, or made, when they are asked for: folders of them, and their stream."""
+"""Pictures that are decoded, or made, when they are asked for: folders of them, their stream."""
 
 import dataclasses
 import io
@@ -74,6 +74,7 @@ def test_pictures_are_taken_as_from_an_array(places):
         np.testing.assert_array_equal(some[places], ARRAY[part][places])
     assert (lazy.shape, lazy.nbytes, len(lazy)) == (ARRAY.shape, ARRAY.nbytes, 30)
     np.testing.assert_array_equal(np.asarray(lazy), ARRAY)
+    np.testing.assert_array_equal(lazy[places], ARRAY[places])  # now that all are made
 
 
 def test_none_is_made_that_is_not_asked_for_and_none_twice():
@@ -299,7 +300,7 @@ def test_what_a_network_answers_is_the_same_in_pieces(pictures, tmp_path, monkey
     monkeypatch.setattr(evaluation, "PIECE", 5)
     found = evaluation.of_test_set(scores, data)
     expected = (np.asarray(data.test.images)[:, ::8, ::8] / 255).reshape(12, -1) @ weights
-    np.testing.assert_array_equal(found.scores, expected)
+    np.testing.assert_allclose(found.scores, expected, atol=1e-12)
     request.getfixturevalue("no_room")
     of_run = records._scores(run, data.test)[0] - np.asarray(run.params["Dense_0"]["bias"])
     np.testing.assert_allclose(of_run, expected, atol=1e-4)

@@ -26,6 +26,7 @@ class Pictures:
     ) -> None:
         self._make, self._numbers = make, numbers
         self.shape = (len(numbers), *shape)
+        self._whole: np.ndarray | None = None
 
     @property
     def nbytes(self) -> int:
@@ -45,6 +46,8 @@ class Pictures:
 
     def __getitem__(self, places: Any) -> np.ndarray:
         """uint8 [*places, *shape]: the pictures at a place, a slice or an array of places."""
+        if self._whole is not None:
+            return self._whole[places]
         numbers, where = np.unique(self._numbers[places], return_inverse=True)
         made = np.empty((len(numbers), *self.shape[1:]), np.uint8)
         for at, picture in enumerate(in_order(self._make, numbers)):
@@ -52,7 +55,9 @@ class Pictures:
         return made[where]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[:], dtype)
+        if self._whole is None:  # who wants them all has room for them, and may want them again
+            self._whole = self[:]
+        return np.asarray(self._whole, dtype)
 
 
 def in_order(make: Callable[[Any], Any], of: Any) -> Iterator[Any]:

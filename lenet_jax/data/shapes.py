@@ -64,7 +64,7 @@ KINDS = {  # outlines [corners, 2] that lie within the circle around 0 with radi
     "triangle": _arc(1, 0, 360, 4),
     "square": _arc(1, 0, 360, 5),
     "bar": np.array([[-0.95, -0.25], [0.95, -0.25], [0.95, 0.25], [-0.95, 0.25]]),
-    "cross": _cross(0.3),
+    "cross": 0.95 * _cross(0.3),
     "corner": _corner(0.5),
     "star": _star(0.4),
 }
