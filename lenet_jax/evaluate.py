@@ -1,5 +1,8 @@
 """Counts what a network misclassifies, on MNIST's test digits or on labelled pictures.
 
+A run that was trained on another set is tested on the test images of that one.
+
+
 python -m lenet_jax.evaluate                          the best pretrained network
 python -m lenet_jax.evaluate lenet5-classic           another one
 python -m lenet_jax.evaluate runs/classic             the newest checkpoint of a run
@@ -7,12 +10,15 @@ python -m lenet_jax.evaluate --pictures my_digits     folders 0 to 9, a digit in
 """
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lenet_jax import commandline
+from lenet_jax.experiment import Arrays, Data
+from lenet_jax.experiment.data import DIGITS
 from lenet_jax.recognition import networks
 
 
@@ -34,12 +40,9 @@ def main(arguments: Sequence[str]) -> int:
     if given.pictures:
         found = evaluation.of_pictures(scores, card, given.pictures)
     else:
-        arrays = networks.arrays_of(given.network, given.trust_page)
-        data = (
-            dataset.of(arrays)
-            if arrays
-            else dataset.load(manual_dir=given.manual_dir, log=commandline.log)
-        )
+        asked = networks.data_of(given.network, given.trust_page)
+        data = dataset.of(to_test_on(asked, given.manual_dir), log=commandline.log)
+        evaluation.require_fitting(data, given.network, card)
         found = evaluation.of_test_set(scores, data)
     record = {"network": given.network} | evaluation.as_json(found, card)
     shown = given.pictures.resolve().name if given.pictures else found.name.partition(",")[0]
@@ -57,6 +60,16 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def to_test_on(asked: Data | Arrays, manual_dir: Path | None) -> Data | Arrays:
+    """What a network was trained on, all of it, or its like in another folder; for digits MNIST."""
+    if isinstance(asked, Arrays):
+        return asked
+    if asked.name in DIGITS:
+        return Data(manual_dir=manual_dir)
+    manual_dir = manual_dir or asked.manual_dir
+    return dataclasses.replace(asked, manual_dir=manual_dir, limit=None, validation=0)
+
+
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = commandline.parser("evaluate", __doc__)
@@ -64,7 +77,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--trust-page", **commandline.TRUST_PAGE)
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="instead of MNIST")
     parser.add_argument(
-        "--manual-dir", type=Path, metavar="FOLDER", help="of the four original MNIST files"
+        "--manual-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="of the data's own files, such as the four of MNIST",
     )
     parser.add_argument(
         "--out",

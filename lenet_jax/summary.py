@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lenet_jax import commandline
-from lenet_jax.experiment import Arrays
+from lenet_jax.experiment import Data
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -13,11 +13,16 @@ def main(arguments: Sequence[str]) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from lenet_jax.data import dataset
     from lenet_jax.layers import contract
     from lenet_jax.measurement import counting
 
     data = experiment.data
-    shape, classes = (data.shape, data.classes) if isinstance(data, Arrays) else ((28, 28), 10)
+    known = data.known if isinstance(data, Data) else (data.shape, data.classes)
+    if known is None:
+        found = dataset.of(data, log=commandline.log)
+        known = found.shape, found.classes
+    shape, classes = known
     model = experiment.fitted(shape, classes).model
     contract.check(model, shape, classes)
     layers = counting.count(model, shape)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lenet_jax.data import dataset, digits, mnist
+from lenet_jax.data import dataset, digits, mnist, prepared
 from lenet_jax.data.frames import frame
 from lenet_jax.errors import UserError
 from lenet_jax.layers.inputs import normalize
@@ -113,7 +113,7 @@ def test_held_out_examples_are_in_no_other_part(nowhere, tmp_path, limit, valida
         np.testing.assert_array_equal(part.labels, whole["train_labels"][place])
     np.testing.assert_array_equal(data.test.images, whole["test_images"])
     np.testing.assert_array_equal(data.test.labels, whole["test_labels"])
-    assert data.sha256 == mnist.sha256_of(whole)
+    assert data.sha256 == dataset.sha256_of(whole)
     train, held_out, test = (
         {image.tobytes() for image in part.images}
         for part in (data.train, data.validation, data.test)
@@ -220,7 +220,7 @@ def test_without_array_record_only_a_decoded_copy_is_read(host, monkeypatch, tmp
     assert "array_record" in said[0] and "copy prepared on another system" in said[0]
     assert host.asked == []
     with pytest.raises(UserError, match="array_record.*decoded.npz in it"):
-        mnist.prepare(tmp_path / "here", tmp_path, lambda _: None)
+        prepared.prepare(mnist.known(), tmp_path / "here", {"it": tmp_path / "x"}, print)
     (tmp_path / "there" / "mnist" / "3.0.1" / "decoded.npz").unlink()
     with pytest.raises(UserError, match="array_record.*decoded.npz in it"):
         dataset.load(tmp_path / "there", log=lambda _: None)
@@ -267,9 +267,9 @@ def test_a_tensorflow_copy_is_recognised(tmp_path):
     there = tmp_path / "mnist" / "3.0.1"
     there.mkdir(parents=True)
     (there / "dataset_info.json").write_text(json.dumps({"fileFormat": "tfrecord"}))
-    assert mnist.prepared(tmp_path) is None
+    assert prepared.ready(mnist.known(), tmp_path) is None
     (there / "dataset_info.json").write_text(json.dumps({"fileFormat": "array_record"}))
-    assert mnist.prepared(tmp_path) == tmp_path
+    assert prepared.ready(mnist.known(), tmp_path) == tmp_path
 
 
 @pytest.mark.xdist_group("mnist")

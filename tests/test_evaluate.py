@@ -155,7 +155,7 @@ def test_the_program_counts_what_the_papers_formulas_log(program, tmp_path):
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     test = dataset.embedded().test
-    found = penalties(pretrained.load(record["network"])[1], test.images)
+    found = penalties(pretrained.load(record["network"])[1], np.asarray(test.images))
     wrong = np.flatnonzero(found.argmin(1) != test.labels)
     assert record["wrong"] == [[n, test.labels[n], found[n].argmin()] for n in wrong]
     assert f"{len(wrong)} of 300 misclassified" in done.stdout and "uci-digits" in done.stdout

@@ -56,7 +56,7 @@ def test_the_share_of_pictures_that_is_read(request, kind, digits):
     if of_mnist:
         folder = request.getfixturevalue("prepared_mnist")
         test = dataset.load(folder, log=lambda _: None).test
-        images, labels = test.images, test.labels
+        images, labels = np.asarray(test.images), test.labels
     rng = np.random.default_rng(1)
     right = 0
     for _ in range(NUMBER):

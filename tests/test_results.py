@@ -690,7 +690,7 @@ def test_pretrained_networks_error_what_their_cards_log(name, prepared_mnist):
     card = pretrained.card(name)
     data = dataset.load(prepared_mnist, fallback="none", log=lambda _: None)
     assert data.sha256 == card["data_sha256"]
-    scores = predictor(*pretrained.load(name))(data.test.images)
+    scores = predictor(*pretrained.load(name))(np.asarray(data.test.images))
     assert int((scores.argmax(1) != data.test.labels).sum()) == card["errors"]
     result = json.loads((ROOT / "results" / f"{name.removeprefix('lenet5-')}.json").read_text())
     assert result["errors"][0] == card["errors"] and result["seeds"][0] == card["seed"]

@@ -106,10 +106,10 @@ def train_three(experiment: Experiment, data: Dataset, folder: Path, log, stoppi
 
     networks = first, second, third
     fresh = stream.batch(stream.rounds)
-    added = np.stack([scores(run, fresh.images) for run in networks])
-    trained = np.stack([scores(run, data.train.images) for run in networks]).sum(0)
+    added = np.stack([scores(run, np.asarray(fresh.images)) for run in networks])
+    trained = np.stack([scores(run, np.asarray(data.train.images)) for run in networks]).sum(0)
     return Boosted(
-        scores=np.stack([scores(run, data.test.images) for run in networks]),
+        scores=np.stack([scores(run, np.asarray(data.test.images)) for run in networks]),
         train_errors=int((trained.argmax(1) != data.train.labels).sum()),
         unsure_below=early_stop(added, fresh.labels),
         drawn=(drawn_2, drawn_3),
@@ -165,7 +165,7 @@ class Stream:
         drawn = self.rounds
         while min(sum(map(len, part)) for part in found.values()) < size // 2:
             batch = self._next(drawn)
-            wrong = scores(first, batch.images).argmax(1) != batch.labels
+            wrong = scores(first, np.asarray(batch.images)).argmax(1) != batch.labels
             for kind, part in found.items():
                 if sum(map(len, part)) < size // 2:
                     part.append(_chosen(batch, wrong == kind))
@@ -179,7 +179,9 @@ class Stream:
         drawn = self.rounds
         while sum(map(len, found)) < size:
             batch = self._next(drawn)
-            predictions = [scores(run, batch.images).argmax(1) for run in (first, second)]
+            predictions = [
+                scores(run, np.asarray(batch.images)).argmax(1) for run in (first, second)
+            ]
             found.append(_chosen(batch, predictions[0] != predictions[1]))
         return _joined(found, size), self._drawn(drawn)
 

@@ -1,14 +1,23 @@
 """The embedded set: scikit-learn's 1,797 handwritten UCI digits, brought into MNIST's frame."""
 
+from collections.abc import Callable
+
 import numpy as np
 
+from lenet_jax.data.dataset import Dataset, NamedArrays, of_arrays
 from lenet_jax.data.frames import frame
+from lenet_jax.experiment import Data
 
 TRAIN = 1497  # by position; the 300 that follow are the test set
 
 
-def load() -> dict[str, np.ndarray]:
-    """uint8 images [n, 28, 28] and labels [n] of both splits, named as in `mnist.FILES`."""
+def find(asked: Data, log: Callable[[str], None]) -> Dataset:
+    """Both splits of the set, which is always there."""
+    return of_arrays("uci-digits", "scikit-learn's load_digits", load())
+
+
+def load() -> NamedArrays:
+    """uint8 images [n, 28, 28] and labels [n] of both splits."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

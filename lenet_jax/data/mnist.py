@@ -1,28 +1,21 @@
-"""MNIST through TensorFlow Datasets, without TensorFlow.
+"""MNIST: its original files, known by their SHA-256, and the places where it may lie."""
 
-TFDS's own builder reads and encodes through TensorFlow. This one prepares the same `mnist/3.0.1`
-from the four original files, known by their SHA-256, as array_record, which
-`tfds.data_source` reads with nothing but Python. Decoding 70,000 PNGs takes a while, so the
-decoded arrays lie beside the prepared set in one file, with their SHA-256.
-"""
-
-import contextlib
 import gzip
 import hashlib
-import importlib.util
 import io
-import json
-import logging
 import os
-import threading
-import zipfile
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lenet_jax.data import digits, prepared
+from lenet_jax.data.dataset import Dataset, of_arrays
+from lenet_jax.data.frames import SHAPE
 from lenet_jax.errors import UserError
+from lenet_jax.experiment import Data
 
 URL = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 # name in our arrays: the original file, its bytes' SHA-256 (those that TFDS registers), its magic
@@ -63,16 +56,59 @@ SIZES = {
     "test_labels": (4_542, 10_008),
 }
 BELOW = ("", "raw", "MNIST/raw")
-Arrays = dict[str, np.ndarray]
-NO_FORMAT = "array_record, TFDS's file format, is not installed (there is none for Windows)"
 
 
-def sha256_of(arrays: Arrays) -> str:
-    """SHA-256 of the arrays' bytes in the order of FILES: images uint8, labels uint8."""
-    sum256 = hashlib.sha256()
-    for name in FILES:
-        sum256.update(np.ascontiguousarray(arrays[name], np.uint8).tobytes())
-    return sum256.hexdigest()
+def find(asked: Data, log: Callable[[str], None]) -> Dataset:
+    """MNIST from the first of these places, or else the embedded set.
+
+    1. a copy that TFDS has prepared in `data_dir` (default: TFDS's own folder);
+    2. the four original files in `manual_dir` (default: the environment's LENET_JAX_MNIST),
+       verified and prepared through TFDS;
+    3. TFDS's download, if its host answers within seconds (LENET_JAX_OFFLINE: it is not asked);
+    4. unless `fallback` is "none", the 1,797 digits that scikit-learn carries ("uci-digits").
+
+    Raises UserError for files that are not MNIST's, and for no MNIST and no fallback.
+    """
+    of, data_dir = known(), prepared.data_dir_of(asked.data_dir)
+    manual_dir = asked.manual_dir
+    if manual_dir is None and os.environ.get("LENET_JAX_MNIST"):
+        manual_dir = Path(os.environ["LENET_JAX_MNIST"])
+    # Named files are checked even where a prepared copy makes them idle.
+    files = originals(manual_dir.expanduser()) if manual_dir else None
+    if missing := prepared.missing(of, data_dir, files):
+        if asked.fallback == "none":
+            raise UserError(
+                f"{missing}. Give {of.ways}, or take the embedded digits with --data.fallback "
+                "uci-digits"
+            )
+        log(
+            f"{missing}.\nTaking the embedded set instead: uci-digits, 1,797 small digits from "
+            f"scikit-learn. Its results are not MNIST's.\nFor MNIST: {of.ways}."
+        )
+        return digits.find(asked, log)
+    data_dir = prepared.prepare(of, data_dir, files, log)
+    arrays = prepared.read(of, data_dir, SHAPE, log)
+    return of_arrays("mnist", f"{of} in {data_dir}", arrays)
+
+
+def known() -> prepared.Set:
+    """MNIST as TFDS prepares it."""
+    return prepared.Set(
+        title="MNIST",
+        name="mnist",
+        version="3.0.1",
+        urls={name: URL + file for name, (file, _, _) in FILES.items()},
+        features=lambda tfds: {
+            "image": tfds.features.Image(shape=(*SHAPE, 1)),
+            "label": tfds.features.ClassLabel(num_classes=10),
+        },
+        examples=_examples,
+        splits=("train", "test"),
+        homepage="http://yann.lecun.com/exdb/mnist/",
+        ways="the four original files (--data.manual-dir or LENET_JAX_MNIST), or a network"
+        if prepared.can_prepare()
+        else "a copy prepared on another system, decoded.npz in it (--data.data-dir)",
+    )
 
 
 def originals(folder: Path) -> dict[str, Path]:
@@ -104,13 +140,17 @@ def _original(name: str, folder: Path) -> Path:
 
 def _damaged(path: Path, file: str, expected: str, magic: int) -> UserError:
     """What is wrong with a file that should be an original."""
-    way_out = f"it is left in place. Get the original from {URL}{file}"
+    other = (
+        "Another set of this format (Fashion-MNIST, KMNIST, EMNIST) is taken, under its own name, "
+        "with --data.name idx"
+    )
+    way_out = f"it is left in place. Get the original from {URL}{file}. {other}"
     try:
         given = hashlib.sha256(content := path.read_bytes()).hexdigest()
     except OSError as error:
         return UserError(
             f"{path}: {error.strerror or error}. All four original files must be there; "
-            f"get it from {URL}{file}"
+            f"get it from {URL}{file}. {other}"
         )
     sums = f"SHA-256 is {given}, MNIST's is {expected}; {way_out}"
     try:
@@ -126,176 +166,12 @@ def _damaged(path: Path, file: str, expected: str, magic: int) -> UserError:
     return UserError(f"{path}: wrong checksum; {sums}")
 
 
-def prepared(data_dir: Path) -> Path | None:
-    """The folder under which TFDS has MNIST in a form that reads without TensorFlow, or None."""
-    return next((d for d in (data_dir, _ours(data_dir)) if _file_format(d) == "array_record"), None)
-
-
-def prepare(data_dir: Path, folder: Path | None, log) -> Path:
-    """Lets TFDS make `mnist/3.0.1` from the originals, or download them; returns its data_dir.
-
-    A copy in another file format is left alone: ours then goes to a folder of its own beneath.
-    Raises UserError where the folder cannot be written, the download fails, or array_record is not
-    installed.
-    """
-    taken = _file_format(data_dir)
-    if taken is not None:
-        log(
-            f"{data_dir / 'mnist/3.0.1'} is a TFDS copy as {taken}, which needs TensorFlow to "
-            f"read: leaving it alone and preparing our own in {_ours(data_dir)}"
-        )
-        data_dir = _ours(data_dir)
-    log(f"preparing MNIST in {data_dir} from {folder or URL} (once, about a minute)")
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        _build(data_dir, folder)
-    except UserError:
-        raise
-    except Exception as error:  # TFDS lets through whatever its libraries raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"MNIST could not be prepared in {data_dir}: {reason}. Give another --data.data-dir, "
-            "or the four original files with --data.manual-dir"
-        ) from error
-    return data_dir
-
-
-def read(data_dir: Path, log) -> Arrays:
-    """The arrays of a prepared copy: uint8 images [n, 28, 28] and labels [n] of both splits.
-
-    Raises UserError where they must be decoded and array_record is not installed.
-    """
-    decoded = data_dir / "mnist/3.0.1/decoded.npz"
-    try:
-        with np.load(decoded) as file:
-            arrays = {name: file[name] for name in FILES}
-            if sha256_of(arrays) == str(file["sha256"]):
-                return arrays
-        log(f"{decoded} does not match its SHA-256; decoding the images again")
-    except FileNotFoundError:
-        log(f"decoding the images of {decoded.parent} (once, a minute or two)")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        log(f"{decoded} is damaged ({error}); decoding the images again")
-    arrays = _decode(data_dir)
-    partial = decoded.with_name(f"decoded.{os.getpid()}.tmp")
-    try:
-        with open(partial, "wb") as file:
-            np.savez(file, sha256=np.array(sha256_of(arrays)), **arrays)  # type: ignore[arg-type]
-        os.replace(partial, decoded)
-    except OSError as error:  # a shared, read-only copy: it only costs the time again
-        partial.unlink(missing_ok=True)
-        log(f"cannot keep the decoded images beside {decoded.parent}: {error.strerror}")
-    return arrays
-
-
-def can_prepare() -> bool:
-    """Whether TFDS can make, and decode, a copy that reads without TensorFlow."""
-    return importlib.util.find_spec("array_record") is not None
-
-
-def ways() -> str:
-    """How this machine may get MNIST, in words."""
-    if can_prepare():
-        return "the four original files (--data.manual-dir or LENET_JAX_MNIST), or a network"
-    return "a copy prepared on another system, decoded.npz in it (--data.data-dir)"
-
-
-def cannot_download(seconds: float = 8) -> str:
-    """Why MNIST cannot be had from its host now; empty where it can.
-
-    The host is asked, for TFDS itself would retry for minutes, unless LENET_JAX_OFFLINE is set.
-    """
-    if not can_prepare():
-        return NO_FORMAT
-    if os.environ.get("LENET_JAX_OFFLINE"):
-        return "LENET_JAX_OFFLINE is set"
-    import requests
-
-    answers = []
-
-    def ask() -> None:
-        try:
-            requests.head(URL + FILES["test_labels"][0], timeout=seconds / 2).raise_for_status()
-            answers.append(True)
-        except requests.RequestException:
-            pass
-
-    thread = threading.Thread(target=ask, daemon=True)  # a name server may hang, too
-    thread.start()
-    thread.join(seconds)
-    return "" if answers else f"{URL} does not answer"
-
-
-def _ours(data_dir: Path) -> Path:
-    return data_dir / "lenet_jax"
-
-
-def _file_format(data_dir: Path) -> str | None:
-    try:
-        info = json.loads((data_dir / "mnist/3.0.1/dataset_info.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return info.get("fileFormat", "tfrecord")
-
-
-def _tfds() -> Any:
-    if not can_prepare():
-        raise UserError(f"MNIST cannot be prepared or decoded: {NO_FORMAT}. Give {ways()}")
-    import tensorflow_datasets as tfds
-
-    tfds.disable_progress_bar()
-    logging.getLogger("absl").setLevel(logging.ERROR)  # advice to install OpenCV
-    return tfds
-
-
-def _build(data_dir: Path, folder: Path | None) -> None:
-    tfds = _tfds()
-    files = originals(folder) if folder else None
-
-    with tfds.core.registered.skip_registration():
-
-        class Mnist(tfds.core.GeneratorBasedBuilder):
-            """The database of handwritten digits."""
-
-            name = "mnist"
-            VERSION = tfds.core.Version("3.0.1")
-
-            def _info(self):
-                return tfds.core.DatasetInfo(
-                    builder=self,
-                    features=tfds.features.FeaturesDict(
-                        {
-                            "image": tfds.features.Image(shape=(28, 28, 1)),
-                            "label": tfds.features.ClassLabel(num_classes=10),
-                        }
-                    ),
-                    supervised_keys=("image", "label"),
-                    homepage="http://yann.lecun.com/exdb/mnist/",
-                )
-
-            def _split_generators(self, dl_manager):
-                urls = {name: URL + file for name, (file, _, _) in FILES.items()}
-                got = files or dl_manager.download(urls)
-                return {
-                    split: self._generate_examples(
-                        split, got[f"{split}_images"], got[f"{split}_labels"]
-                    )
-                    for split in ("train", "test")
-                }
-
-            def _generate_examples(self, split, images, labels):
-                from PIL import Image
-
-                pictures = _idx(images, f"{split}_images")
-                for i, label in enumerate(_idx(labels, f"{split}_labels")):
-                    png = io.BytesIO()
-                    Image.fromarray(pictures[i]).save(png, "PNG", compress_level=1)
-                    png.seek(0)
-                    yield i, {"image": png, "label": int(label)}
-
-    builder = Mnist(data_dir=str(data_dir), file_format="array_record")
-    with contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare()
+def _examples(split: str, files: prepared.Files) -> Iterator[tuple[int, dict[str, Any]]]:
+    images, labels = (
+        _idx(files[f"{split}_{what}"], f"{split}_{what}") for what in ("images", "labels")
+    )
+    for i, label in enumerate(labels):
+        yield i, {"image": prepared.png(images[i]), "label": int(label)}
 
 
 def _idx(path, name: str) -> np.ndarray:
@@ -304,22 +180,3 @@ def _idx(path, name: str) -> np.ndarray:
         content = gzip.decompress(content)
     _, *shape = FILES[name][2]
     return np.frombuffer(content, np.uint8, offset=4 * (1 + len(shape))).reshape(shape)
-
-
-def _decode(data_dir: Path) -> Arrays:
-    """In the order of the prepared copy, which TFDS shuffles, alike for everyone, by its keys."""
-    from PIL import Image
-
-    tfds = _tfds()
-    arrays: Arrays = {}
-    raw = {"image": tfds.decode.SkipDecoding()}  # TFDS's own decoding takes longer
-    for split in ("train", "test"):
-        source = tfds.data_source("mnist:3.0.1", split=split, data_dir=str(data_dir), decoders=raw)
-        arrays[f"{split}_images"] = images = np.empty((len(source), 28, 28), np.uint8)
-        arrays[f"{split}_labels"] = labels = np.empty(len(source), np.uint8)
-        for start in range(0, len(source), 1000):
-            several = source.__getitems__(range(start, min(start + 1000, len(source))))
-            for i, example in enumerate(several, start):
-                images[i] = np.asarray(Image.open(io.BytesIO(example["image"])))
-                labels[i] = example["label"]
-    return arrays

@@ -8,22 +8,25 @@ from typing import Any
 import numpy as np
 
 from lenet_jax.data.dataset import Dataset
+from lenet_jax.data.frames import SHAPE
+from lenet_jax.data.pictures import Pictures
 from lenet_jax.errors import UserError
 from lenet_jax.measurement import rejection
 from lenet_jax.recognition import decoding, reader
 
 Scores = Callable[[np.ndarray], np.ndarray]
+PIECE = 2000  # images at a time; all of a test set need not fit into memory
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores float32 [n, classes] of uint8 images [n, 28, 28] with labels int32 [n].
+    """Scores float32 [n, classes] of uint8 images [n, *shape] with labels int32 [n].
 
     `unread` names the pictures in which no single digit was found; each is an error.
     """
 
     name: str
-    images: np.ndarray
+    images: np.ndarray | Pictures
     labels: np.ndarray
     scores: np.ndarray
     unread: list[str] = field(default_factory=list)
@@ -45,10 +48,25 @@ class Evaluation:
         return int(self.wrong.sum()) + len(self.unread)
 
 
+def require_fitting(data: Dataset, network: str, card: dict[str, Any]) -> None:
+    """Raises UserError for data that are not of the kind that a network was trained on."""
+    shape, classes = tuple(card.get("dataset_shape", SHAPE)), card.get("dataset_classes", 10)
+    if (data.shape, data.classes) != (shape, classes):
+        raise UserError(
+            f"{network} was trained on images of {_sized(shape)} in {classes} classes, those of "
+            f"{data.name} are {_sized(data.shape)} in {data.classes}. Give it such images"
+        )
+
+
+def _sized(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
 def of_test_set(scores: Scores, data: Dataset) -> Evaluation:
     """A network's predictions on all test images of a data set."""
-    shown = data.test
-    return Evaluation(f"{data.name}, test", shown.images, shown.labels, scores(shown.images))
+    images, labels = data.test.images, data.test.labels
+    pieces = [scores(images[at : at + PIECE]) for at in range(0, len(labels), PIECE)]
+    return Evaluation(f"{data.name}, test", images, labels, np.concatenate(pieces))
 
 
 def of_pictures(scores: Scores, card: dict[str, Any], folder: Path) -> Evaluation:

@@ -21,7 +21,7 @@ from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.errors import UserError
 from lenet_jax.experiment.serialization import as_json, from_json
 from lenet_jax.measurement import rejection, robustness
-from lenet_jax.training import folder, losses, metrics, scoring
+from lenet_jax.training import feeding, folder, losses, metrics, scoring
 from lenet_jax.training.loop import Result
 
 PACKAGES = ("jax", "flax", "optax", "numpy")
@@ -217,10 +217,14 @@ def _seeds(run: Result) -> list[int]:
 
 
 def _scores(run: Result, shown: Images) -> np.ndarray:
-    blocks, _ = scoring.blocks(shown.images, shown.labels, run.recipe.mesh)
-    return np.asarray(scoring.scores_of(run.recipe.model, run.recipe.mesh, run.params, blocks))[
-        :, : len(shown)
+    recipe = run.recipe
+    pieces = [
+        np.asarray(scoring.scores_of(recipe.model, recipe.mesh, run.params, images))[
+            :, np.ravel(labels) >= 0
+        ]
+        for images, labels in feeding.counted(recipe.mesh, shown)
     ]
+    return np.concatenate(pieces, axis=1)
 
 
 def seconds(run: Result) -> float:

@@ -26,10 +26,11 @@ def curves(
 ) -> dict[str, list[tuple[float, list[int]]]]:
     """For each kind of change its levels, each with the errors of every network."""
     result: dict[str, list[tuple[float, list[int]]]] = {}
+    images = np.asarray(test.images)
     for kind, levels in LEVELS.items():
         result[kind] = []
         for level in levels:
-            changed = np.asarray(_changed(kind, jnp.float32(level), test.images))
+            changed = np.asarray(_changed(kind, jnp.float32(level), images))
             blocks = scoring.blocks(changed, test.labels, recipe.mesh)
             right = np.asarray(scoring.count_right(recipe.model, recipe.mesh, params, *blocks))
             result[kind].append((level, (len(test) - right).tolist()))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lenet_jax import pretrained
 from lenet_jax.data.frames import SHAPE
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import Arrays, Experiment, pages, serialization
+from lenet_jax.experiment import Arrays, Data, Experiment, pages, serialization
 from lenet_jax.experiment.checks import require_local
 from lenet_jax.training import metrics
 
@@ -157,14 +157,16 @@ def check(
     return written
 
 
-def arrays_of(source: str, trust_page: bool = False) -> Arrays | None:
-    """The arrays that a run was trained on, from its page, which is executed; None for other data.
+def data_of(source: str, trust_page: bool = False) -> Data | Arrays:
+    """The data that a network was trained on; arrays come from the run's page, which is executed.
 
     Raises UserError as `check` does.
     """
     written = check(source, trust_page=trust_page)
-    if written is None or written["data"]["is"] != "Arrays":
-        return None
+    if written is None:
+        return Data()
+    if written["data"]["is"] != "Arrays":
+        return serialization.from_json(written["data"])
     run = Path(source)
     _check_page(run, written.get("page"), trust_page)
     data = _page_of(run, written["page"]).data

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lenet_jax.data.pictures import Pictures
 from lenet_jax.inspection.canvas import blank
 from lenet_jax.measurement.records import error_rates, interval
 from lenet_jax.reports.published import (
@@ -108,13 +109,15 @@ def fig_6(records: list[dict[str, Any]], path: Path) -> None:
 MOST = 240  # digits in a picture of those misclassified
 
 
-def fig_8(record: dict[str, Any], images: np.ndarray, path: Path) -> None:
+def fig_8(record: dict[str, Any], images: np.ndarray | Pictures, path: Path) -> None:
     """The test digits that the first seed's network misclassifies, true->predicted."""
     title = f"{record['experiment']} on {record['dataset']}, seed {record['seeds'][0]}"
     misclassified(images, record["wrong"][0], title, path)
 
 
-def misclassified(images: np.ndarray, wrong: list[list[int]], title: str, path: Path) -> None:
+def misclassified(
+    images: np.ndarray | Pictures, wrong: list[list[int]], title: str, path: Path
+) -> None:
     """Misclassified images [n, *shape]; `wrong` has number, true and predicted label.
 
     The first `MOST` of them, for a network that has learned nothing misclassifies thousands.

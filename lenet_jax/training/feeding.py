@@ -1,18 +1,27 @@
-"""How images reach the devices: all at once, or what is needed next where they have no room."""
+"""How images reach the devices: all at once, or what is needed next where they have no room.
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+What is sent depends on the order of the epoch and the update alone (`step.order_of_epoch`), so a
+run is the same bit for bit either way, and goes on in the middle of an epoch as if it had never
+stopped. Each host makes and sends the shares of its own devices (`replicas.laid_out`).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 import jax
 import numpy as np
+import psutil
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from lenet_jax.data.dataset import Images
+from lenet_jax.data.pictures import Pictures
 from lenet_jax.training import replicas, scoring
 
 RESIDENT = 0.25  # the share of a device's memory that a set of images may take for the whole run
 SENT = 2**26  # bytes of images that are sent at a time where a set has no room
+UPDATES = 64  # of all networks together that are asked for at first, and sent at most
+AHEAD = 2  # pieces that are made and sent while the devices are at work on the one before
 
 Examples = tuple[jax.Array, jax.Array]
 
@@ -38,31 +47,51 @@ def feed(on: Mesh, train: Images, batch_size: int, seeds: int) -> Feed:
     """The training examples for so many networks, resident where the devices have room."""
     if _has_room(on, train):
         return Resident(on, train)
-    return Streamed(on, train, _fitting(batch_size * seeds, train))
+    return Streamed(on, train, min(_fitting(batch_size * seeds, train), at_first(seeds)))
+
+
+def at_first(seeds: int) -> int:
+    """How many updates a run with so many networks asks for at first, 1 or more."""
+    return max(1, UPDATES // seeds)
 
 
 def counted(on: Mesh, images: Images) -> Iterable[Examples]:
     """Images as `scoring.count_right` takes them, in pieces; resident where there is room."""
     if _has_room(on, images):
-        return [scoring.blocks(images.images, images.labels, on)]
+        return [scoring.blocks(np.asarray(images.images), images.labels, on)]
     return Pieces(on, images, _fitting(1, images))
 
 
 def _has_room(on: Mesh, images: Images) -> bool:
+    size = images.images.nbytes
     copies = on.size if replicas.on_cores(on) else 1  # in one memory
-    return images.images.nbytes * copies <= RESIDENT * replicas.memory_of(on)
+    if isinstance(images.images, Pictures) and size > RESIDENT * psutil.virtual_memory().total:
+        return False  # they are made here
+    return size * copies <= RESIDENT * replicas.memory_of(on)
 
 
 def _fitting(number: int, images: Images) -> int:
     """How many batches of so many images are sent at a time."""
-    return max(1, SENT // (number * images.images[0].nbytes))
+    return max(1, SENT * len(images) // (number * images.images.nbytes))
+
+
+def _ahead(make: Callable[[int], Examples], starts: Sequence[int]) -> Iterator[Examples]:
+    """make(each) in order, the next ones made, by a thread, while the last is used."""
+    import grain
+
+    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=AHEAD)
+    reading = iter(grain.MapDataset.source(starts).map(make).to_iter_dataset(options))
+    try:
+        yield from reading
+    finally:
+        reading.close()
 
 
 class Resident:
     """All examples lie on every device."""
 
     def __init__(self, on: Mesh, train: Images) -> None:
-        self._examples = replicas.replicated(on, (train.images, train.labels))
+        self._examples = replicas.replicated(on, (np.asarray(train.images), train.labels))
 
     def of_steps(
         self, order: jax.Array | np.ndarray, first: int, last: int
@@ -74,18 +103,31 @@ class Resident:
 
 
 class Streamed:
-    """The examples stay where they are, in memory or in a file; those of some steps are sent."""
+    """The examples stay where they are, in memory or in files; those of `steps` updates are sent.
+
+    The pieces that follow are read ahead, for as long as each begins where the last one ended.
+    """
 
     def __init__(self, on: Mesh, train: Images, steps: int) -> None:
         self._on, self._train, self._steps = on, train, steps
+        self._order: Any = None
+        self._next, self._pieces = 0, iter(())
 
     def of_steps(
         self, order: jax.Array | np.ndarray, first: int, last: int
     ) -> tuple[Examples, int]:
-        samples = np.asarray(order)[:, first : first + self._steps]
-        missing = self._steps - samples.shape[1]  # else a shorter chunk would be compiled anew
-        samples = np.pad(samples, ((0, 0), (0, missing), (0, 0)))
-        return self._sent(samples, replicas.BATCHES), min(last, first + self._steps)
+        if order is not self._order or first != self._next:
+            self._order, self._pieces = order, self._from(np.asarray(order), first)
+        self._next = first + self._steps
+        return next(self._pieces), min(last, self._next)
+
+    def _from(self, order: np.ndarray, first: int) -> Iterator[Examples]:
+        def piece(start: int) -> Examples:
+            samples = order[:, start : start + self._steps]
+            missing = self._steps - samples.shape[1]  # else a shorter one would be compiled anew
+            return self._sent(np.pad(samples, ((0, 0), (0, missing), (0, 0))), replicas.BATCHES)
+
+        return _ahead(piece, range(first, order.shape[1], self._steps))
 
     def of_samples(self, samples: jax.Array | np.ndarray) -> Examples:
         return self._sent(np.asarray(samples), replicas.STACKED)
@@ -95,7 +137,7 @@ class Streamed:
         if len(places) % self._on.shape["seeds"]:  # then every device has those of all networks
             layout = P(None, *layout[1:])
 
-        def one(array: np.ndarray) -> jax.Array:
+        def one(array: np.ndarray | Pictures) -> jax.Array:
             def part(at: tuple[slice, ...]) -> np.ndarray:
                 return array[places[at[: places.ndim]]]
 
@@ -111,7 +153,8 @@ class Pieces:
         self._on, self._images, self._number = on, images, number
 
     def __iter__(self) -> Iterator[Examples]:
-        for at in range(0, len(self._images), self._number):
-            piece = slice(at, at + self._number)
-            images, labels = self._images.images[piece], self._images.labels[piece]
-            yield scoring.blocks(images, labels, self._on)
+        return _ahead(self._piece, range(0, len(self._images), self._number))
+
+    def _piece(self, start: int) -> Examples:
+        piece = slice(start, start + self._number)
+        return scoring.blocks(self._images.images[piece], self._images.labels[piece], self._on)

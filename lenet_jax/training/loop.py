@@ -99,7 +99,7 @@ def train(
             how = "finished already" if over else f"resuming from step {int(state.step[0])}"
             log(f"{how} in {folder.path}")
         metrics = Metrics(folder.path, done)
-        chunk = max(1, 64 // len(seeds))  # updates; the first look comes soon
+        chunk = feeding.at_first(len(seeds))  # updates; the first look comes soon
         progress = dataset.name, experiment.epochs, examples, done, at * batch_size
         with Bar(*progress, quiet) as bar, contextlib.closing(metrics):
             for number in range(done + 1, experiment.epochs + 1):
