@@ -184,7 +184,9 @@ def test_without_rectification_every_slope_is_1(name, layer):
         assert np.abs(ours - rectified).max() > 0.01 * np.abs(ours).max()
 
 
-@pytest.mark.parametrize("pooling, layer", [("subsampling", "f6"), ("max", "s4"), ("average", "c5")])
+@pytest.mark.parametrize(
+    "pooling, layer", [("subsampling", "f6"), ("max", "s4"), ("average", "c5")]
+)
 def test_without_activations_it_is_the_vector_jacobian_product(pooling, layer):
     module = LeNet5(pooling=pooling, activation="none")
     params = drawn(module)
@@ -227,7 +229,7 @@ def test_a_network_that_takes_its_maxima_before_it_activates():
     module = Nielsen(maps=(4,), activation="relu")
     variables: Any = module.init(jax.random.key(0), jnp.zeros((1, 28, 28)))
     params = variables["params"]
-    inputs, kernel = np.float64(IMAGE)[None] / 255, np.float64(params["c1"]["kernel"])
+    inputs, kernel = IMAGE[None] / 255.0, np.asarray(params["c1"]["kernel"], np.float64)
     sums = reference.convolution(inputs, kernel, np.float64(params["c1"]["bias"]), 5)
     windows = sums.reshape(4, 12, 2, 12, 2)
     units = excited(windows.max(axis=(2, 4)))
@@ -266,7 +268,7 @@ def test_normalisation_is_passed_unchanged_and_colours_come_back():
     state = np.asarray(apply(module, params, inputs)[1]["c2"])[0]
     units = excited(state)
     found = projected(module, params, image, "c2", units, state.shape)
-    first, second = (np.float64(params[name]["kernel"]) for name in ("c1", "c2"))
+    first, second = (np.asarray(params[name]["kernel"], np.float64) for name in ("c1", "c2"))
     for unit, ours in zip(units, found, strict=True):
         number, row, column = unit
         signal = np.maximum(float(state[unit]) * second[..., number], 0)  # [3, 3, 4]

@@ -17,7 +17,7 @@ from PIL import Image, ImageSequence
 from lenet_jax import visualize
 from lenet_jax.data import digits as embedded
 from lenet_jax.errors import UserError
-from lenet_jax.inspection import activations, drawings
+from lenet_jax.inspection import activations, drawings, features
 from lenet_jax.inspection.occlusion import covered
 from lenet_jax.inspection.saliency import gradient
 from lenet_jax.layers.codes import codes
@@ -134,7 +134,7 @@ def test_fewer_images_than_nine(other, images):
     found = activations.strongest(module, params, images[:4])
     assert found["z"].images.shape == (3, 4)
     assert (
-        drawings.top_nine(module, params, images[:4]).axes[0].get_title("left").startswith("Z: 3")
+        features.top_nine(module, params, images[:4]).axes[0].get_title("left").startswith("Z: 3")
     )
 
 
@@ -148,7 +148,7 @@ def test_occlusion_of_images_of_another_shape():
     module: Any = Linear()
     params: Any = module.init(jax.random.key(0), jnp.zeros((1, 4, 7)))["params"]
     kernel = np.float64(params["Dense_0"]["kernel"]).reshape(4, 7, 2)
-    found = covered(module, params, image, size=3)
+    found, _ = covered(module, params, image, size=3)
     for row, column in np.ndindex(4, 7):
         left = image / 255.0
         left[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = 0
@@ -166,7 +166,7 @@ def test_occlusion_is_what_covering_by_hand_gives(trained, images):
             by_hand.append(np.pad(1.275 * pixels / 255 - 0.1, 2, constant_values=-0.1))
     inputs = np.array(by_hand, np.float32)
     scores = jax.jit(partial(apply, module))(params, inputs)[0].reshape(28, 28, 10)
-    close(covered(module, params, image), scores)
+    close(covered(module, params, image)[0], scores)
 
     figure = drawings.occlusion(module, params, image)
     before = apply(module, params, normalize(jnp.asarray(image[None])))[0][0]
@@ -283,7 +283,7 @@ def test_every_map_is_drawn(trained, images):
 
 def test_the_top_nine_drawn_are_what_the_strongest_units_saw(trained, images):
     module, params = trained
-    axes = drawings.top_nine(module, params, images).axes
+    axes = features.top_nine(module, params, images).axes
     best = activations.strongest(module, params, images)["c3"]
     inputs = np.asarray(normalize(jnp.asarray(images)))
     assert axes[2].get_title("left") == "C3: 16 maps, a unit sees 14x14 pixels"
@@ -305,7 +305,7 @@ def test_another_network_can_be_drawn(other, images, tmp_path):
     of_one = drawings.maps, drawings.occlusion, drawings.saliency
     drawn = [
         *(draw(module, params, images[3]) for draw in of_one),
-        drawings.top_nine(module, params, images),
+        features.top_nine(module, params, images),
         *drawings.training(history, images[3]),
     ]
     for number, figure in enumerate(drawn):

@@ -19,8 +19,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from lenet_jax.data.frames import SHAPE
 from lenet_jax.errors import UserError
-from lenet_jax.layers.contract import run, shown
+from lenet_jax.inspection import activations
+from lenet_jax.layers.contract import Shape, run, shown
 from lenet_jax.layers.network import Network
 
 Function = Callable[..., jax.Array]
@@ -50,6 +52,28 @@ def projections(
     with nn.intercept_methods(replaced):
         found, backward = jax.vjp(states, shown(module, images))
     return backward(jnp.where(kept, found, 0))[0]
+
+
+def layers(module: nn.Module, params: Any, shape: Shape = SHAPE) -> list[str]:
+    """The layers with kernels among a network's maps, in their order: convolutions and, as windows
+    of all there is, fully connected ones.
+
+    Raises UserError where there is none.
+    """
+    found = [n for n in activations.shapes(module, params, shape) if "kernel" in params.get(n, {})]
+    if not found:
+        raise UserError(
+            f"{type(module).__name__} has no layer with kernels among its maps. Return (scores, "
+            "maps), each of the maps by the name of its layer"
+        )
+    return found
+
+
+def top(module: nn.Module, params: Any, shape: Shape = SHAPE) -> str | None:
+    """The last layer with kernels and more than one unit to a map, or None."""
+    of = activations.shapes(module, params, shape)
+    found = [n for n, (_, *size) in of.items() if "kernel" in params.get(n, {}) and max(size) > 1]
+    return found[-1] if found else None
 
 
 def check(module: nn.Module) -> None:
