@@ -6,9 +6,10 @@ kernels. That is a backward pass with other rules for three methods of a network
 subsampling, shares and connection tables are linear, so their own transposes are right, and biases
 drop out.
 
-The authors' states are never negative. Those of a tanh or of a subsampling with a negative
-coefficient are, and what excites a unit by being low is rectified away: a projection shows what a
-unit owes to units that are high. A unit whose own state is not positive has none.
+The authors rectify because their states are never negative, and nor should be what is made of
+them. States of a tanh have both signs, and a unit is excited by low states as well as by high ones:
+there a signal keeps its sign, or half of what excites the unit would be missing. Without maxima
+there are no switches either, and what comes down is the same in every image, but for its scale.
 """
 
 from collections.abc import Callable
@@ -26,20 +27,29 @@ from lenet_jax.layers.contract import Shape, run, shown
 from lenet_jax.layers.network import Network
 
 Function = Callable[..., jax.Array]
+NEVER_NEGATIVE = ("relu", "sigmoid")
 
 
 @partial(jax.jit, static_argnames=("module", "layer", "rectified"))
 def projections(
-    module: nn.Module, params: Any, images: Any, layer: str, kept: Any, rectified: bool = True
+    module: nn.Module,
+    params: Any,
+    images: Any,
+    layer: str,
+    kept: Any,
+    rectified: bool | None = None,
 ) -> jax.Array:
     """What of each image comes back from the states of a layer that are kept, as the network sees
     images: float32 [n, height, width] or [n, height, width, channels].
 
-    images: uint8 [n, *shape]. kept: bool [n, maps, height, width] of the layer. Not `rectified`, an
-    activation's slope is 1 and nothing else changes.
+    images: uint8 [n, *shape]. kept: bool [n, maps, height, width] of the layer. Not `rectified`, a
+    signal passes an activation as if its slope were 1; None: rectified where the network's states
+    are never negative (`NEVER_NEGATIVE`). A unit with a negative state, rectified, gives zeros.
     Raises UserError for a network that does not activate by `Network.activate`.
     """
-    check(module)
+    network = checked(module)
+    if rectified is None:
+        rectified = network.activation in NEVER_NEGATIVE
     rules = RULES if rectified else RULES | {"activate": _unchanged}
 
     def replaced(next_method: Function, args: tuple, kwargs: dict, context) -> Any:
@@ -76,14 +86,15 @@ def top(module: nn.Module, params: Any, shape: Shape = SHAPE) -> str | None:
     return found[-1] if found else None
 
 
-def check(module: nn.Module) -> None:
-    """Raises UserError for a network whose activations could not be given another rule."""
+def checked(module: nn.Module) -> Network:
+    """The module; UserError for one whose activations could not be given another rule."""
     if not isinstance(module, Network):
         raise UserError(
             f"deconvnet: {type(module).__name__} is no network of lenet_jax.layers.network, so "
             "where it activates is not known and its signal would be an ordinary gradient. Make it "
             "a Network that activates by `activate`, or draw saliency, which is that gradient"
         )
+    return module
 
 
 def _backward(rule: Callable[[Any, jax.Array], jax.Array]) -> Callable[[Function], Function]:

@@ -192,9 +192,9 @@ def occlusion(module: nn.Module, params: Any, image: np.ndarray, caption: str = 
     """What a square laid on the places of an image does to the score and to the prediction.
 
     The square is 5x5 on a digit and grows with the image; it is of paper, or of grey on colours.
-    Where the network has layers with kernels (`deconvnet.top`) also the strongest map of the last
-    of them by place of the square, and, of a network of the package, what excites it: all its
-    states together projected down to the pixels (Zeiler and Fergus 2014, Fig. 7).
+    Where the network has layers with kernels also the map with the largest state in the last of
+    them (`deconvnet.top`), by place of the square, and, of a network of the package, what excites
+    that unit, projected down to the pixels (Zeiler and Fergus 2014, Fig. 7).
     """
     found, states = activations.states(module, params, image[None])
     scores = np.asarray(found[0])
@@ -228,17 +228,19 @@ def occlusion(module: nn.Module, params: Any, image: np.ndarray, caption: str = 
         colour = {"fontsize": 7, "color": "C3"}
         axes[2].text(*place, predictions[row, column], ha="center", va="center", **colour)
     if layer is not None:
-        strongest = int(states[layer].sum(axis=(0, 2, 3)).argmax())
-        name = f"map {strongest} of {layer.upper()}"
-        shown = axes[3].imshow(totals[layer][..., strongest], cmap="gray_r", **places)
+        state = np.asarray(states[layer])
+        unit = np.unravel_index(state.argmax(), state.shape)
+        name = f"map {unit[1]} of {layer.upper()}"
+        shown = axes[3].imshow(totals[layer][..., unit[1]], cmap="gray_r", **places)
         bare(axes[3], f"the sum of {name}, the strongest")
         figure.colorbar(shown, ax=axes[3], location="bottom", shrink=0.8)
-    if layer is not None and isinstance(module, Network):
-        kept = np.zeros(states[layer].shape, bool)
-        kept[:, strongest] = True
-        down = deconvnet.projections(module, params, image[None], layer, kept)
-        axes[4].imshow(centred(picture(np.asarray(down[0]))), **INK)
-        bare(axes[4], f"what excites {name}")
+        if isinstance(module, Network):
+            kept = np.zeros(state.shape, bool)
+            kept[unit] = True
+            down = deconvnet.projections(module, params, image[None], layer, kept)
+            axes[4].imshow(centred(picture(np.asarray(down[0]))), **INK)
+            bare(axes[4], f"what excites {name} most")
+            _outline(axes[4], seen(module, image[None])[0])
     for ax in axes[1:4]:
         _outline(ax, picture(image))
     return figure

@@ -21,6 +21,7 @@ MOST = 16  # maps of a layer whose projections are drawn,
 FEW = 8  # and whose development
 PIXELS = 2**22  # of all that is drawn of a layer
 WIDE = 14  # inches
+SAME = 0.01  # differences of projections that are one, up to rounding
 
 Fields = tuple[np.ndarray, np.ndarray]
 
@@ -76,11 +77,12 @@ def deconvolved(module: nn.Module, params: Any, images: np.ndarray, caption: str
 
     As Zeiler and Fergus 2014, Fig. 2: of each of the nine images that excite a map most the state
     of its strongest unit projected down to the pixels (`deconvnet.projections`), grey where
-    nothing comes down, each in its own scale; to the right what the unit saw. Of a layer with more
-    maps than MOST those with the largest states.
+    nothing comes down, each in its own scale; to the right what the unit saw. Where no maxima are
+    below there are no switches, and every image has the same projection, which is drawn once. Of a
+    layer with more maps than MOST those with the largest states.
     Raises UserError for a network that a deconvnet cannot pass, and without a layer with kernels.
     """
-    deconvnet.check(module)
+    deconvnet.checked(module)
     layers = deconvnet.layers(module, params, images.shape[1:])
     found = activations.strongest(module, params, images)
     fields = activations.receptive_fields(module, params, images.shape[1:])
@@ -93,8 +95,9 @@ def deconvolved(module: nn.Module, params: Any, images: np.ndarray, caption: str
             units = _units(best, number, np.arange(best.images.shape[1]))
             projected = _projected(module, params, images, name, units, fields[name])
             patches = _cut(seen(module, images[units.images]), units, fields[name])
-            nines = np.array([mosaic(part, 3, gap) for part in (projected, patches)])
-            pairs.append(mosaic(nines, 2, 2 * gap))
+            nine, same = mosaic(patches, 3, gap), np.ptp(projected, axis=0).max() < SAME
+            left = _enlarged(projected[0], nine.shape) if same else mosaic(projected, 3, gap)
+            pairs.append(mosaic(np.array([left, nine]), 2, 2 * gap))
         title = _title(name, best, numbers, fields[name])
         blocks.append(_block(title, numbers, pairs, 4 * gap, 8, 6, fields[name]))
     heading = f"What excites the maps in the nine of {len(images):,} images that excite them most"
@@ -110,7 +113,7 @@ def development(networks: Sequence[TrainedNetwork], images: np.ndarray, caption:
     Raises UserError as `deconvolved` does.
     """
     last = networks[-1]
-    deconvnet.check(last.module)
+    deconvnet.checked(last.module)
     layers = deconvnet.layers(last.module, last.params, images.shape[1:])
     fields = activations.receptive_fields(last.module, last.params, images.shape[1:])
     found = [activations.strongest(n.module, n.params, images, number=1) for n in networks]
@@ -175,6 +178,14 @@ def _projected(
     kept[np.arange(len(kept)), units.maps, units.rows, units.columns] = True
     down = deconvnet.projections(module, params, images[units.images], layer, kept)
     return np.array([centred(part) for part in _cut(picture(np.asarray(down)), units, fields)])
+
+
+def _enlarged(part: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A picture in the size of a nine, its pixels as they are."""
+    rows, columns = (
+        np.arange(new) * old // new for new, old in zip(shape[:2], part.shape[:2], strict=True)
+    )
+    return part[rows][:, columns]
 
 
 def _title(name: str, best: Strongest, numbers: np.ndarray, fields: Fields) -> str:
