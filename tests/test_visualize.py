@@ -285,7 +285,7 @@ def test_the_top_nine_drawn_are_what_the_strongest_units_saw(trained, images):
     module, params = trained
     axes = features.top_nine(module, params, images).axes
     best = activations.strongest(module, params, images)["c3"]
-    inputs = np.asarray(normalize(jnp.asarray(images)))
+    inputs = np.pad(images / 255, ((0, 0), (2, 2), (2, 2)))
     assert axes[2].get_title("left") == "C3: 16 maps, a unit sees 14x14 pixels"
     shown = data_of(axes[2])  # a gap of 1 between fields, of 3 between maps
     for number in range(16):
@@ -293,9 +293,10 @@ def test_the_top_nine_drawn_are_what_the_strongest_units_saw(trained, images):
             top, left = 15 * (place // 3), (44 + 3) * number + 15 * (place % 3)
             row, column = 2 * best.rows[number, place], 2 * best.columns[number, place]
             image = inputs[best.images[number, place]]
-            np.testing.assert_array_equal(
+            np.testing.assert_allclose(
                 shown[top : top + 14, left : left + 14],
-                image[row : row + 14, column : column + 14].astype(float),
+                image[row : row + 14, column : column + 14],
+                **{"rtol": 0, "atol": 1e-6},
             )
 
 
@@ -365,8 +366,10 @@ def test_all_topics_of_a_run(program, run, tmp_path):
         "codes": (1200, 624),
         "maps": (1680,),
         "top-nine": (1680,),
-        "occlusion": (1200, 528),
+        "deconvnet": (1680,),
+        "occlusion": (2000, 528),
         "saliency": (1200, 504),
+        "development": (1680,),
     }
     out = tmp_path / "new" / "pictures"
     written = [*(f"{topic}.png" for topic in sizes), "training.gif"]
@@ -428,7 +431,7 @@ def test_help_comes_at_once(program, no_jax):
     done = program("visualize", "--help", **no_jax)
     assert done.returncode == 0, done.stderr
     assert all(topic in done.stdout for topic in visualize.TOPICS)
-    assert "python -m lenet_jax.visualize training --network runs/classic" in done.stdout
+    assert "visualize training development --network runs/classic" in done.stdout
 
 
 @pytest.mark.parametrize(
