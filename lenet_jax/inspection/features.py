@@ -19,8 +19,9 @@ from lenet_jax.recognition.networks import TrainedNetwork
 
 MOST = 16  # maps of a layer whose projections are drawn,
 FEW = 8  # and whose development
-PIXELS = 2**22  # of all that is drawn of a layer
+PIXELS = 2**21  # of all that the maps of a layer saw in their nine images
 WIDE = 14  # inches
+LARGE = 64  # pixels across: of larger fields not fewer stand in a row, but they are drawn smaller
 SAME = 0.01  # differences of projections that are one, up to rounding
 
 Fields = tuple[np.ndarray, np.ndarray]
@@ -60,7 +61,7 @@ def top_nine(module: nn.Module, params: Any, images: np.ndarray, caption: str = 
     fields = activations.receptive_fields(module, params, images.shape[1:])
     blocks = []
     for name, best in found.items():
-        numbers = _chosen(best, len(best.states), 9, fields[name])
+        numbers = _chosen(best, max(1, PIXELS // (9 * math.prod(_size(fields[name])))))
         gap = _gap(fields[name])
         nines = []
         for number in numbers:
@@ -89,7 +90,7 @@ def deconvolved(module: nn.Module, params: Any, images: np.ndarray, caption: str
     blocks = []
     for name in layers:
         best, gap = found[name], _gap(fields[name])
-        numbers = _chosen(best, MOST, 18, fields[name])
+        numbers = _chosen(best, MOST)
         pairs = []
         for number in numbers:
             units = _units(best, number, np.arange(best.images.shape[1]))
@@ -119,7 +120,7 @@ def development(networks: Sequence[TrainedNetwork], images: np.ndarray, caption:
     found = [activations.strongest(n.module, n.params, images, number=1) for n in networks]
     blocks = []
     for name in layers:
-        numbers = _chosen(found[-1][name], FEW, len(networks), fields[name])
+        numbers = _chosen(found[-1][name], FEW)
         times = []
         for network, strongest in zip(networks, found, strict=True):
             units = _units(strongest[name], numbers, 0)
@@ -151,10 +152,9 @@ def _gap(fields: Fields) -> int:
     return max(1, _size(fields)[1] // 10)
 
 
-def _chosen(best: Strongest, most: int, parts: int, fields: Fields) -> np.ndarray:
-    """The numbers of the maps with the largest states, as many as have room with so many parts."""
-    room = max(1, PIXELS // (parts * math.prod(_size(fields))))
-    return np.sort(np.argsort(-best.states[:, 0], kind="stable")[: min(most, room)])
+def _chosen(best: Strongest, most: int) -> np.ndarray:
+    """The numbers of the maps with the largest states, in order."""
+    return np.sort(np.argsort(-best.states[:, 0], kind="stable")[:most])
 
 
 def _cut(pictures: np.ndarray, units: Units, fields: Fields) -> np.ndarray:
@@ -206,7 +206,7 @@ def _block(
     fields: Fields,
 ) -> Block:
     """At most so many in a row, fewer of large fields; room for at least so many."""
-    most = max(1, min(most, 32 * most // _size(fields)[1]))
+    most = max(1, min(most, 32 * most // min(_size(fields)[1], LARGE)))
     rows = math.ceil(len(numbers) / most)
     columns = math.ceil(len(numbers) / rows)
     across = max(columns, min(least, most))
