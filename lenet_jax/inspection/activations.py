@@ -3,6 +3,7 @@
 Nothing is known here of any one network but that it returns (scores, maps).
 """
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from lenet_jax.layers.contract import Shape, run, shown
 
 BLOCK = 256  # images whose states are held at a time, fewer of large ones:
 PIXELS = 2**21  # in all of them
+DRAWS = 8  # of noise: through maxima one image shows only some of what units see
 REACHED = 1e-5  # of the largest gradient: less is the rounding of a GPU's fast convolutions
 
 Maps = OrderedDict[str, jax.Array]  # of a dict jax sorts the keys; this keeps the layers' order
@@ -110,12 +112,14 @@ def receptive_fields(
 
     Returns (rows [h, 2], columns [w, 2]) for each layer: units of row r see the input's rows from
     rows[r, 0] up to, and without, rows[r, 1]. Found by trying: where the gradient of a row, or a
-    column, of units is not zero, in an image of noise.
+    column, of units is not zero, in DRAWS images of noise, fewer of large ones; units that nothing
+    reaches are said to see all of it.
     """
     of = shapes(module, params, shape)
     size = jax.eval_shape(partial(shown, module), jax.ShapeDtypeStruct((1, *shape), np.uint8)).shape
-    asked = [(name, axis, at) for name in of for axis in (1, 2) for at in range(of[name][axis])]
-    found: dict[str, tuple[list[Any], list[Any]]] = {name: ([], []) for name in of}
+    lines = [(name, axis, at) for name in of for axis in (1, 2) for at in range(of[name][axis])]
+    asked = lines * max(1, min(DRAWS, PIXELS // (len(lines) * math.prod(size[1:]))))
+    found: dict[Any, list[int]] = {line: [] for line in lines}
     rng = np.random.default_rng(0)
     block = min(len(asked), _block(size[1:]))
     for start in range(0, len(asked), block):
@@ -126,16 +130,20 @@ def receptive_fields(
             line[:] = rng.normal(size=line.shape)
         noise = rng.uniform(-1, 1, (block, *size[1:])).astype(np.float32)
         gradients = np.abs(_gradients(module, params, noise, weights))
-        for (name, axis, _), gradient in zip(part, gradients, strict=False):
-            profile = gradient.reshape(*size[1:3], -1).max(axis=(2 - axis, 2))
-            reached = np.flatnonzero(profile > REACHED * profile.max())
-            found[name][axis - 1].append((reached[0], reached[-1] + 1))
-    return {name: (np.array(rows), np.array(columns)) for name, (rows, columns) in found.items()}
+        for line, gradient in zip(part, gradients, strict=False):
+            profile = gradient.reshape(*size[1:3], -1).max(axis=(2 - line[1], 2))
+            found[line] += np.flatnonzero(profile > REACHED * profile.max()).tolist()
+
+    def ends(name: str, axis: int) -> np.ndarray:
+        reached = (found[name, axis, at] or [0, size[axis] - 1] for at in range(of[name][axis]))
+        return np.array([(min(places), max(places) + 1) for places in reached])
+
+    return {name: (ends(name, 1), ends(name, 2)) for name in of}
 
 
 def _block(shape: Shape) -> int:
     """How many images of a shape are held at a time."""
-    return int(min(BLOCK, max(1, PIXELS // np.prod(shape))))
+    return min(BLOCK, max(1, PIXELS // math.prod(shape)))
 
 
 @partial(jax.jit, static_argnums=0)
