@@ -13,6 +13,8 @@ from conftest import apply
 from flax import linen as nn
 from scipy.signal import convolve2d
 
+from lenet_jax import pretrained
+from lenet_jax.data import digits as embedded
 from lenet_jax.errors import UserError
 from lenet_jax.inspection import activations, deconvnet, features
 from lenet_jax.layers.inputs import normalize
@@ -337,6 +339,22 @@ def test_what_units_see_is_found_through_maxima_and_in_pieces(colour, monkeypatc
     rows, columns = activations.receptive_fields(colour.module, colour.params, (9, 10, 3))["c2"]
     np.testing.assert_array_equal(rows, [[0, 7], [2, 9]])
     np.testing.assert_array_equal(columns, [[0, 7], [2, 9]])
+
+
+def test_of_a_tanh_the_signed_projections_are_those_that_look_like_the_images():
+    """Why its signals keep their sign, as `deconvnet` says: by correlation, on average over C5."""
+    module, params = pretrained.load("lenet5-best")
+    images = embedded.load()["test_images"]
+    best = activations.strongest(module, params, images)["c5"]
+    seen = activations.seen(module, images)[best.images].mean(axis=1)  # of the nine, [120, 32, 32]
+    kept = np.eye(120, dtype=bool)[:, :, None, None]
+    alike = {}
+    for rectified in (True, False):
+        first = images[best.images[:, 0]]
+        down = deconvnet.projections(module, params, first, "c5", kept, rectified=rectified)
+        pairs = zip(np.asarray(down), seen, strict=True)
+        alike[rectified] = np.mean([np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in pairs])
+    assert alike[False] > 0 > alike[True]
 
 
 def scaled(part):
