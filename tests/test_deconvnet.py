@@ -348,11 +348,13 @@ def test_of_a_tanh_the_signed_projections_are_those_that_look_like_the_images():
     best = activations.strongest(module, params, images)["c5"]
     seen = activations.seen(module, images)[best.images].mean(axis=1)  # of the nine, [120, 32, 32]
     kept = np.eye(120, dtype=bool)[:, :, None, None]
+    excited = best.states[:, 0] > 0
+    assert excited.sum() > 100
     alike = {}
     for rectified in (True, False):
         first = images[best.images[:, 0]]
         down = deconvnet.projections(module, params, first, "c5", kept, rectified=rectified)
-        pairs = zip(np.asarray(down), seen, strict=True)
+        pairs = zip(np.asarray(down)[excited], seen[excited], strict=True)
         alike[rectified] = np.mean([np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in pairs])
     assert alike[False] > 0 > alike[True]
 
