@@ -47,7 +47,7 @@ NEAREST = {
     "experiment/baseline.py": "config baselines",
     "experiment/pages.py": "config page",
     "experiment/serialization.py": "config page loop",
-    "inspection": "visualize",
+    "inspection": "visualize deconvnet",
     "layers": "lenet update curvature family",
     "layers/codes.py": "lenet",
     "measurement": "evaluate results",

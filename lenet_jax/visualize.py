@@ -3,7 +3,7 @@
 python -m lenet_jax.visualize
 python -m lenet_jax.visualize maps saliency --picture photo.jpg
 python -m lenet_jax.visualize kernels table --network lenet5-classic --out figures
-python -m lenet_jax.visualize training --network runs/classic
+python -m lenet_jax.visualize training development --network runs/classic
 """
 
 import argparse
@@ -17,19 +17,25 @@ from lenet_jax.errors import UserError
 from lenet_jax.recognition import networks
 
 TOPICS = {
-    "kernels": "the kernels of C1",
+    "kernels": "the kernels of the first layer, of LeNet-5 C1",
     "table": "which maps of S2 each map of C3 reads (Table I), with the kernels",
     "codes": "F6 beside the codes of the ten classes (Fig. 3), with their penalties",
     "maps": "every map of every layer for one digit (Fig. 2, Fig. 13)",
     "top-nine": "what each map saw in the nine test images that excite it most",
-    "occlusion": "how the score falls and the prediction changes when a part is covered",
+    "deconvnet": "what excites maps in these images, projected down to the pixels",
+    "occlusion": "how score, prediction and the strongest map change when a part is covered",
     "saliency": "the gradient of the winning score with respect to the input",
+    "development": "what excites maps most after each checkpoint of a run",
     "training": "the maps in each checkpoint of a run, an animated GIF",
 }
 WITHOUT_IMAGES = ("kernels", "table")
-OF_LENET5 = ("kernels", "table", "codes")
+OF_TEST_SET = ("top-nine", "deconvnet", "development")
+OF_RUN = ("development", "training")
+OF_LENET5 = ("table", "codes")
 OF_MAPS = ("maps", "top-nine", "training")
-SHOWN = 3  # the class of the digit that is drawn where no picture is given
+OF_KERNELS = ("kernels", "deconvnet", "development")
+PROJECTED = ("deconvnet", "development")
+SHOWN = 3  # the class of the image that is drawn where no picture is given
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -41,27 +47,30 @@ def main(arguments: Sequence[str]) -> int:
     from rich.console import Console
 
     with Console(stderr=True).status("loading") as status:
-        from lenet_jax.inspection import drawings
+        from lenet_jax.inspection import drawings, features
 
         history, name = open_networks(given)
         drawn = history[-1]
-        given.topics = applying(given.topics, drawn)
-        images = open_images(given)
+        given.topics = applying(given, drawn)
+        images = open_images(given, drawn.shape)
+        of_images = {"top-nine": features.top_nine, "deconvnet": features.deconvolved}
         code = 0
         for topic in given.topics:
             status.update(f"drawing {topic}")
-            shown, words = images.get(topic, ([], ""))
+            shown, words = images[topic]
             try:
+                caption = f"{given.network if topic in OF_RUN else name}; {words}".strip("; ")
                 if topic == "training":
                     path = given.out / "training.gif"
-                    caption = f"{given.network}; {words}"
                     frames = drawings.training(history, *shown, caption=caption)
                     drawings.save_gif(counted(frames, len(history), status), path)
                 else:
                     path = given.out / f"{topic}.png"
-                    draw = getattr(drawings, topic.replace("-", "_"))
-                    caption = f"{name}; {words}" if words else name
-                    figure = draw(drawn.module, drawn.params, *shown, caption=caption)
+                    if topic == "development":
+                        figure = features.development(history, *shown, caption=caption)
+                    else:
+                        draw = of_images.get(topic) or getattr(drawings, topic)
+                        figure = draw(drawn.module, drawn.params, *shown, caption=caption)
                     figure.savefig(path, dpi=120, metadata={"Software": None})
             except UserError as error:
                 commandline.log(f"error: {error}")
@@ -82,8 +91,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--picture",
         metavar="FILE",
-        help=f"your own picture of a digit (default: the first {SHOWN} of the test set, MNIST's or "
-        "without MNIST that of the embedded digits)",
+        help=f"your own picture of a digit (default: the first {SHOWN} of the test set: of a run's "
+        "own data, else MNIST's or without MNIST that of the embedded digits)",
     )
     parser.add_argument(
         "--out",
@@ -100,20 +109,28 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def check(given: argparse.Namespace) -> None:
     """Raises UserError for what can be told from the files alone, before jax is imported."""
     run = networks.check(given.network, trust_page=given.trust_page)
-    if run and tuple(shape := run.get("dataset_shape", SHAPE)) != SHAPE:
+    shape = tuple((run or {}).get("dataset_shape", SHAPE))
+    sized = "x".join(map(str, shape))
+    if shape[2:] not in ((), (1,), (3,)):
         raise UserError(
-            f"{given.network} takes images of {'x'.join(map(str, shape))}, and what is drawn are "
-            f"grey ones of {'x'.join(map(str, SHAPE))}. Give another network"
+            f"{given.network} takes images of {sized}, and what is drawn are grey ones and those "
+            "of three colours. Give another network"
+        )
+    if given.picture and shape != SHAPE:
+        raise UserError(
+            f"{given.network} takes images of {sized}, and --picture finds digits, which are grey "
+            f"and {'x'.join(map(str, SHAPE))}. Leave it out: one of the run's own images is drawn"
         )
     model = run["model"]["is"].rpartition(":")[2] if run else "LeNet5"
     if model != "LeNet5" and (asked := sorted(set(given.topics) & set(OF_LENET5))):
         raise UserError(f"the topic {asked[0]} is of a LeNet5, and {given.network} holds a {model}")
-    if run is None and "training" in given.topics:
-        raise UserError("the topic training needs the folder of a run: --network runs/classic")
+    if run is None and (asked := [topic for topic in OF_RUN if topic in given.topics]):
+        raise UserError(f"the topic {asked[0]} needs the folder of a run: --network runs/classic")
+    given.asked = bool(given.topics)
     given.topics = given.topics or [
         topic
         for topic in TOPICS
-        if (topic != "training" or run) and (topic not in OF_LENET5 or model == "LeNet5")
+        if (topic not in OF_RUN or run) and (topic not in OF_LENET5 or model == "LeNet5")
     ]
     if given.picture:
         from lenet_jax.recognition import decoding, parts
@@ -135,54 +152,81 @@ def open_networks(given: argparse.Namespace) -> tuple[list[networks.TrainedNetwo
     """The networks in the order of training, the last of which is drawn, and its name."""
     found = networks.history(given.network, commandline.log, given.trust_page)
     name = ", ".join(filter(None, (given.network, found[-1].when)))
-    if "training" in given.topics:
+    if asked := [topic for topic in OF_RUN if topic in given.topics]:
         commandline.log(f"{given.network} has {', '.join(n.when for n in found)}")
         if len(found) < 2:
             commandline.log(
-                "training: only one checkpoint, so nothing moves. A run keeps more with --keep 20"
+                f"{', '.join(asked)}: only one checkpoint, so nothing moves. A run keeps more with "
+                "--keep 20"
             )
     return found, name
 
 
-def applying(topics: Sequence[str], drawn: networks.TrainedNetwork) -> list[str]:
-    """The topics that a network has something to show for; tells which it has not."""
-    import numpy as np
+def applying(given: argparse.Namespace, drawn: networks.TrainedNetwork) -> list[str]:
+    """The topics that a network has something to show for; tells which it has not.
 
-    from lenet_jax.inspection import activations
+    Raises UserError for one that was asked for.
+    """
+    without: dict[str, list[str]] = {}
+    for topic in given.topics:
+        try:
+            require(topic, drawn)
+        except UserError as error:
+            if given.asked:
+                raise
+            without.setdefault(str(error), []).append(topic)
+    for reason, topics in without.items():
+        commandline.log(f"left out: {', '.join(topics)}. {reason}")
+    return [topic for topic in given.topics if topic not in sum(without.values(), [])]
 
-    _, maps = activations.states(drawn.module, drawn.params, np.zeros((1, *SHAPE), np.uint8))
-    without = [topic for topic in topics if topic in OF_MAPS and not maps]
-    if not hasattr(drawn.module, "frame") and "top-nine" in topics and maps:
-        without.append("top-nine")  # what a unit sees is looked for in the package's frames
-    if without:
-        commandline.log(
-            f"left out: {', '.join(without)}, for networks of the package, or with (scores, maps)"
+
+def require(topic: str, drawn: networks.TrainedNetwork) -> None:
+    """Raises UserError for a topic that a network has nothing to show for."""
+    from lenet_jax.inspection import activations, deconvnet
+
+    network = drawn.module, drawn.params, drawn.shape
+    if topic in OF_MAPS and not activations.shapes(*network):
+        raise UserError(
+            f"{type(drawn.module).__name__} returns no maps, as networks of the package do, and "
+            "those that return (scores, maps)"
         )
-    return [topic for topic in topics if topic not in without]
+    if topic in OF_KERNELS:
+        deconvnet.layers(*network)
+    if topic in PROJECTED:
+        deconvnet.checked(drawn.module)
 
 
-def open_images(given: argparse.Namespace) -> dict[str, tuple[list[Any], str]]:
-    """For each topic with images the argument that they are, and the words for it."""
-    import numpy as np
+def open_images(
+    given: argparse.Namespace, shape: tuple[int, ...]
+) -> dict[str, tuple[list[Any], str]]:
+    """For each topic the argument that its images are, and the words for it."""
 
     from lenet_jax.data import dataset
 
     topics = [topic for topic in given.topics if topic not in WITHOUT_IMAGES]
-    digit: tuple[list[Any], str] = [], ""
-    test = digit
-    if "top-nine" in topics or (topics and not given.picture):
-        data = dataset.load(log=commandline.log)
+    one: tuple[list[Any], str] = [], ""
+    test = one
+    if set(topics) & set(OF_TEST_SET) or (topics and not given.picture):
+        data = dataset.of(networks.data_of(given.network, given.trust_page), commandline.log)
+        if data.shape != shape:
+            raise UserError(
+                f"{given.network} takes images of {shape}, and those of {data.name} are "
+                f"{data.shape}. Bring back the data that it was trained on"
+            )
         test = [data.test.images], f"the test set of {data.name}"
-        at = int(np.flatnonzero(data.test.labels == SHOWN)[0])
-        digit = [data.test.images[at]], f"a {SHOWN}, image {at} of {test[1]}"
+        at = int((data.test.labels == SHOWN).argmax())  # the first image where there is none
+        label = data.test.labels[at]
+        words = f"a {label}" if shape == SHAPE else f"class {label}"
+        one = [data.test.images[at]], f"{words}, image {at} of {test[1]}"
     if given.picture:
         from lenet_jax.recognition import reader
 
         digits = reader.recognize(given.picture, given.network)
         if len(digits) > 1:
             commandline.log(f"{given.picture}: {len(digits)} digits, the first is drawn")
-        digit = [digits[0].image], f"the first digit of {Path(given.picture).name}"
-    return {topic: test if topic == "top-nine" else digit for topic in topics}
+        one = [digits[0].image], f"the first digit of {Path(given.picture).name}"
+    of = {topic: test if topic in OF_TEST_SET else one for topic in topics}
+    return of | {"kernels": ([shape], ""), "table": ([], "")}
 
 
 def counted(frames: Iterable[Any], number: int, status: Any) -> Iterator[Any]:

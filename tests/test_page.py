@@ -102,6 +102,9 @@ def test_its_pictures_are_those_that_apply(run, program, tmp_path):
     assert drawn == {"occlusion", "saliency"}
     asked = program("visualize", "table", "--network", run[1], "--out", tmp_path)
     assert asked.returncode == 2 and "of a LeNet5" in asked.stderr
+    assert "left out: maps, top-nine, training. Residual returns no maps" in done.stderr
+    asked = program("visualize", "deconvnet", "--network", run[1], "--out", tmp_path)
+    assert asked.returncode == 2 and "has no layer with kernels among its maps" in asked.stderr
 
 
 def test_a_summary_counts_the_parameters_of_layers_it_does_not_know(program):

@@ -17,7 +17,7 @@ from PIL import Image, ImageSequence
 from lenet_jax import visualize
 from lenet_jax.data import digits as embedded
 from lenet_jax.errors import UserError
-from lenet_jax.inspection import activations, drawings
+from lenet_jax.inspection import activations, deconvnet, drawings, features
 from lenet_jax.inspection.occlusion import covered
 from lenet_jax.inspection.saliency import gradient
 from lenet_jax.layers.codes import codes
@@ -134,7 +134,7 @@ def test_fewer_images_than_nine(other, images):
     found = activations.strongest(module, params, images[:4])
     assert found["z"].images.shape == (3, 4)
     assert (
-        drawings.top_nine(module, params, images[:4]).axes[0].get_title("left").startswith("Z: 3")
+        features.top_nine(module, params, images[:4]).axes[0].get_title("left").startswith("Z: 3")
     )
 
 
@@ -148,11 +148,29 @@ def test_occlusion_of_images_of_another_shape():
     module: Any = Linear()
     params: Any = module.init(jax.random.key(0), jnp.zeros((1, 4, 7)))["params"]
     kernel = np.float64(params["Dense_0"]["kernel"]).reshape(4, 7, 2)
-    found = covered(module, params, image, size=3)
+    found, _ = covered(module, params, image, size=3)
     for row, column in np.ndindex(4, 7):
         left = image / 255.0
         left[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = 0
         close(found[row, column], np.einsum("hw,hwc->c", left, kernel))
+
+
+def test_colours_are_covered_by_grey_on_every_other_pixel():
+    class Linear(nn.Module):
+        @nn.compact
+        def __call__(self, images):
+            return nn.Dense(2, use_bias=False)(images.reshape(len(images), -1))
+
+    image = np.random.default_rng(0).integers(0, 255, (6, 9, 3), np.uint8)
+    module: Any = Linear()
+    params: Any = module.init(jax.random.key(0), jnp.zeros((1, 6, 9, 3)))["params"]
+    kernel = np.asarray(params["Dense_0"]["kernel"], np.float64).reshape(6, 9, 3, 2)
+    found, _ = covered(module, params, image, size=3, step=2)
+    assert found.shape == (3, 4, 2)
+    for row, column in np.ndindex(3, 4):
+        left = image / 255.0
+        left[2 * row : 2 * row + 3, 2 * column : 2 * column + 3] = 128 / 255
+        close(found[row, column], np.einsum("hwd,hwdc->c", left, kernel))
 
 
 def test_occlusion_is_what_covering_by_hand_gives(trained, images):
@@ -166,9 +184,19 @@ def test_occlusion_is_what_covering_by_hand_gives(trained, images):
             by_hand.append(np.pad(1.275 * pixels / 255 - 0.1, 2, constant_values=-0.1))
     inputs = np.array(by_hand, np.float32)
     scores = jax.jit(partial(apply, module))(params, inputs)[0].reshape(28, 28, 10)
-    close(covered(module, params, image), scores)
+    ours, totals = covered(module, params, image)
+    close(ours, scores)
+    c3 = jax.jit(partial(apply, module))(params, inputs)[1]["c3"].reshape(28, 28, 16, 10, 10)
+    close(totals["c3"], c3.sum(axis=(3, 4)))
 
     figure = drawings.occlusion(module, params, image)
+    states = np.asarray(apply(module, params, normalize(jnp.asarray(image[None])))[1]["c3"])
+    unit: Any = np.unravel_index(states.argmax(), states.shape)
+    assert figure.axes[3].get_title() == f"the sum of map {unit[1]} of C3, the strongest"
+    close(data_of(figure.axes[3]), c3[:, :, unit[1]].sum(axis=(2, 3)))
+    kept = np.arange(states.size).reshape(states.shape) == states.argmax()
+    down = np.asarray(deconvnet.projections(module, params, image[None], "c3", kept))[0]
+    close(data_of(figure.axes[4]), 0.5 + down / (2 * np.abs(down).max()))
     before = apply(module, params, normalize(jnp.asarray(image[None])))[0][0]
     prediction = int(before.argmax())
     fall = before[prediction] - scores[..., prediction]
@@ -283,9 +311,9 @@ def test_every_map_is_drawn(trained, images):
 
 def test_the_top_nine_drawn_are_what_the_strongest_units_saw(trained, images):
     module, params = trained
-    axes = drawings.top_nine(module, params, images).axes
+    axes = features.top_nine(module, params, images).axes
     best = activations.strongest(module, params, images)["c3"]
-    inputs = np.asarray(normalize(jnp.asarray(images)))
+    inputs = np.pad(images / 255, ((0, 0), (2, 2), (2, 2)))
     assert axes[2].get_title("left") == "C3: 16 maps, a unit sees 14x14 pixels"
     shown = data_of(axes[2])  # a gap of 1 between fields, of 3 between maps
     for number in range(16):
@@ -293,9 +321,10 @@ def test_the_top_nine_drawn_are_what_the_strongest_units_saw(trained, images):
             top, left = 15 * (place // 3), (44 + 3) * number + 15 * (place % 3)
             row, column = 2 * best.rows[number, place], 2 * best.columns[number, place]
             image = inputs[best.images[number, place]]
-            np.testing.assert_array_equal(
+            np.testing.assert_allclose(
                 shown[top : top + 14, left : left + 14],
-                image[row : row + 14, column : column + 14].astype(float),
+                image[row : row + 14, column : column + 14],
+                **{"rtol": 0, "atol": 1e-6},
             )
 
 
@@ -305,7 +334,7 @@ def test_another_network_can_be_drawn(other, images, tmp_path):
     of_one = drawings.maps, drawings.occlusion, drawings.saliency
     drawn = [
         *(draw(module, params, images[3]) for draw in of_one),
-        drawings.top_nine(module, params, images),
+        features.top_nine(module, params, images),
         *drawings.training(history, images[3]),
     ]
     for number, figure in enumerate(drawn):
@@ -365,8 +394,10 @@ def test_all_topics_of_a_run(program, run, tmp_path):
         "codes": (1200, 624),
         "maps": (1680,),
         "top-nine": (1680,),
-        "occlusion": (1200, 528),
+        "deconvnet": (1680,),
+        "occlusion": (2000, 528),
         "saliency": (1200, 504),
+        "development": (1680,),
     }
     out = tmp_path / "new" / "pictures"
     written = [*(f"{topic}.png" for topic in sizes), "training.gif"]
@@ -378,6 +409,81 @@ def test_all_topics_of_a_run(program, run, tmp_path):
     assert len(frames) == len(list((run / "checkpoints").iterdir())) == 3
     assert all(frame.std() > 10 for frame in frames)
     assert (frames[0] != frames[1]).any() and (frames[1] != frames[2]).any()
+
+
+COLOURS = """
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from lenet_jax.experiment import Adam, Arrays, CrossEntropy, Experiment
+from lenet_jax.layers.network import Network
+
+
+class Colours(Network):
+    frame: ClassVar[Any] = None
+    activation: Any = "relu"
+
+    @nn.compact
+    def __call__(self, images):
+        x = self.activate(nn.Conv(13, (3, 3), strides=2, name="c1")(images))
+        scores = nn.Dense(self.classes, name="output")(x.reshape(len(x), -1))
+        return scores, {"c1": jnp.moveaxis(x, -1, 1)}
+
+
+def get_config():
+    rng = np.random.default_rng(0)
+    some = rng.integers(0, 256, (24, 16, 20, 3), np.uint8), np.arange(24) % 5
+    data = Arrays("noise", classes=5, train=some, test=some)
+    return Experiment("colours", Colours(), CrossEntropy(), Adam(), data=data, epochs=1)
+"""
+
+
+def test_a_network_for_colours_is_drawn_in_colours(program, tmp_path):
+    (tmp_path / "colours.py").write_text(COLOURS)
+    run, out = tmp_path / "run", tmp_path / "out"
+    done = program("train", "--config", tmp_path / "colours.py", "--workdir", run)
+    assert done.returncode == 0, done.stderr
+    done = program("visualize", "--network", run, "--out", out)
+    assert done.returncode == 0, done.stderr
+    topics = {"kernels", "maps", "top-nine", "deconvnet", "occlusion", "saliency", "development"}
+    assert {p.stem for p in out.iterdir()} == topics | {"training"}
+    for topic in topics - {"saliency", "development"}:
+        pixels = np.asarray(Image.open(out / f"{topic}.png").convert("RGB"), int)
+        assert (np.ptp(pixels, axis=2) > 60).mean() > 0.005  # more than the ground has
+
+
+def test_kernels_drawn_in_colours_are_those_of_the_network():
+    class One(nn.Module):
+        @nn.compact
+        def __call__(self, images):
+            x = nn.Conv(2, (3, 5), name="c1")(images)
+            return x.sum(axis=(1, 2)), {"c1": jnp.moveaxis(x, -1, 1)}
+
+    kernel = np.random.default_rng(0).normal(size=(3, 5, 3, 2)).astype(np.float32)
+    params = {"c1": {"kernel": kernel, "bias": np.zeros(2, np.float32)}}
+    shown = data_of(drawings.kernels(One(), params, (8, 8, 3)).axes[0])
+    for number, left in ((0, 0), (1, 6)):
+        by_hand = 0.5 + kernel[..., number] / (2 * np.abs(kernel).max())
+        close(shown[:3, left : left + 5], by_hand)
+
+
+def test_saliency_of_colours_is_the_largest_of_the_three():
+    class One(nn.Module):
+        @nn.compact
+        def __call__(self, images):
+            return nn.Dense(3)(images.reshape(len(images), -1))
+
+    module: Any = One()
+    params: Any = module.init(jax.random.key(0), jnp.zeros((1, 4, 5, 3)))["params"]
+    image = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
+    kernel = np.asarray(params["Dense_0"]["kernel"], np.float64)
+    winner = int((image.ravel() / 255 @ kernel).argmax())
+    axes = drawings.saliency(module, params, image).axes
+    close(data_of(axes[0]), image / 255)
+    close(data_of(axes[1]), np.abs(kernel[:, winner].reshape(4, 5, 3)).max(axis=2))
 
 
 def test_a_run_with_one_good_checkpoint_says_so(program, run, tmp_path):
@@ -428,7 +534,7 @@ def test_help_comes_at_once(program, no_jax):
     done = program("visualize", "--help", **no_jax)
     assert done.returncode == 0, done.stderr
     assert all(topic in done.stdout for topic in visualize.TOPICS)
-    assert "python -m lenet_jax.visualize training --network runs/classic" in done.stdout
+    assert "visualize training development --network runs/classic" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -447,6 +553,15 @@ def test_help_comes_at_once(program, no_jax):
         (["--network", "{run}", "--picture", "{tmp}/nowhere.png"], "nowhere.png: No such file"),
         (["--network", "{run}", "--picture", "{tmp}/text.png"], "text.png is not a picture"),
         (["--network", "{run}", "--picture", "{tmp}/blank.png"], "blank.png: no digit found"),
+        (["development"], "needs the folder of a run: --network runs/classic"),
+        (
+            ["--network", "{tmp}/colour", "--picture", "{tmp}/blank.png"],
+            "takes images of 32x32x3, and --picture finds digits, which are grey and 28x28. Leave",
+        ),
+        (
+            ["--network", "{tmp}/five"],
+            "takes images of 32x32x5, and what is drawn are grey ones and those of three colours",
+        ),
         (
             ["--network", "{run}", "--out", "{tmp}/text.png/out"],
             "out: Not a directory. Give a folder",
@@ -458,6 +573,8 @@ def test_bad_input_is_told_in_one_line_before_jax(program, no_jax, run, tmp_path
     for name, content in (
         ("alexnet", json.dumps(written | {"model": {"is": "lenet_jax.models.alexnet:AlexNet"}})),
         ("damaged", "{"),
+        ("colour", json.dumps(written | {"dataset_shape": [32, 32, 3]})),
+        ("five", json.dumps(written | {"dataset_shape": [32, 32, 5]})),
     ):
         (tmp_path / name / "checkpoints").mkdir(parents=True)
         (tmp_path / name / "config.json").write_text(content)

@@ -1,9 +1,9 @@
 """Pictures of what is inside a network; each function returns a matplotlib Figure.
 
 A notebook shows them after `%matplotlib inline`. `params` are a trained network's
-(`pretrained.load`), an image is uint8 [28, 28], and `caption` stands below the picture: which
-network, which data. Images, states and scores are grey as in the paper's figures: the higher, the
-darker, as ink is.
+(`pretrained.load`), an image is uint8, [height, width] or with 3 channels, and `caption` stands
+below the picture: which network, which data. Grey images, states and scores are grey as in the
+paper's figures: the higher, the darker, as ink is. `features` has the pictures of many images.
 """
 
 import math
@@ -11,38 +11,53 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from lenet_jax.data.frames import SHAPE
 from lenet_jax.errors import UserError
-from lenet_jax.inspection import activations
-from lenet_jax.inspection.canvas import blank
+from lenet_jax.inspection import activations, deconvnet
+from lenet_jax.inspection.activations import seen
+from lenet_jax.inspection.canvas import INK, bare, centred, mosaic, picture, signed, tiled, titled
 from lenet_jax.inspection.occlusion import covered
 from lenet_jax.inspection.saliency import gradient
 from lenet_jax.layers.codes import codes as bitmaps
-from lenet_jax.layers.inputs import BACKGROUND, FOREGROUND, normalize
+from lenet_jax.layers.contract import Shape
 from lenet_jax.layers.network import Network
 from lenet_jax.models.lenet import TABLES, LeNet5
 from lenet_jax.recognition.networks import TrainedNetwork
 
-INK = {"cmap": "gray_r", "vmin": BACKGROUND, "vmax": FOREGROUND}
 BITS = {"cmap": "gray_r", "vmin": -1, "vmax": 1}
-GROUND = "#d5e3f0"  # between pictures, so that the white of one has an edge
 TALL = 1.7  # height to width of a layer's maps together; 84 units of F6 become 7x12
 
 Limits = dict[str, tuple[float, float]]  # of each layer the states that are white and black
 
 
-def kernels(module: LeNet5, params: Any, caption: str = "") -> Any:
-    """The 5x5 kernels of C1."""
-    del module
-    weights, biases = np.reshape(params["c1"]["kernel"], (-1, 5, 5)), params["c1"]["bias"]
-    figure = _figure((10, 2.6), f"The {len(weights)} kernels of C1", caption)
-    axes = figure.subplots(1, len(weights))
+def kernels(module: nn.Module, params: Any, shape: Shape = SHAPE, caption: str = "") -> Any:
+    """The kernels of the first layer, for images of a shape; of LeNet-5 those of C1, 5x5.
+
+    Raises UserError for a network without maps of a layer with kernels.
+    """
+    name, *_ = deconvnet.layers(module, params, shape)
+    weights = _pictured(module, params[name]["kernel"], shape)
+    heading = f"The {len(weights)} kernels of {name.upper()}"
+    if weights.ndim == 4 or len(weights) > 12:
+        columns = math.ceil(math.sqrt(2 * len(weights)))
+        shown = mosaic(weights, columns, 1)
+        figure = titled((10, 1 + 10 * shown.shape[0] / shown.shape[1]), heading, caption)
+        ax = figure.subplots()
+        if weights.ndim == 4:
+            tiled(ax, mosaic(centred(weights), columns, 1), {})
+        else:
+            drawn = tiled(ax, shown, signed(weights, "gray_r"))
+            figure.colorbar(drawn, ax=ax, shrink=0.8, label="weight of ink")
+        bare(ax, "")
+        return figure
+    figure = titled((10, 2.6), heading, caption)
+    axes = figure.subplots(1, len(weights), squeeze=False)[0]
     for number, ax in enumerate(axes):
-        ax.imshow(weights[number], **_signed(weights, "gray_r"))
-        _bare(ax, f"map {number}", f"bias {biases[number]:.2f}")
+        ax.imshow(weights[number], **signed(weights, "gray_r"))
+        bare(ax, f"map {number}", f"bias {params[name]['bias'][number]:.2f}")
     figure.colorbar(axes[0].images[0], ax=axes, shrink=0.8, label="weight of ink")
     return figure
 
@@ -54,11 +69,11 @@ def table(module: LeNet5, params: Any, caption: str = "") -> Any:
     reads = TABLES[module.table] or (tuple(range(inputs)),) * maps
     connected = np.array([[i in row for row in reads] for i in range(inputs)])
     weights = np.where(connected[:, :, None, None], weights, np.nan)
-    figure = _figure(
+    figure = titled(
         (10, 4.6), f"What C3 reads of S2 (Table I): {connected.sum()} kernels of 5x5", caption
     )
     ax = figure.subplots()
-    shown = _tiled(ax, mosaic(weights.reshape(-1, 5, 5), maps, 1), _signed(weights, "gray_r"))
+    shown = tiled(ax, mosaic(weights.reshape(-1, 5, 5), maps, 1), signed(weights, "gray_r"))
     ax.set_xticks(2 + 6 * np.arange(maps), range(maps))
     ax.set_yticks(2 + 6 * np.arange(inputs), range(inputs))
     ax.tick_params(length=0, labeltop=True, labelbottom=False)
@@ -82,27 +97,27 @@ def codes(module: LeNet5, params: Any, image: np.ndarray, caption: str = "") -> 
     targets = params["output"]["codes"] if module.adaptive else bitmaps()
     scores, maps = activations.states(module, params, image[None])
     prediction = int(scores[0].argmax())
-    figure = _figure(
+    figure = titled(
         (10, 5.2),
-        f"{_reads(module, prediction)}: the code nearest to F6 has the prediction",
+        f"{_reads(module, prediction, image)}: the code nearest to F6 has the prediction",
         caption,
     )
     grid = figure.add_gridspec(2, 7, width_ratios=(1.2, 0.2, 1, 1, 1, 1, 1))
     for place, title, shown, grey in (
-        (grid[0, 0], "input", _input(image), INK),
+        (grid[0, 0], "input", seen(module, image[None])[0], INK),
         (grid[1, 0], "F6", np.reshape(maps["f6"][0], (12, 7)), BITS),
     ):
         ax = figure.add_subplot(place)
         ax.imshow(shown, **grey)
-        _bare(ax, title)
+        bare(ax, title)
     for label, target in enumerate(targets):
         ax = figure.add_subplot(grid[label // 5, 2 + label % 5])
         ax.imshow(np.reshape(target, (12, 7)), **BITS)
-        _bare(ax, f"code of {label}", f"penalty {-scores[0, label]:.1f}", bold=label == prediction)
+        bare(ax, f"code of {label}", f"penalty {-scores[0, label]:.1f}", bold=label == prediction)
     return figure
 
 
-def maps(module: Network, params: Any, image: np.ndarray, caption: str = "") -> Any:
+def maps(module: nn.Module, params: Any, image: np.ndarray, caption: str = "") -> Any:
     """Every map of every layer for one image, from the input to the scores (Fig. 2, Fig. 13)."""
     _, states = activations.states(module, params, image[None])
     return _maps(module, params, image, caption, "", _limits([states]))
@@ -129,26 +144,32 @@ def _maps(
     module: nn.Module, params: Any, image: np.ndarray, caption: str, when: str, limits: Limits
 ) -> Any:
     found, states = activations.states(module, params, image[None])
-    scores, shown = np.asarray(found[0]), _input(image)
+    scores, shown = np.asarray(found[0]), seen(module, image[None])[0]
     layers = {name: _layer(np.asarray(state[0])) for name, state in states.items()}
     ratios = [1.0, *(layer.shape[1] / layer.shape[0] for layer in layers.values()), 0.2]
-    figure = _figure(
-        (14, 1.5 + 12.6 / sum(ratios)), when + _reads(module, int(scores.argmax())), caption
+    wide = max(14, 2.3 * len(layers))
+    figure = titled(
+        (wide, 1.5 + 0.9 * wide / sum(ratios)),
+        when + _reads(module, int(scores.argmax()), image),
+        caption,
     )
     axes = figure.subplots(1, len(ratios), width_ratios=ratios)
     axes[0].imshow(shown, **INK)
-    _bare(axes[0], "input", f"{shown.shape[0]}x{shown.shape[1]}")
+    bare(axes[0], "input", f"{shown.shape[0]}x{shown.shape[1]}")
     for ax, (name, layer) in zip(axes[1:-1], layers.items(), strict=True):
         low, high = limits[name]
-        _tiled(ax, layer, {"cmap": "gray_r", "vmin": low, "vmax": high})
+        tiled(ax, layer, {"cmap": "gray_r", "vmin": low, "vmax": high})
         _, number, height, width = states[name].shape
-        _bare(ax, name.upper(), f"{number} @ {height}x{width}\n{low:.1f} to {high:.1f}")
-    axes[-1].imshow(scores[:, None], cmap="gray_r", aspect=0.5)
-    _bare(axes[-1], "scores")
-    axes[-1].set_yticks(range(len(scores)), range(len(scores)))
-    for label, score in enumerate(scores):
+        bare(ax, name.upper(), f"{number} @ {height}x{width}\n{low:.1f} to {high:.1f}")
+    best = range(len(scores)) if len(scores) <= 20 else np.argsort(-scores)[:10]
+    axes[-1].imshow(scores[best, None], cmap="gray_r", aspect=0.5)
+    bare(axes[-1], "scores")
+    axes[-1].set_yticks(range(len(best)), best)
+    for place, label in enumerate(best):
         weight = "bold" if label == scores.argmax() else "normal"
-        axes[-1].text(0.7, label, f"{score:.1f}", va="center", fontsize=9, fontweight=weight)
+        axes[-1].text(
+            0.7, place, f"{scores[label]:.1f}", va="center", fontsize=9, fontweight=weight
+        )
     return figure
 
 
@@ -167,111 +188,87 @@ def _layer(states: np.ndarray) -> np.ndarray:
     return mosaic(large, min(range(1, number + 1), key=unlike), large.shape[1] // 12)
 
 
-def top_nine(module: Network, params: Any, images: np.ndarray, caption: str = "") -> Any:
-    """For every map of every layer what it saw in the nine images that excite it most.
+def occlusion(module: nn.Module, params: Any, image: np.ndarray, caption: str = "") -> Any:
+    """What a square laid on the places of an image does to the score and to the prediction.
 
-    images: uint8 [n, 28, 28]. Of each image the receptive field of the map's strongest unit; the
-    strongest image comes first.
+    The square is 5x5 on a digit and grows with the image; it is of paper, or of grey on colours.
+    Where the network has layers with kernels also the map with the largest state in the last of
+    them (`deconvnet.top`), by place of the square, and, of a network of the package, what excites
+    that unit, projected down to the pixels (Zeiler and Fergus 2014, Fig. 7).
     """
-    found = activations.strongest(module, params, images)
-    fields = activations.receptive_fields(module, params)
-    seen = {name: _seen(found[name], *fields[name], images) for name in found}
-    rows = {name: math.ceil(len(maps) / 20) for name, maps in seen.items()}
-    columns = {name: math.ceil(len(maps) / rows[name]) for name, maps in seen.items()}
-    heights = [14 * rows[name] / max(columns[name], 12) for name in seen]
-    figure = _figure(
-        (14, 1 + sum(heights) + 0.45 * len(heights)),
-        f"The nine of {len(images):,} images that excite each map most",
-        caption,
-    )
-    axes = figure.subplots(len(seen), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for ax, (name, maps) in zip(axes, seen.items(), strict=True):
-        number, _, height, width = maps.shape
-        gap = max(1, width // 10)
-        nines = np.array([mosaic(map_, 3, gap) for map_ in maps])
-        _tiled(ax, mosaic(nines, columns[name], 3 * gap), INK)
-        ax.set_anchor("W")
-        _, high, wide = nines.shape
-        ax.set_xticks(wide / 2 + (wide + 3 * gap) * np.arange(columns[name]), range(columns[name]))
-        several = np.arange(rows[name] if rows[name] > 1 else 0)
-        ax.set_yticks(high / 2 + (high + 3 * gap) * several, columns[name] * several)
-        ax.tick_params(length=0, labelsize=8)
-        units = f"{number} maps, a unit sees {height}x{width} pixels"
-        ax.set_title(f"{name.upper()}: {units}", loc="left", fontsize=11)
-    return figure
-
-
-def _seen(
-    strongest: activations.Strongest, rows: np.ndarray, columns: np.ndarray, images: np.ndarray
-) -> np.ndarray:
-    """The receptive fields of the strongest units, float32 [maps, number, height, width]."""
-    inputs = _inputs(images[strongest.images.ravel()])
-    windows = np.lib.stride_tricks.sliding_window_view(
-        inputs, [int(np.ptp(ends, axis=1).max()) for ends in (rows, columns)], axis=(1, 2)
-    )
-    # At a border of a padded layer a field is smaller: then the window begins further in.
-    top, left = (
-        np.minimum(ends[places.ravel(), 0], last - 1)
-        for ends, places, last in (
-            (rows, strongest.rows, windows.shape[1]),
-            (columns, strongest.columns, windows.shape[2]),
-        )
-    )
-    cut = windows[np.arange(len(inputs)), top, left]
-    return cut.reshape(*strongest.images.shape, *cut.shape[1:])
-
-
-def occlusion(module: Network, params: Any, image: np.ndarray, caption: str = "") -> Any:
-    """What a 5x5 square of paper, laid on each pixel in turn, does to score and prediction."""
-    scores = np.asarray(activations.states(module, params, image[None])[0][0])
+    found, states = activations.states(module, params, image[None])
+    scores = np.asarray(found[0])
     prediction = int(scores.argmax())
-    under = covered(module, params, image)
+    step = max(1, min(image.shape[:2]) // 28)
+    size = 5 * step // 2 * 2 + 1
+    under, totals = covered(module, params, image, size, step)
     fall, predictions = scores[prediction] - under[..., prediction], under.argmax(axis=2)
-    figure = _figure(
-        (10, 4.4), f"{_reads(module, prediction)}: occlusion by a 5x5 square of paper", caption
-    )
-    axes = figure.subplots(1, 3)
-    axes[0].imshow(image, cmap="gray_r", vmin=0, vmax=255)
-    _bare(axes[0], "image", f"score of {prediction}: {scores[prediction]:.1f}")
-    shown = axes[1].imshow(fall, **_signed(fall, "RdBu_r"))
-    _bare(axes[1], f"by how much the score of {prediction} falls")
+    layer = deconvnet.top(module, params, image.shape)
+    panels = 3 + (2 if isinstance(module, Network) else 1) * (layer is not None)
+    square = f"{size}x{size} square of {'grey' if image.shape[2:] == (3,) else 'paper'}"
+    heading = f"{_reads(module, prediction, image)}: occlusion by a {square}"
+    figure = titled((10 * panels / 3, 4.4), heading, caption)
+    axes = figure.subplots(1, panels)
+    axes[0].imshow(picture(image), cmap="gray_r", vmin=0, vmax=255)
+    bare(axes[0], "image", f"score of {prediction}: {scores[prediction]:.1f}")
+    rows, columns = predictions.shape
+    places = {"extent": (-0.5, columns * step - 0.5, rows * step - 0.5, -0.5)}
+    shown = axes[1].imshow(fall, **signed(fall, "RdBu_r"), **places)
+    bare(axes[1], f"by how much the score of {prediction} falls")
     figure.colorbar(shown, ax=axes[1], location="bottom", shrink=0.8)
-    axes[2].imshow(np.zeros_like(image), cmap="gray_r")
+    axes[2].imshow(np.zeros_like(fall), cmap="gray_r", **places)
     changed = np.argwhere(predictions != prediction)
-    _bare(
+    bare(
         axes[2],
         "where the prediction becomes another",
         f"{len(changed)} of {predictions.size} places",
     )
     for row, column in changed:
-        axes[2].text(
-            column, row, predictions[row, column], ha="center", va="center", fontsize=7, color="C3"
-        )
-    for ax in axes[1:]:
-        _outline(ax, image)
+        place = step * column + step // 2, step * row + step // 2
+        colour = {"fontsize": 7, "color": "C3"}
+        axes[2].text(*place, predictions[row, column], ha="center", va="center", **colour)
+    if layer is not None:
+        state = np.asarray(states[layer])
+        unit = np.unravel_index(state.argmax(), state.shape)
+        name = f"map {unit[1]} of {layer.upper()}"
+        shown = axes[3].imshow(totals[layer][..., unit[1]], cmap="gray_r", **places)
+        bare(axes[3], f"the sum of {name}, the strongest")
+        figure.colorbar(shown, ax=axes[3], location="bottom", shrink=0.8)
+        if isinstance(module, Network):
+            kept = np.zeros(state.shape, bool)
+            kept[unit] = True
+            down = deconvnet.projections(module, params, image[None], layer, kept)
+            axes[4].imshow(centred(picture(np.asarray(down[0]))), **INK)
+            bare(axes[4], f"what excites {name} most")
+            _outline(axes[4], seen(module, image[None])[0])
+    for ax in axes[1:4]:
+        _outline(ax, picture(image))
     return figure
 
 
-def saliency(module: Network, params: Any, image: np.ndarray, caption: str = "") -> Any:
-    """The gradient of the winning score with respect to the input, signed and its size."""
-    slopes = np.asarray(gradient(module, params, image))
+def saliency(module: nn.Module, params: Any, image: np.ndarray, caption: str = "") -> Any:
+    """The gradient of the winning score with respect to the input, signed and its size.
+
+    Of colours the size alone, the largest of the three.
+    """
+    slopes = picture(np.asarray(gradient(module, params, image)))
+    shown = seen(module, image[None])[0]
     prediction = int(activations.states(module, params, image[None])[0][0].argmax())
-    figure = _figure((10, 4.2), f"{_reads(module, prediction)}: saliency", caption)
-    axes = figure.subplots(1, 3)
-    axes[0].imshow(_input(image), **INK)
-    _bare(axes[0], "input")
-    for ax, shown, colours, title in (
-        (
-            axes[1],
-            slopes,
-            _signed(slopes, "RdBu_r"),
-            f"red: more ink raises the score of {prediction}",
-        ),
-        (axes[2], np.abs(slopes), {"cmap": "gray_r", "vmin": 0}, "size of the gradient"),
-    ):
-        drawn = ax.imshow(shown, **colours)
-        _outline(ax, _input(image))
-        _bare(ax, title)
+    ink = {
+        f"red: more ink raises the score of {prediction}": (slopes, signed(slopes, "RdBu_r")),
+    }
+    sizes = np.abs(slopes) if slopes.ndim == 2 else np.abs(slopes).max(axis=2)
+    panels = (ink if slopes.ndim == 2 else {}) | {
+        "size of the gradient": (sizes, {"cmap": "gray_r", "vmin": 0})
+    }
+    figure = titled((10, 4.2), f"{_reads(module, prediction, image)}: saliency", caption)
+    axes = figure.subplots(1, 1 + len(panels))
+    axes[0].imshow(shown, **INK)
+    bare(axes[0], "input")
+    for ax, (title, (values, colours)) in zip(axes[1:], panels.items(), strict=True):
+        drawn = ax.imshow(values, **colours)
+        _outline(ax, shown)
+        bare(ax, title)
         figure.colorbar(drawn, ax=ax, location="bottom", shrink=0.8)
     return figure
 
@@ -288,56 +285,30 @@ def save_gif(drawn: Iterable[Any], path: Path) -> None:
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=times, loop=0)
 
 
-def mosaic(pictures: np.ndarray, columns: int, gap: int) -> np.ndarray:
-    """Pictures [n, h, w] in rows of so many, with NaN between them and where none is left."""
-    number, height, width = pictures.shape
-    rows = math.ceil(number / columns)
-    cells = np.full((rows * columns, height + gap, width + gap), np.nan)
-    cells[:number, :height, :width] = pictures
-    grid = cells.reshape(rows, columns, height + gap, width + gap).swapaxes(1, 2)
-    return grid.reshape(rows * (height + gap), -1)[:-gap, :-gap]
-
-
-def _figure(size: tuple[float, float], heading: str, caption: str) -> Any:
-    figure = blank(size)
-    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
-    figure.suptitle(heading, fontsize=14)
-    figure.supxlabel(caption, fontsize=9, color="0.3")
-    return figure
-
-
-def _bare(ax: Any, title: str, below: str = "", bold: bool = False) -> None:
-    ax.set_xticks([])
-    ax.set_yticks([])
-    weight = "bold" if bold else "normal"
-    ax.set_title(title, fontsize=10, fontweight=weight)
-    ax.set_xlabel(below, fontsize=9, fontweight=weight)
-
-
-def _tiled(ax: Any, pictures: np.ndarray, grey: dict[str, Any]) -> Any:
-    ax.set_facecolor(GROUND)
-    ax.spines[:].set_visible(False)
-    return ax.imshow(pictures, **grey)
-
-
 def _outline(ax: Any, image: np.ndarray) -> None:
-    ax.contour(image, [(image.min() + image.max()) / 2], colors="black", linewidths=0.8)
+    if image.ndim == 2:
+        ax.contour(image, [(image.min() + image.max()) / 2], colors="black", linewidths=0.8)
 
 
-def _signed(values: np.ndarray, cmap: str) -> dict[str, Any]:
-    """Colours with zero in the middle."""
-    largest = np.nanmax(np.abs(values))
-    return {"cmap": cmap, "vmin": -largest, "vmax": largest}
+def _pictured(module: nn.Module, kernel: Any, shape: Shape) -> np.ndarray:
+    """The kernels of a first layer, [maps, h, w] or of colours [maps, h, w, 3]."""
+    weights = np.asarray(kernel)
+    if weights.ndim == 4:  # linen's
+        weights = np.moveaxis(weights, 3, 0)
+    elif weights.ndim == 2 and isinstance(module, Network):
+        channels = (*shape, 1)[2]
+        size = math.isqrt(weights.shape[1] // channels)
+        weights = np.moveaxis(weights.reshape(len(weights), channels, size, size), 1, 3)
+    else:
+        raise UserError(
+            f"kernels: those of {type(module).__name__}'s first layer are {list(weights.shape)}, "
+            "no pictures. Leave them out"
+        )
+    return picture(weights)
 
 
-def _inputs(images: np.ndarray) -> np.ndarray:
-    return np.asarray(normalize(jnp.asarray(images)))
-
-
-def _input(image: np.ndarray) -> np.ndarray:
-    return _inputs(image[None])[0]
-
-
-def _reads(module: nn.Module, prediction: int) -> str:
+def _reads(module: nn.Module, prediction: int, image: np.ndarray) -> str:
     name = type(module).__name__.replace("LeNet", "LeNet-")
+    if image.shape != SHAPE:
+        return f"{name} predicts class {prediction}"
     return f"{name} reads {'an' if prediction == 8 else 'a'} {prediction}"

@@ -56,7 +56,10 @@ class MaxPooling(nn.Module):
     @nn.compact
     def __call__(self, states: jax.Array) -> jax.Array:
         folded = states if states.ndim == 5 else fold(states)
-        return largest_of_four(flat(folded)).reshape(folded.shape[1:])
+        return self.largest(flat(folded)).reshape(folded.shape[1:])
+
+    def largest(self, folded: jax.Array) -> jax.Array:
+        return largest_of_four(folded)
 
 
 class OverlappingMaxPooling(nn.Module):

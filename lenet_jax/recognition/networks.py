@@ -1,5 +1,6 @@
 """Trained networks, from the package or from a run of one's own."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -173,6 +174,26 @@ def data_of(source: str, trust_page: bool = False) -> Data | Arrays:
     if not isinstance(data, Arrays) or data.sha256 != written["data"]["sha256"]:
         raise UserError(f"{run}: its page makes other arrays now than those that it was trained on")
     return data
+
+
+def data_of(source: str, trust_page: bool = False) -> Data | Arrays:
+    """What a run was trained on, all of it, and for a pretrained network what there is by default.
+
+    Folders that the run named and that are not here are forgotten.
+    Raises UserError as `arrays_of` does.
+    """
+    written = check(source, trust_page=trust_page)
+    if written is None:
+        return Data()
+    asked = arrays_of(source, trust_page) or serialization.from_json(written["data"])
+    whole = dataclasses.replace(asked, limit=None, validation=0)
+    if isinstance(whole, Arrays):
+        return whole
+    here = {
+        name: folder if folder and folder.exists() else None
+        for name, folder in (("data_dir", whole.data_dir), ("manual_dir", whole.manual_dir))
+    }
+    return dataclasses.replace(whole, **here)
 
 
 def _page_of(run: Path, about: dict[str, Any]) -> Experiment:
