@@ -2,7 +2,6 @@
 
 A run that was trained on another set is tested on the test images of that one.
 
-
 python -m lenet_jax.evaluate                          the best pretrained network
 python -m lenet_jax.evaluate lenet5-classic           another one
 python -m lenet_jax.evaluate runs/classic             the newest checkpoint of a run
@@ -61,13 +60,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def to_test_on(asked: Data | Arrays, manual_dir: Path | None) -> Data | Arrays:
-    """What a network was trained on, all of it, or its like in another folder; for digits MNIST."""
+    """What a network was trained on, or its like in another folder; for digits MNIST."""
     if isinstance(asked, Arrays):
         return asked
     if asked.name in DIGITS:
         return Data(manual_dir=manual_dir)
-    manual_dir = manual_dir or asked.manual_dir
-    return dataclasses.replace(asked, manual_dir=manual_dir, limit=None, validation=0)
+    return dataclasses.replace(asked, manual_dir=manual_dir or asked.manual_dir)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -18,6 +18,7 @@ from lenet_jax.errors import UserError
 from lenet_jax.experiment import MAP, SGD, CrossEntropy, Distortion, Experiment
 from lenet_jax.exporting import forward, onnx
 from lenet_jax.exporting import torch as exporting
+from lenet_jax.inspection import deconvnet
 from lenet_jax.layers import correlation
 from lenet_jax.layers.contract import check, run, shown
 from lenet_jax.layers.normalization import ResponseNormalization, WithinMapNormalization
@@ -598,6 +599,71 @@ def test_products_of_bfloat16_are_added_up_in_float32():
     states[0] = 256
     sums = correlation.correlate(jnp.bfloat16(kernel), jnp.bfloat16(states), 1)
     assert sums.dtype == jnp.float32 and sums.item() == 256 + 4096
+
+
+# The deconvnet, step by step in float64.
+
+
+def unpooled(signal, x):
+    """Each signal to the place of the first of its window's maxima; places add up."""
+    down = np.zeros((len(x), x.shape[1] + 2, x.shape[2] + 2))
+    out = ((0, 1 - n % 2) for n in x.shape[1:])
+    found = windows(np.pad(x, ((0, 0), *out), constant_values=-np.inf), 3, 2)
+    for m, r, c in np.ndindex(*signal.shape):
+        i, j = divmod(int(found[m, r, c].argmax()), 3)
+        down[m, 2 * r + i, 2 * c + j] += signal[m, r, c]
+    return down[:, : x.shape[1], : x.shape[2]]
+
+
+def unfiltered(signal, layer, x, size, stride, padding, groups=1):
+    """Through the transposed kernels to what the layer read, [inputs, h, w]."""
+    down = np.zeros((len(x), x.shape[1] + 2 * padding, x.shape[2] + 2 * padding))
+    own = len(x) // groups
+    kernel = layer["kernel"].reshape(len(signal), own, size, size)
+    for m, r, c in np.argwhere(signal):
+        first = m // (len(signal) // groups) * own
+        rows, columns = np.s_[stride * r : stride * r + size], np.s_[stride * c : stride * c + size]
+        down[first : first + own, rows, columns] += signal[m, r, c] * kernel[m]
+    return down[:, padding : padding + x.shape[1], padding : padding + x.shape[2]]
+
+
+@pytest.mark.parametrize("key", ["ungrouped", "alexnet", "zfnet"])
+def test_projections_equal_a_deconvnet_step_by_step(key):
+    """From the strongest unit of conv3, past two poolings and two normalizations."""
+    model, shape, _ = NARROW[key]
+    image = np.random.default_rng(3).integers(0, 256, shape, np.uint8)
+    inputs = shown(model, jnp.asarray(image[None]))
+    params = drawn(model, inputs)
+    p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    x0 = np.moveaxis(np.asarray(inputs[0], np.float64), -1, 0)
+    first, second = ((11, 4, 0), (5, 1, 2)) if key != "zfnet" else ((7, 2, 1), (5, 2, 0))
+    groups = getattr(model, "groups", 1)
+    conv1 = relu(convolved(x0, p["conv1"], *first))
+    if key == "zfnet":
+        before1, x1 = conv1, normalized(maxima(conv1))
+    else:
+        before1 = normalized(conv1)
+        x1 = maxima(before1)
+    conv2 = relu(convolved(x1, p["conv2"], *second, groups))
+    if key == "zfnet":
+        before2, x2 = conv2, normalized(maxima(conv2))
+    else:
+        before2 = normalized(conv2)
+        x2 = maxima(before2)
+    conv3 = relu(convolved(x2, p["conv3"], 3, 1, 1))
+
+    unit = np.unravel_index(conv3.argmax(), conv3.shape)
+    signal = np.zeros_like(conv3)
+    signal[unit] = conv3[unit]
+    signal = unfiltered(relu(signal), p["conv3"], x2, 3, 1, 1)
+    signal = unfiltered(relu(unpooled(signal, before2)), p["conv2"], x1, *second, groups)
+    signal = unfiltered(relu(unpooled(signal, before1)), p["conv1"], x0, *first)
+
+    kept = np.zeros((1, *conv3.shape), bool)
+    kept[(0, *unit)] = True
+    found = deconvnet.projections(model, params, image[None], "conv3", kept)
+    assert np.abs(signal).max() > 0
+    close(np.moveaxis(np.asarray(found[0]), -1, 0), signal, 1e-4)
 
 
 # Exports.

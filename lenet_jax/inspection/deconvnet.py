@@ -25,6 +25,7 @@ from lenet_jax.errors import UserError
 from lenet_jax.inspection import activations
 from lenet_jax.layers.contract import Shape, run, shown
 from lenet_jax.layers.network import Network
+from lenet_jax.layers.pooling import nine, to_places
 
 Function = Callable[..., jax.Array]
 NEVER_NEGATIVE = ("relu", "sigmoid")
@@ -121,10 +122,17 @@ def _switched(folded: jax.Array, signal: jax.Array) -> jax.Array:
     return jnp.where(folded.argmax(axis=0)[None] == places, signal[None], 0)
 
 
+def _switched_overlapping(states: jax.Array, signal: jax.Array) -> jax.Array:
+    """The same where windows overlap: a place gets the signals of all that switched to it."""
+    first = jnp.stack(nine(states)).argmax(axis=0)
+    return to_places(states, [jnp.where(first == place, signal, 0) for place in range(9)])
+
+
 _unchanged = _backward(lambda states, signal: signal)
 
 RULES = {
     "activate": _backward(lambda states, signal: jnp.maximum(signal, 0)),
     "largest": _backward(_switched),
+    "largest_overlapping": _backward(_switched_overlapping),
     "normalize": _unchanged,  # local contrasts, as the authors had them pass
 }

@@ -75,6 +75,9 @@ class OverlappingMaxPooling(nn.Module):
         if self.rounded_up:
             out = ((0, 1 - n % 2) for n in states.shape[1:3])
             states = jnp.pad(states, ((0, 0), *out, (0, 0)), constant_values=-jnp.inf)
+        return self.largest_overlapping(states)
+
+    def largest_overlapping(self, states: jax.Array) -> jax.Array:
         return largest_of_nine(states)
 
 
@@ -130,10 +133,10 @@ def largest_of_nine(states: jax.Array) -> jax.Array:
 
     [maps, h, w, images] -> [maps, (h - 3) // 2 + 1, (w - 3) // 2 + 1, images].
     """
-    return reduce(jnp.maximum, _nine(states))
+    return reduce(jnp.maximum, nine(states))
 
 
-def _nine(states: jax.Array) -> list[jax.Array]:
+def nine(states: jax.Array) -> list[jax.Array]:
     """The pixels of the windows, each place in them as an array of its own."""
     maps, height, width, images = states.shape
     down, right = ((n - 3) // 2 * 2 + 1 for n in (height, width))
@@ -144,18 +147,22 @@ def _nine(states: jax.Array) -> list[jax.Array]:
     ]
 
 
-def _nine_backward(saved, gradient: jax.Array):
-    states, largest = saved
-    hits = [(one == largest).astype(gradient.dtype) for one in _nine(states)]
-    share = gradient / sum(hits)
-    (height, width), (rows, columns) = states.shape[1:3], gradient.shape[1:3]
-    parts = []
-    for place, hit in enumerate(hits):
+def to_places(states: jax.Array, shares: list[jax.Array]) -> jax.Array:
+    """The transpose of `nine`: each pixel of `states` collects what its windows give it."""
+    (height, width), (rows, columns) = states.shape[1:3], shares[0].shape[1:3]
+    zero, parts = jnp.zeros((), states.dtype), []
+    for place, share in enumerate(shares):
         i, j = divmod(place, 3)
         down, right = (i, height - i - 2 * rows + 1, 1), (j, width - j - 2 * columns + 1, 1)
-        zero = jnp.zeros((), gradient.dtype)
-        parts.append(lax.pad(hit * share, zero, ((0, 0, 0), down, right, (0, 0, 0))))
-    return (sum(parts),)
+        parts.append(lax.pad(share, zero, ((0, 0, 0), down, right, (0, 0, 0))))
+    return reduce(jnp.add, parts)
+
+
+def _nine_backward(saved, gradient: jax.Array):
+    states, largest = saved
+    hits = [(one == largest).astype(gradient.dtype) for one in nine(states)]
+    share = gradient / reduce(jnp.add, hits)
+    return (to_places(states, [hit * share for hit in hits]),)
 
 
 def _nine_forward(states: jax.Array):

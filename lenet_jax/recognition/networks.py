@@ -159,41 +159,29 @@ def check(
 
 
 def data_of(source: str, trust_page: bool = False) -> Data | Arrays:
-    """The data that a network was trained on; arrays come from the run's page, which is executed.
-
-    Raises UserError as `check` does.
-    """
-    written = check(source, trust_page=trust_page)
-    if written is None:
-        return Data()
-    if written["data"]["is"] != "Arrays":
-        return serialization.from_json(written["data"])
-    run = Path(source)
-    _check_page(run, written.get("page"), trust_page)
-    data = _page_of(run, written["page"]).data
-    if not isinstance(data, Arrays) or data.sha256 != written["data"]["sha256"]:
-        raise UserError(f"{run}: its page makes other arrays now than those that it was trained on")
-    return data
-
-
-def data_of(source: str, trust_page: bool = False) -> Data | Arrays:
     """What a run was trained on, all of it, and for a pretrained network what there is by default.
 
-    Folders that the run named and that are not here are forgotten.
-    Raises UserError as `arrays_of` does.
+    Arrays come from the run's page, which is executed. Folders that the run named and that are not
+    here are forgotten. Raises UserError as `check` does, and where the page makes other arrays.
     """
     written = check(source, trust_page=trust_page)
     if written is None:
         return Data()
-    asked = arrays_of(source, trust_page) or serialization.from_json(written["data"])
-    whole = dataclasses.replace(asked, limit=None, validation=0)
-    if isinstance(whole, Arrays):
-        return whole
+    if written["data"]["is"] == "Arrays":
+        run = Path(source)
+        _check_page(run, written.get("page"), trust_page)
+        data = _page_of(run, written["page"]).data
+        if not isinstance(data, Arrays) or data.sha256 != written["data"]["sha256"]:
+            raise UserError(
+                f"{run}: its page makes other arrays now than those that it was trained on"
+            )
+        return dataclasses.replace(data, limit=None, validation=0)
+    asked: Data = serialization.from_json(written["data"])
     here = {
         name: folder if folder and folder.exists() else None
-        for name, folder in (("data_dir", whole.data_dir), ("manual_dir", whole.manual_dir))
+        for name, folder in (("data_dir", asked.data_dir), ("manual_dir", asked.manual_dir))
     }
-    return dataclasses.replace(whole, **here)
+    return dataclasses.replace(asked, limit=None, validation=0, **here)
 
 
 def _page_of(run: Path, about: dict[str, Any]) -> Experiment:
