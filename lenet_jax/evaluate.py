@@ -20,6 +20,8 @@ from lenet_jax.experiment import Arrays, Data
 from lenet_jax.experiment.data import DIGITS
 from lenet_jax.recognition import networks
 
+WIDEST = 26  # classes whose confusion matrix is printed
+
 
 def main(arguments: Sequence[str]) -> int:
     """Prints and draws what is misclassified; returns the exit code."""
@@ -90,21 +92,21 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def print_tables(record: dict[str, Any]) -> None:
-    """Errors, precision and recall of each class beside its row of the confusion matrix."""
-    size, errors = record["size"], record["errors"]
-    print(
-        f"{record['network']} on {record['data']}: rows are true labels, columns predicted ones\n"
-    )
-    print(
-        "     "
-        + "".join(f"{prediction:6}" for prediction in range(len(record["confusion"])))
-        + "  recall  precision"
-    )
-    for digit, row in enumerate(record["confusion"]):
-        rates = (record[f"{kind}_percent"][digit] for kind in ("recall", "precision"))
+    """Errors, precision and recall of each class beside its row of the confusion matrix.
+
+    Of more classes than a line has room for without the matrix.
+    """
+    size, errors, table = record["size"], record["errors"], record["confusion"]
+    wide, names = len(table) <= WIDEST, record.get("classes", [""] * len(table))
+    columns = ": rows are true labels, columns predicted ones" if wide else ""
+    print(f"{record['network']} on {record['data']}{columns}\n")
+    heads = "".join(f"{prediction:6}" for prediction in range(len(table))) if wide else ""
+    print(f"     {heads}  recall  precision")
+    for label, (row, name) in enumerate(zip(table, names, strict=True)):
+        rates = (record[f"{kind}_percent"][label] for kind in ("recall", "precision"))
         recall, precision = ("-" if rate is None else f"{rate:.1f} %" for rate in rates)
-        counts = "".join(f"{number or '.':>6}" for number in row)
-        print(f"{digit:5}{counts}{recall:>8}{precision:>11}")
+        counts = "".join(f"{number or '.':>6}" for number in row) if wide else ""
+        print(f"{label:5}{counts}{recall:>8}{precision:>11}  {name}".rstrip())
     print()
     print(f"{errors:,} of {size:,} misclassified, {100 * errors / size:.2f} %")
     rejected, left = record["rejected"], record["errors_not_rejected"]

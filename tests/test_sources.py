@@ -294,14 +294,29 @@ def test_fashion_like_files_train_and_are_evaluated_under_their_name(program, tm
         images = RNG.integers(0, 256, (number, 28, 28), np.uint8)
         for what, array in (("images", images), ("labels", np.arange(number, dtype=np.uint8) % 10)):
             (folder / f"{split}-{what}-idx{array.ndim}-ubyte").write_bytes(idx(array))
-    run = tmp_path / "run"
-    flags = "--data.name", "idx", "--data.manual-dir", folder, "--epochs", 1, "--workdir", run
-    done = program("train", "--config", "classic", *flags)
+    run, page = tmp_path / "run", tmp_path / "small.py"
+    page.write_text(
+        "from lenet_jax.experiment import Adam, CrossEntropy, Experiment, Paper\n"
+        "from lenet_jax.models.nielsen import Nielsen\n"
+        "def get_config():\n"
+        "    return Experiment('small', Nielsen(hidden=()), CrossEntropy(), Adam(), epochs=1,\n"
+        "                      batch_size=8, paper=Paper(0.1, 0.1, 'a table'))\n"
+    )
+    flags = "--data.name", "idx", "--data.manual-dir", folder, "--workdir", run
+    done = program("train", "--config", page, *flags)
     assert done.returncode == 0, done.stderr
-    assert "classic on idx-fashion" in done.stdout and "paper" not in done.stdout
+    assert "small on idx-fashion" in done.stdout and "paper" not in done.stdout.lower()
     record = json.loads((run / "result.json").read_text())
     assert (record["dataset"], record["test_size"]) == ("idx-fashion", 20)
     evaluated = program("evaluate", run, "--out", tmp_path / "out")
     assert evaluated.returncode == 0, evaluated.stderr
     found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert (found["data"], found["errors"]) == ("idx-fashion, test", record["test_errors"])
+
+
+def test_images_that_a_network_does_not_take_are_refused_before_the_run(program, tmp_path):
+    run = tmp_path / "run"
+    done = program("train", "--config", "classic", "--data.name", "shapes", "--workdir", run)
+    assert done.returncode == 2 and not run.exists()
+    assert "LeNet5 fails on images of 32x32x3" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -14,9 +14,9 @@ class Pictures:
     """What an array uint8 [n, *shape] of pictures would be, each made where it is asked for.
 
     `make` gives the picture of a number, `numbers` are those of the pictures in their order. They
-    are made by threads, one for each core: Pillow decodes and scales outside of Python's lock. (On
-    two cores 1.9 times as fast as one thread; with grain's worker processes, which must hand the
-    pixels over, 1.1 times, so there are none.)
+    are made by threads, one for each core: Pillow decodes and scales outside of Python's lock.
+    Grain's worker processes were slower where they were tried, on two cores: each must start and
+    hand its pixels over.
     """
 
     dtype = np.dtype(np.uint8)

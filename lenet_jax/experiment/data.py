@@ -46,7 +46,7 @@ class Data:
             if self.name not in SIZED:
                 raise UserError(
                     f"--data.size {self.size}: the images of {self.name} have a size of their own. "
-                    f"Leave it out; it is for {', '.join(SIZED)}"
+                    f"Leave it out (--data.size None); it is for {', '.join(SIZED)}"
                 )
             low, high = SIZES
             allowed = f"{low} to {high}"

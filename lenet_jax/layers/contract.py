@@ -43,9 +43,8 @@ def run(
 def check(module: nn.Module, shape: Shape, classes: int) -> None:
     """Raises UserError where a module does not give images of a shape one score for each class."""
     name = type(module).__name__
-    inputs = jax.eval_shape(
-        lambda images: shown(module, images), jax.ShapeDtypeStruct((2, *shape), jnp.uint8)
-    )
+    images = jax.ShapeDtypeStruct((2, *shape), jnp.uint8)
+    inputs = _shapes(name, shape, partial(shown, module), images)
     variables = _shapes(name, shape, module.init, jax.random.key(0), inputs)
     if others := sorted(set(variables) - {"params"}):
         raise UserError(

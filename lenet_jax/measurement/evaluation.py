@@ -22,7 +22,8 @@ PIECE = 2000  # images at a time; all of a test set need not fit into memory
 class Evaluation:
     """Scores float32 [n, classes] of uint8 images [n, *shape] with labels int32 [n].
 
-    `unread` names the pictures in which no single digit was found; each is an error.
+    `unread` names the pictures in which no single digit was found; each is an error. `classes` are
+    the names of the labels, where they have names.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Evaluation:
     labels: np.ndarray
     scores: np.ndarray
     unread: list[str] = field(default_factory=list)
+    classes: tuple[str, ...] = ()
 
     @property
     def predictions(self) -> np.ndarray:
@@ -66,7 +68,8 @@ def of_test_set(scores: Scores, data: Dataset) -> Evaluation:
     """A network's predictions on all test images of a data set."""
     images, labels = data.test.images, data.test.labels
     pieces = [scores(images[at : at + PIECE]) for at in range(0, len(labels), PIECE)]
-    return Evaluation(f"{data.name}, test", images, labels, np.concatenate(pieces))
+    found = np.concatenate(pieces)
+    return Evaluation(f"{data.name}, test", images, labels, found, classes=data.names)
 
 
 def of_pictures(scores: Scores, card: dict[str, Any], folder: Path) -> Evaluation:
@@ -136,6 +139,7 @@ def as_json(found: Evaluation, card: dict[str, Any]) -> dict[str, Any]:
     silent = rejected(found, card)
     return {
         "data": found.name,
+        **({"classes": list(found.classes)} if found.classes else {}),
         "size": found.size,
         "errors": found.errors,
         "unread": found.unread,

@@ -106,6 +106,7 @@ def fig_6(records: list[dict[str, Any]], path: Path) -> None:
     _save(figure, path)
 
 
+LEGIBLE = 26  # classes
 MOST = 240  # digits in a picture of those misclassified
 
 
@@ -139,16 +140,21 @@ def misclassified(
 
 
 def confusion(table: list[list[int]], title: str, path: Path) -> None:
-    """How often each true label (row) was predicted as each (column); right ones are pale."""
+    """How often each true label (row) was predicted as each (column); right ones are pale.
+
+    Of many classes without the numbers, which nobody could read.
+    """
     counts = np.array(table)
+    legible = len(counts) <= LEGIBLE
     figure, axes = _axes(figsize=(6, 5.6))
     wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
     axes.imshow(wrong, cmap="Reds", vmax=2 * max(wrong.max(), 1))  # so that numbers are legible
     for (row, column), count in np.ndenumerate(counts):
-        if count:
+        if count and legible:
             axes.text(column, row, str(count), ha="center", va="center", fontsize=8)
-    axes.set_xticks(range(len(counts)))
-    axes.set_yticks(range(len(counts)))
+    if legible:
+        axes.set_xticks(range(len(counts)))
+        axes.set_yticks(range(len(counts)))
     axes.set_xlabel("predicted label")
     axes.set_ylabel("true label")
     axes.set_title(title, fontsize=10)
