@@ -82,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    listed = "\n".join(f"  {topic:11}{what}" for topic, what in TOPICS.items())
+    listed = "\n".join(f"  {topic:13}{what}" for topic, what in TOPICS.items())
     topics = f"Topics (default: all that can be drawn):\n{listed}"
     parser = commandline.parser("visualize", f"{__doc__}\n{topics}")
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help="what to draw, see above")
@@ -182,8 +182,10 @@ def applying(given: argparse.Namespace, drawn: networks.TrainedNetwork) -> list[
 
 def require(topic: str, drawn: networks.TrainedNetwork) -> None:
     """Raises UserError for a topic that a network has nothing to show for."""
-    from lenet_jax.inspection import activations, deconvnet
+    from lenet_jax.inspection import activations, deconvnet, drawings
 
+    if topic == "codes":
+        drawings.require_codes(drawn.module)
     network = drawn.module, drawn.params, drawn.shape
     if topic in OF_MAPS and not activations.shapes(*network):
         raise UserError(

@@ -470,6 +470,13 @@ def test_kernels_drawn_in_colours_are_those_of_the_network():
         close(shown[:3, left : left + 5], by_hand)
 
 
+@pytest.mark.parametrize("shape", [(3, 5, 2, 4), (60, 4)])
+def test_kernels_that_are_no_pictures_are_refused(shape, monkeypatch):
+    monkeypatch.setattr(drawings.deconvnet, "layers", lambda *_: ["c1"])
+    with pytest.raises(UserError, match=r"Other's first layer are \[.*no pictures.*Leave them out"):
+        drawings.kernels(Other(), {"c1": {"kernel": np.zeros(shape)}})
+
+
 def test_saliency_of_colours_is_the_largest_of_the_three():
     class One(nn.Module):
         @nn.compact

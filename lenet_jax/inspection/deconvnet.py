@@ -91,7 +91,7 @@ def checked(module: nn.Module) -> Network:
     """The module; UserError for one whose activations could not be given another rule."""
     if not isinstance(module, Network):
         raise UserError(
-            f"deconvnet: {type(module).__name__} is no network of lenet_jax.layers.network, so "
+            f"{type(module).__name__} is no network of lenet_jax.layers.network, so "
             "where it activates is not known and its signal would be an ordinary gradient. Make it "
             "a Network that activates by `activate`, or draw saliency, which is that gradient"
         )

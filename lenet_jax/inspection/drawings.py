@@ -90,10 +90,7 @@ def codes(module: LeNet5, params: Any, image: np.ndarray, caption: str = "") -> 
     Black is +1 or more and white -1 or less. A penalty is the squared distance from F6 to a code
     (eq. 7). Raises UserError for a network without codes.
     """
-    if module.head != "rbf":
-        raise UserError(
-            f"codes: this network's head is {module.head!r}, only 'rbf' has codes. Leave them out"
-        )
+    require_codes(module)
     targets = params["output"]["codes"] if module.adaptive else bitmaps()
     scores, maps = activations.states(module, params, image[None])
     prediction = int(scores[0].argmax())
@@ -115,6 +112,14 @@ def codes(module: LeNet5, params: Any, image: np.ndarray, caption: str = "") -> 
         ax.imshow(np.reshape(target, (12, 7)), **BITS)
         bare(ax, f"code of {label}", f"penalty {-scores[0, label]:.1f}", bold=label == prediction)
     return figure
+
+
+def require_codes(module: Any) -> None:
+    """Raises UserError for a network without codes."""
+    if module.head != "rbf":
+        raise UserError(
+            f"this network's head is {module.head!r}, only 'rbf' has codes. Leave them out"
+        )
 
 
 def maps(module: nn.Module, params: Any, image: np.ndarray, caption: str = "") -> Any:
@@ -299,10 +304,10 @@ def _pictured(module: nn.Module, kernel: Any, shape: Shape) -> np.ndarray:
         channels = (*shape, 1)[2]
         size = math.isqrt(weights.shape[1] // channels)
         weights = np.moveaxis(weights.reshape(len(weights), channels, size, size), 1, 3)
-    else:
+    if weights.ndim != 4 or weights.shape[3] not in (1, 3):
         raise UserError(
-            f"kernels: those of {type(module).__name__}'s first layer are {list(weights.shape)}, "
-            "no pictures. Leave them out"
+            f"the kernels of {type(module).__name__}'s first layer are {list(np.shape(kernel))}, no "
+            "pictures in grey or in three colours. Leave them out"
         )
     return picture(weights)
 

@@ -5,6 +5,7 @@ Each function returns a matplotlib Figure, as those of `drawings`. images: uint8
 """
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -132,8 +133,8 @@ def development(networks: Sequence[TrainedNetwork], images: np.ndarray, caption:
         title = _title(name, found[-1][name], numbers, fields[name])
         across = max(1, 24 // len(networks))
         blocks.append(_block(title, numbers, strips, 4 * gap, across, across, fields[name]))
-    heading = "What excites the maps most, from left to right after\n"
-    return _drawn(heading + ", ".join(n.when for n in networks), caption, blocks)
+    when = textwrap.fill(", ".join(n.when for n in networks), 120)
+    return _drawn(f"What excites the maps most, from left to right after\n{when}", caption, blocks)
 
 
 def _units(best: Strongest, maps: Any, places: Any) -> Units:
@@ -247,4 +248,5 @@ def _number(ax: Any, block: Block) -> None:
     ax.set_yticks([])
     for place, number in enumerate(block.numbers):
         row, column = divmod(place, columns)
-        ax.text(right * column, down * row, number, fontsize=7, color="C3", va="top")
+        label = ax.text(right * column, down * row, number, fontsize=7, color="C3", va="top")
+        label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.6})
