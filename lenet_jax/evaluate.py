@@ -44,8 +44,12 @@ def main(arguments: Sequence[str]) -> int:
         asked = networks.data_of(given.network, given.trust_page)
         data = dataset.of(to_test_on(asked, given.manual_dir), log=commandline.log)
         evaluation.require_fitting(data, given.network, card)
+        if given.ten_views:
+            trained = networks.load(given.network, trust_page=given.trust_page)
+            scores = evaluation.of_ten_views(trained)
         found = evaluation.of_test_set(scores, data)
-    record = {"network": given.network} | evaluation.as_json(found, card)
+    record = {"network": given.network, "views": 10 if given.ten_views else 1}
+    record |= evaluation.as_json(found, card)
     shown = given.pictures.resolve().name if given.pictures else found.name.partition(",")[0]
     given.out = commandline.out_folder(
         given.out or commandline.folder_for("evaluation", given.network, shown)
@@ -75,6 +79,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = commandline.parser("evaluate", __doc__)
     parser.add_argument("network", nargs="?", **commandline.NETWORK)
     parser.add_argument("--trust-page", **commandline.TRUST_PAGE)
+    parser.add_argument(
+        "--ten-views",
+        action="store_true",
+        help="average over the corners, the middle and their mirror images, as AlexNet was tested",
+    )
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="instead of MNIST")
     parser.add_argument(
         "--manual-dir",

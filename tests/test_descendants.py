@@ -23,11 +23,12 @@ from lenet_jax.layers import correlation
 from lenet_jax.layers.contract import check, run, shown
 from lenet_jax.layers.normalization import ResponseNormalization, WithinMapNormalization
 from lenet_jax.layers.pooling import OverlappingMaxPooling
-from lenet_jax.measurement import counting
+from lenet_jax.measurement import counting, evaluation
 from lenet_jax.models.alexnet import AlexNet
 from lenet_jax.models.lenet import LeNet5
 from lenet_jax.models.nin import NIN
 from lenet_jax.models.zfnet import ZFNet
+from lenet_jax.recognition import networks
 from lenet_jax.training import losses, optimizers, replicas, scoring, step
 
 COLOUR_NIN: dict[str, Any] = {
@@ -506,12 +507,30 @@ def test_colours_move_along_their_principal_components():
 
 def test_ten_views_are_the_corners_the_middle_and_their_mirror_images():
     two = pictures(2)
-    found = np.asarray(views.ten(jnp.asarray(two), 5))
-    places = [(0, 0), (0, 6), (4, 0), (4, 6), (2, 3)]
-    for view, (top, left) in enumerate(places):
+    found = list(views.ten(two, 5))
+    assert len(found) == 10
+    for at, (top, left) in enumerate([(0, 0), (0, 6), (4, 0), (4, 6), (2, 3)]):
         window = two[:, top : top + 5, left : left + 5]
-        np.testing.assert_array_equal(found[view], window)
-        np.testing.assert_array_equal(found[view + 5], window[:, :, ::-1])
+        np.testing.assert_array_equal(found[2 * at], window)
+        np.testing.assert_array_equal(found[2 * at + 1], window[:, :, ::-1])
+
+
+def test_ten_views_are_averaged_as_probabilities():
+    module = Sum()
+    params = {"weight": jnp.ones((1, 1, 1, 1)), "Dense_0": {"kernel": 0.02 * jnp.eye(3)[:, :2]}}
+    params["Dense_0"]["bias"] = jnp.zeros(2)
+    shown_ = np.random.default_rng(0).integers(0, 256, (3, 260, 300, 3), np.uint8)
+    trained = networks.TrainedNetwork(module, params, {}, "")
+    found = evaluation.of_ten_views(trained)(shown_)
+    for picture, scores in zip(shown_.astype(np.float64), found, strict=True):
+        chances = []
+        for top, left in [(0, 0), (0, 76), (36, 0), (36, 76), (18, 38)]:
+            window = picture[top : top + 224, left : left + 224] - [123.68, 116.78, 103.94]
+            logits = 0.02 * window.mean(axis=(0, 1))[:2]  # the mirror image has the same mean
+            chances.append(np.exp(logits) / np.exp(logits).sum())
+        np.testing.assert_allclose(np.exp(scores), np.mean(chances, axis=0), rtol=1e-4)
+    with pytest.raises(UserError, match="--ten-views is for networks that see a window"):
+        evaluation.of_ten_views(networks.TrainedNetwork(NIN(), {}, {}, ""))
 
 
 class Sum(nn.Module):

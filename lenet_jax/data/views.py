@@ -1,5 +1,6 @@
 """Random views of pictures in colours, made on the device (Krizhevsky et al. 2012, section 4.1)."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -38,12 +39,11 @@ def _one(ranges: Any, key: jax.Array, picture: jax.Array, window: int | None) ->
     return picture
 
 
-def ten(pictures: jax.Array, window: int) -> jax.Array:
-    """The corners and the middle of each picture, and their mirror images: [10, n, window, window,
-    3] from [n, h, w, 3]."""
+def ten(pictures: np.ndarray, window: int) -> Iterator[np.ndarray]:
+    """The corners and the middle of pictures [n, h, w, 3], each and its mirror image: [n, window,
+    window, 3]."""
     down, right = (n - window for n in pictures.shape[1:3])
-    corners = [(0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2)]
-    five = jnp.stack(
-        [pictures[:, top : top + window, left : left + window] for top, left in corners]
-    )
-    return jnp.concatenate([five, five[:, :, :, ::-1]])
+    for top, left in ((0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2)):
+        one = pictures[:, top : top + window, left : left + window]
+        yield one
+        yield one[:, :, ::-1]

@@ -6,13 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
+from lenet_jax.data import views
 from lenet_jax.data.dataset import Dataset
 from lenet_jax.data.frames import SHAPE
 from lenet_jax.data.pictures import Pictures
 from lenet_jax.errors import UserError
+from lenet_jax.layers import contract
 from lenet_jax.measurement import rejection
 from lenet_jax.recognition import decoding, reader
+from lenet_jax.recognition.networks import TrainedNetwork
+from lenet_jax.recognition.predictor import predictor
 
 Scores = Callable[[np.ndarray], np.ndarray]
 PIECE = 2000  # images at a time; all of a test set need not fit into memory
@@ -70,6 +75,27 @@ def of_test_set(scores: Scores, data: Dataset) -> Evaluation:
     pieces = [scores(images[at : at + PIECE]) for at in range(0, len(labels), PIECE)]
     found = np.concatenate(pieces)
     return Evaluation(f"{data.name}, test", images, labels, found, classes=data.names)
+
+
+def of_ten_views(network: TrainedNetwork) -> Scores:
+    """Scores of pictures as AlexNet and ZFNet were tested: from the corners, the middle and their
+    mirror images, float32 [n, classes], the logarithms of their mean probabilities.
+
+    Raises UserError for a network that sees whole images.
+    """
+    window = contract.window(network.module)
+    if window is None:
+        raise UserError(
+            f"--ten-views is for networks that see a window of a picture, and this is a "
+            f"{type(network.module).__name__}. Leave it out"
+        )
+    scores = predictor(network.module, network.params, (window, window, 3))
+
+    def of_pictures(pictures: np.ndarray) -> np.ndarray:
+        ten = views.ten(pictures, window)
+        return np.log(np.mean([softmax(scores(view), axis=1) for view in ten], axis=0))
+
+    return of_pictures
 
 
 def of_pictures(scores: Scores, card: dict[str, Any], folder: Path) -> Evaluation:
