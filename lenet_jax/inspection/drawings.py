@@ -306,8 +306,8 @@ def _pictured(module: nn.Module, kernel: Any, shape: Shape) -> np.ndarray:
         weights = np.moveaxis(weights.reshape(len(weights), channels, size, size), 1, 3)
     if weights.ndim != 4 or weights.shape[3] not in (1, 3):
         raise UserError(
-            f"the kernels of {type(module).__name__}'s first layer are {list(np.shape(kernel))}, no "
-            "pictures in grey or in three colours. Leave them out"
+            f"the kernels of {type(module).__name__}'s first layer are {list(np.shape(kernel))}, "
+            "no pictures in grey or in three colours. Leave them out"
         )
     return picture(weights)
 
