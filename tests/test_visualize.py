@@ -470,11 +470,22 @@ def test_kernels_drawn_in_colours_are_those_of_the_network():
         close(shown[:3, left : left + 5], by_hand)
 
 
-@pytest.mark.parametrize("shape", [(3, 5, 2, 4), (60, 4)])
-def test_kernels_that_are_no_pictures_are_refused(shape, monkeypatch):
-    monkeypatch.setattr(drawings.deconvnet, "layers", lambda *_: ["c1"])
-    with pytest.raises(UserError, match=r"Other's first layer are \[.*no pictures.*Leave them out"):
-        drawings.kernels(Other(), {"c1": {"kernel": np.zeros(shape)}})
+@pytest.mark.parametrize("dense, shape", [(False, r"\[3, 5, 2, 4\]"), (True, r"\[160, 4\]")])
+def test_kernels_that_are_no_pictures_are_refused(dense, shape):
+    class Doubled(nn.Module):
+        @nn.compact
+        def __call__(self, images):
+            x = jnp.concatenate([images, images], axis=3)
+            if dense:
+                x = nn.Dense(4, name="c1")(x.reshape(len(x), 1, 1, -1))
+            else:
+                x = nn.Conv(4, (3, 5), name="c1")(x)
+            return x.sum(axis=(1, 2)), {"c1": jnp.moveaxis(x, -1, 1)}
+
+    module: Any = Doubled()
+    params: Any = module.init(jax.random.key(0), jnp.zeros((1, 8, 10, 1)))["params"]
+    with pytest.raises(UserError, match=f"Doubled's first layer are {shape}, no pictures"):
+        drawings.kernels(module, params, (8, 10))
 
 
 def test_saliency_of_colours_is_the_largest_of_the_three():
