@@ -1,5 +1,6 @@
 """The sets that --data.name takes: their formats, made small, and what is said of bad files."""
 
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -186,6 +187,26 @@ def test_cifar_is_the_same_from_both_archives(name, tmp_path, monkeypatch):
     again = dataset.load(tmp_path / "0" / "tfds", name=name)
     assert (again.sha256, again.names) == (found[0].sha256, found[0].names)
     assert name in again.source and "3.0.2" in again.source
+
+
+def test_a_download_is_used_if_it_is_the_original(host, tmp_path, monkeypatch):
+    arrays = cifar_like("cifar10")
+    cifar_archive(tmp_path / "there", "cifar10", arrays, 0, monkeypatch)
+    form, other = cifar.ARCHIVES["cifar10"]
+    content = (tmp_path / "there" / form.file).read_bytes()
+    form = dataclasses.replace(form, size=len(content))
+    monkeypatch.setitem(cifar.ARCHIVES, "cifar10", (form, other))
+    monkeypatch.setattr(cifar, "HOST", f"{host.url}/")
+    monkeypatch.delenv("LENET_JAX_OFFLINE")
+    host.files = {f"/{form.file}": content}
+    found = dataset.load(tmp_path / "right", name="cifar10", log=print)
+    assert pairs(found.train.images, found.train.labels) == pairs(
+        arrays["train"][0], arrays["train"][1][:, 0]
+    )
+    damaged = content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
+    host.files = {f"/{form.file}": damaged}
+    with pytest.raises(UserError, match="CIFAR-10 could not be prepared.*(?i:checksum)"):
+        dataset.load(tmp_path / "wrong", name="cifar10", log=print)
 
 
 def test_a_pickle_that_would_do_more_than_hold_arrays_is_refused(tmp_path, monkeypatch):
