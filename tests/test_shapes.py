@@ -134,9 +134,9 @@ def test_a_small_convolutional_network_passes(tmp_path):
         Small(),
         CrossEntropy(),
         Adam(learning_rate=0.003),
-        Data("shapes", limit=7000),
+        Data("shapes", limit=6000),
         epochs=3,
-        batch_size=24,
+        batch_size=16,
         order="reshuffled",
     )
     data = dataset.of(experiment.data)
