@@ -139,6 +139,9 @@ def pickled(name, arrays, split):
 
 def archive(path, folder, files):
     with tarfile.open(path, "w:gz") as packed:
+        directory = tarfile.TarInfo(folder)
+        directory.type = tarfile.DIRTYPE
+        packed.addfile(directory)
         for name, content in files.items():
             member = tarfile.TarInfo(f"{folder}/{name}")
             member.size = len(content)
@@ -260,6 +263,7 @@ def test_imagenette_through_tfds_from_its_archive(tmp_path, monkeypatch):
         for at, label in enumerate(imagenet.NAMES)
         for n in range(number)
     }
+    files["noisy_imagenette.csv"] = b"path,label"
     form = imagenet.ARCHIVES[0]
     sha256 = archive(tmp_path / form.file, "imagenette2-160", files)
     small = imagenet.Archive(form.side, form.config, form.file, 0, sha256)
