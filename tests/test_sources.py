@@ -345,3 +345,18 @@ def test_images_that_a_network_does_not_take_are_refused_before_the_run(program,
     assert done.returncode == 2 and not run.exists()
     assert "LeNet5 fails on images of 32x32x3" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_imagenette_from_its_unpacked_folders(tmp_path):
+    for split, number in (("train", 2), ("val", 1)):
+        for at, label in enumerate(imagenet.NAMES):
+            (tmp_path / split / label).mkdir(parents=True)
+            for n in range(number):
+                (tmp_path / split / label / f"{n}.JPEG").write_bytes(jpeg((20 * at, 100, 100)))
+    (tmp_path / "test").mkdir()  # as ImageNet's own, without labels
+    found = load("imagenette", tmp_path, size=40)
+    assert (found.name, len(found.train), len(found.test)) == ("imagenette", 20, 10)
+    assert found.names[-1] == "parachute" and f"pictures in {tmp_path}" in found.source
+    assert (found.shape, found.classes) == Data("imagenette", size=40).known
+    red = np.asarray(found.test.images)[:, 20, 20, 0].astype(int)
+    np.testing.assert_allclose(red, 20 * found.test.labels, atol=3)
