@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +156,36 @@ def program(environment):
         return subprocess.run(command, timeout=600, **settings)
 
     return run
+
+
+@pytest.fixture
+def host(monkeypatch):
+    """A server that plays a host of data, or a proxy: its files by path, and what it was asked."""
+
+    class Host(BaseHTTPRequestHandler):
+        url = ""
+        files: dict[str, bytes] = {}
+        asked: list[str] = []
+
+        def answer(self):
+            self.asked.append(f"{self.command} {self.path}")
+            content = self.files.get(self.path)
+            self.send_response(404 if content is None else 200)
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content or b"")
+
+        do_GET = do_HEAD = do_CONNECT = answer
+
+        def log_message(self, format, *args):
+            pass
+
+    for name in ("HTTP_PROXY", "NO_PROXY", "ALL_PROXY", "HTTPS_PROXY"):
+        for spelling in (name, name.lower()):
+            monkeypatch.setenv(spelling, "")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
+        Host.url = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield Host
+        server.shutdown()

@@ -2,8 +2,6 @@ import gzip
 import io
 import json
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,39 +20,6 @@ WAY = {"idx3": b"\x00\x00\x08\x03", "idx1": b"\x00\x00\x08\x01"}
 def nowhere(monkeypatch):
     """No MNIST is named, and conftest.py keeps the host unasked."""
     monkeypatch.delenv("LENET_JAX_MNIST", raising=False)
-
-
-@pytest.fixture
-def host(monkeypatch):
-    """A server that plays MNIST's host, or a proxy: its files by path, and what it was asked."""
-
-    class Host(BaseHTTPRequestHandler):
-        url = ""
-        files: dict[str, bytes] = {}
-        asked: list[str] = []
-
-        def answer(self):
-            self.asked.append(f"{self.command} {self.path}")
-            content = self.files.get(self.path)
-            self.send_response(404 if content is None else 200)
-            self.send_header("Content-Length", str(len(content or b"")))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content or b"")
-
-        do_GET = do_HEAD = do_CONNECT = answer
-
-        def log_message(self, format, *args):
-            pass
-
-    for name in ("HTTP_PROXY", "NO_PROXY", "ALL_PROXY", "HTTPS_PROXY"):
-        for spelling in (name, name.lower()):
-            monkeypatch.setenv(spelling, "")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
-        Host.url = f"http://127.0.0.1:{server.server_port}"
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield Host
-        server.shutdown()
 
 
 def test_normalize_by_hand():

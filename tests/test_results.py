@@ -29,6 +29,7 @@ from lenet_jax.errors import UserError
 from lenet_jax.experiment import (
     MAP,
     SGD,
+    Data,
     Experiment,
     Muon,
     SquaredError,
@@ -642,11 +643,11 @@ def test_the_networks_that_reproduce_saves(tmp_path, monkeypatch):
         asked.update(run=run, images=held_out, below=real(run, held_out))
         return asked["below"]
 
-    def load(validation, **_):
-        return dataset.embedded(200, 300 if validation else 0)
+    def of(asked, log, real=dataset.of):
+        return real(Data("uci-digits", limit=200, validation=300 if asked.validation else 0))
 
     monkeypatch.setattr(records, "reject_below", reject_below)
-    monkeypatch.setattr(dataset, "load", load)
+    monkeypatch.setattr(dataset, "of", of)
     given = reproduce.parse(["--out", str(tmp_path), "--seeds", "2"])
     experiment = sets.prepared(*sets.reproduced()["classic"], given)
     assert isinstance(experiment, Experiment)

@@ -1,5 +1,6 @@
 """The sets that --data.name takes: their formats, made small, and what is said of bad files."""
 
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -138,6 +139,9 @@ def pickled(name, arrays, split):
 
 def archive(path, folder, files):
     with tarfile.open(path, "w:gz") as packed:
+        directory = tarfile.TarInfo(folder)
+        directory.type = tarfile.DIRTYPE
+        packed.addfile(directory)
         for name, content in files.items():
             member = tarfile.TarInfo(f"{folder}/{name}")
             member.size = len(content)
@@ -186,6 +190,26 @@ def test_cifar_is_the_same_from_both_archives(name, tmp_path, monkeypatch):
     again = dataset.load(tmp_path / "0" / "tfds", name=name)
     assert (again.sha256, again.names) == (found[0].sha256, found[0].names)
     assert name in again.source and "3.0.2" in again.source
+
+
+def test_a_download_is_used_if_it_is_the_original(host, tmp_path, monkeypatch):
+    arrays = cifar_like("cifar10")
+    cifar_archive(tmp_path / "there", "cifar10", arrays, 0, monkeypatch)
+    form, other = cifar.ARCHIVES["cifar10"]
+    content = (tmp_path / "there" / form.file).read_bytes()
+    form = dataclasses.replace(form, size=len(content))
+    monkeypatch.setitem(cifar.ARCHIVES, "cifar10", (form, other))
+    monkeypatch.setattr(cifar, "HOST", f"{host.url}/")
+    monkeypatch.delenv("LENET_JAX_OFFLINE")
+    host.files = {f"/{form.file}": content}
+    found = dataset.load(tmp_path / "right", name="cifar10", log=print)
+    assert pairs(found.train.images, found.train.labels) == pairs(
+        arrays["train"][0], arrays["train"][1][:, 0]
+    )
+    damaged = content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
+    host.files = {f"/{form.file}": damaged}
+    with pytest.raises(UserError, match="CIFAR-10 could not be prepared.*(?i:checksum)"):
+        dataset.load(tmp_path / "wrong", name="cifar10", log=print)
 
 
 def test_a_pickle_that_would_do_more_than_hold_arrays_is_refused(tmp_path, monkeypatch):
@@ -239,6 +263,7 @@ def test_imagenette_through_tfds_from_its_archive(tmp_path, monkeypatch):
         for at, label in enumerate(imagenet.NAMES)
         for n in range(number)
     }
+    files["noisy_imagenette.csv"] = b"path,label"
     form = imagenet.ARCHIVES[0]
     sha256 = archive(tmp_path / form.file, "imagenette2-160", files)
     small = imagenet.Archive(form.side, form.config, form.file, 0, sha256)
@@ -320,3 +345,18 @@ def test_images_that_a_network_does_not_take_are_refused_before_the_run(program,
     assert done.returncode == 2 and not run.exists()
     assert "LeNet5 fails on images of 32x32x3" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_imagenette_from_its_unpacked_folders(tmp_path):
+    for split, number in (("train", 2), ("val", 1)):
+        for at, label in enumerate(imagenet.NAMES):
+            (tmp_path / split / label).mkdir(parents=True)
+            for n in range(number):
+                (tmp_path / split / label / f"{n}.JPEG").write_bytes(jpeg((20 * at, 100, 100)))
+    (tmp_path / "test").mkdir()  # as ImageNet's own, without labels
+    found = load("imagenette", tmp_path, size=40)
+    assert (found.name, len(found.train), len(found.test)) == ("imagenette", 20, 10)
+    assert found.names[-1] == "parachute" and f"pictures in {tmp_path}" in found.source
+    assert (found.shape, found.classes) == Data("imagenette", size=40).known
+    red = np.asarray(found.test.images)[:, 20, 20, 0].astype(int)
+    np.testing.assert_allclose(red, 20 * found.test.labels, atol=3)

@@ -107,7 +107,7 @@ def _looked_through(
     encoded: Encoded, data_dir: Path, log: Callable[[str], None]
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """Labels int32 [n], the numbers of those damaged, and the SHA-256 of the others."""
-    stamp = hashlib.sha256(encoded.where.encode())
+    stamp = hashlib.sha256()
     for file in encoded.files():
         about = file.stat()
         stamp.update(f"{file}\n{about.st_size} {about.st_mtime_ns}\n".encode())

@@ -8,10 +8,10 @@ import numpy as np
 
 from lenet_jax.data import encoded, prepared
 from lenet_jax.data.dataset import Dataset
+from lenet_jax.data.pictures import SUFFIXES
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import Data
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 TESTS = "test", "val", "validation"  # what a folder of test pictures may be called
 HELD_OUT = 5  # without one, every fifth picture of each class is for the test
 LAYOUT = (

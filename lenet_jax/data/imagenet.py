@@ -126,10 +126,10 @@ def _examples(split: str, files: prepared.Files) -> Iterator[tuple[str, dict[str
     inside = {"train": "train", "validation": "val"}[split]
     with tarfile.open(files["archive"]) as archive:
         for member in archive:
-            *_, folder_of_split, label, name = Path("//" + member.name).parts
-            file = archive.extractfile(member) if name.endswith(".JPEG") else None
-            if file and folder_of_split == inside:
-                yield name, {"image": io.BytesIO(file.read()), "label": label}
+            match Path(member.name).parts:
+                case (*_, within, label, name) if within == inside and name.endswith(".JPEG"):
+                    if file := archive.extractfile(member):
+                        yield name, {"image": io.BytesIO(file.read()), "label": label}
 
 
 class Records:

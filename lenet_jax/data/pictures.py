@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 CORES = os.cpu_count() or 1
 AHEAD = 4 * CORES  # pictures in work at a time
 

@@ -56,7 +56,7 @@ class Set(Copy):
 
     `examples` gives the keys and examples of a split, `features` what they consist of, and `names`
     those of the classes where TFDS keeps them. `sums` are the sizes and SHA-256 of files by their
-    URL, where the builder's own name does not lead TFDS to them.
+    URL, beside those that TFDS's common register has.
     """
 
     urls: dict[str, str]

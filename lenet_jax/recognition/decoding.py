@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from lenet_jax.data.pictures import SUFFIXES
 from lenet_jax.errors import UserError
 from lenet_jax.experiment.checks import require_local
 
 MEGAPIXELS = 40
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 
 
 def files(folder: Path) -> list[Path]:
