@@ -1,7 +1,7 @@
 """AlexNet and PyTorch side by side: python -m benchmarks.alexnet
 
 Forward and backward of 32 pictures of 227x227, in turns, each side in a process of its own with
-all cores, and the most memory that it held. Writes results/alexnet.json. Wants torch.
+all cores, and the most memory that it held. Writes results/alexnet-speed.json. Wants torch.
 """
 
 import argparse
@@ -132,7 +132,7 @@ def main(arguments: list[str]) -> int:
         arguments
     )
     found = conditions() | measure()
-    (ROOT / "results" / "alexnet.json").write_text(json.dumps(found, indent=1) + "\n")
+    (ROOT / "results" / "alexnet-speed.json").write_text(json.dumps(found, indent=1) + "\n")
     for name, seconds in found["seconds"].items():
         print(f"{name}: {statistics.median(seconds):.2f} s, {found['gib'][name]:.1f} GiB")
     print(f"ratio {found['ratio']:.2f}, aimed at {RATIO}")

@@ -60,6 +60,7 @@ NEAREST = {
     "recognition/predictor.py": "lenet predict",
     "reports": "results",
     "reports/family.py": "family",
+    "reports/published.py": "figures family results",
     "reports/figures.py": "figures evaluate results visualize",
     "reproduction": "config results family",
     "training": "update loop checkpoint step",

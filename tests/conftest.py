@@ -22,6 +22,9 @@ from lenet_jax.data import digits as embedded
 # MNIST is never downloaded here, nor in the programs that tests start.
 os.environ["LENET_JAX_OFFLINE"] = "1"
 
+# Most of the tests' time is compilation. The programs that they start compile as users' do.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 # Programs that several tests compile, in a folder that the workers of pytest-xdist share.
 COMPILED = os.environ.setdefault("LENET_JAX_TESTS", tempfile.mkdtemp(prefix="lenet_jax_tests_"))
 jax.config.update("jax_compilation_cache_dir", COMPILED)

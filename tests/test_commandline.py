@@ -67,7 +67,10 @@ def test_help_and_complaints_come_before_jax(before_jax, verb):
     [
         ((), ["no --config given", "experiments/classic.py"]),
         (("--config",), ["expected one argument"]),
-        (("--config", "nowhere.py"), ["nowhere.py: no such file", "which are: baselines, best,"]),
+        (
+            ("--config", "nowhere.py"),
+            ["nowhere.py: no such file", "which are: alexnet, baselines,"],
+        ),
         ((*CLASSIC, "--epocs", 3), ["--epocs", "--epochs"]),
         ((*CLASSIC, "--epochs", "many"), ["--epochs", "many"]),
         ((*CLASSIC, "--model.table", "holes"), ["--model.table", "paper", "full"]),
@@ -383,7 +386,7 @@ def test_pages_come_by_name_also_where_the_package_is_installed(tmp_path):
     wrong = lenet_jax_of(tmp_path, "summary", "--config", "clasic")
     assert (
         wrong.returncode == 2
-        and "no page of the package, which are: baselines, best," in wrong.stderr
+        and "no page of the package, which are: alexnet, baselines," in wrong.stderr
     )
     own = tmp_path / "empty" / "classic"
     own.write_text("no page")

@@ -509,7 +509,8 @@ FAMILY_SEEDS = {
 
 def test_every_page_of_the_package_says_its_set_and_its_seeds():
     found = sets.reproduced()
-    assert set(found) == set(loading.every())
+    descendants = {key for key in loading.every() if key.split(":")[0] in DESCENDANTS}
+    assert set(found) == set(loading.every()) - descendants
     for chosen, seeds in ("paper", SEEDS), ("family", FAMILY_SEEDS):
         expected = {key: number for number, keys in seeds.items() for key in keys.split()}
         assert {k: how.seeds for k, (_, how) in found.items() if how.set == chosen} == expected
@@ -604,8 +605,9 @@ def test_the_first_page_says_what_the_records_do():
 
 
 # By the programs of benchmarks/.
-MEASURED_ALONE = {"speed", "growth", "profile", "reading", "reading-public", "rejection"}
-NOT_YET = {"gpu", "mutants"}
+MEASURED_ALONE = {"speed", "growth", "profile", "reading", "reading-public", "rejection", "mutants"}
+NOT_YET = {"gpu", "alexnet-speed"}
+DESCENDANTS = {"alexnet", "zfnet", "nin"}  # whose pages no set measures yet
 
 
 def test_every_experiment_has_its_record_and_no_other_lies_there():

@@ -564,8 +564,8 @@ def test_help_comes_at_once(program, no_jax):
         (["--network", "{tmp}"], "no folder of a run, it has no config.json"),
         (["--network", "{tmp}/nowhere"], "nowhere: no such network, and no folder"),
         (
-            ["--network", "{tmp}/alexnet"],
-            "of another version (nothing here is called 'lenet_jax.models.alexnet:AlexNet')",
+            ["--network", "{tmp}/vgg"],
+            "of another version (nothing here is called 'lenet_jax.models.vgg:VGG')",
         ),
         (["--network", "{tmp}/damaged"], "config.json is damaged or of another version (Expecting"),
         (["--network", "{run}", "--picture", "{tmp}/nowhere.png"], "nowhere.png: No such file"),
@@ -589,7 +589,7 @@ def test_help_comes_at_once(program, no_jax):
 def test_bad_input_is_told_in_one_line_before_jax(program, no_jax, run, tmp_path, flags, said):
     written = json.loads((run / "config.json").read_text())
     for name, content in (
-        ("alexnet", json.dumps(written | {"model": {"is": "lenet_jax.models.alexnet:AlexNet"}})),
+        ("vgg", json.dumps(written | {"model": {"is": "lenet_jax.models.vgg:VGG"}})),
         ("damaged", "{"),
         ("colour", json.dumps(written | {"dataset_shape": [32, 32, 3]})),
         ("five", json.dumps(written | {"dataset_shape": [32, 32, 5]})),
