@@ -30,7 +30,7 @@ class ResponseNormalization(nn.Module):
         half = self.n // 2
         squares = jnp.pad(states**2, ((half, half), (0, 0), (0, 0), (0, 0)))
         around: Any = sum(lax.slice_in_dim(squares, i, i + len(states)) for i in range(self.n))
-        return states * (self.k + self.alpha * around) ** -self.beta
+        return states * _power(self.k + self.alpha * around, -self.beta)
 
 
 class WithinMapNormalization(nn.Module):
@@ -52,4 +52,9 @@ class WithinMapNormalization(nn.Module):
         squares = jnp.pad(states**2, ((0, 0), (half, half), (half, half), (0, 0)))
         rows: Any = sum(lax.slice_in_dim(squares, i, i + height, axis=1) for i in range(self.size))
         around: Any = sum(lax.slice_in_dim(rows, j, j + width, axis=2) for j in range(self.size))
-        return states * (1 + self.alpha / self.size**2 * around) ** -self.beta
+        return states * _power(1 + self.alpha / self.size**2 * around, -self.beta)
+
+
+def _power(positive: jax.Array, exponent: float) -> jax.Array:
+    """positive ** exponent: XLA's CPU has vectors for exp and log, and none for a power."""
+    return jnp.exp(exponent * jnp.log(positive))
