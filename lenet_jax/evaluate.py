@@ -37,16 +37,17 @@ def main(arguments: Sequence[str]) -> int:
     from lenet_jax.recognition import reader
     from lenet_jax.reports import figures
 
-    scores, card = reader.reader(given.network, given.trust_page)
+    if given.ten_views:
+        trained = networks.load(given.network, commandline.log, given.trust_page)
+        scores, card = evaluation.of_ten_views(trained), trained.card
+    else:
+        scores, card = reader.reader(given.network, given.trust_page)
     if given.pictures:
         found = evaluation.of_pictures(scores, card, given.pictures)
     else:
         asked = networks.data_of(given.network, given.trust_page)
         data = dataset.of(to_test_on(asked, given.manual_dir), log=commandline.log)
         evaluation.require_fitting(data, given.network, card)
-        if given.ten_views:
-            trained = networks.load(given.network, trust_page=given.trust_page)
-            scores = evaluation.of_ten_views(trained)
         found = evaluation.of_test_set(scores, data)
     record = {"network": given.network, "views": 10 if given.ten_views else 1}
     record |= evaluation.as_json(found, card)
@@ -79,12 +80,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = commandline.parser("evaluate", __doc__)
     parser.add_argument("network", nargs="?", **commandline.NETWORK)
     parser.add_argument("--trust-page", **commandline.TRUST_PAGE)
-    parser.add_argument(
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument(
         "--ten-views",
         action="store_true",
         help="average over the corners, the middle and their mirror images, as AlexNet was tested",
     )
-    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="instead of MNIST")
+    shown.add_argument("--pictures", type=Path, metavar="FOLDER", help="instead of MNIST")
     parser.add_argument(
         "--manual-dir",
         type=Path,

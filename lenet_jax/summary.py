@@ -26,15 +26,20 @@ def main(arguments: Sequence[str]) -> int:
     model = experiment.fitted(shape, classes).model
     contract.check(model, shape, classes)
     layers = counting.count(model, shape)
-    table = Table(title=f"{experiment.name}, for one image", show_footer=True)
+    table = Table(
+        title=f"{experiment.name}, for one image", show_footer=True, show_edge=False, pad_edge=False
+    )  # so that its numbers have room on 80 columns
     table.add_column("layer", footer="total")
-    table.add_column("maps x size")
-    for column in ("units", "parameters", "fixed", "connections", "multiply_adds"):
+    table.add_column("maps x size", no_wrap=True)
+    columns = ["units", "parameters", "fixed", "connections", "multiply_adds"]
+    if not any(layer.fixed for layer in layers):  # a large network's numbers need the room
+        columns.remove("fixed")
+    for column in columns:
         numbers = [getattr(layer, column) for layer in layers]
         total = "-" if None in numbers else f"{sum(numbers):,}"
-        table.add_column(column.replace("_", "-"), footer=total, justify="right")
+        table.add_column(column.replace("_", "-"), footer=total, justify="right", no_wrap=True)
     for layer in layers:
-        numbers = layer.units, layer.parameters, layer.fixed, layer.connections, layer.multiply_adds
+        numbers = [getattr(layer, column) for column in columns]
         size = "" if layer.maps is None else f"{layer.maps} @ {layer.height}x{layer.width}"
         table.add_row(
             layer.name if layer.units is None else layer.name.upper(),

@@ -159,10 +159,19 @@ def test_summary(environment, tmp_path):
     assert done.stdout.splitlines()[-1] == str(tmp_path / "lenet_jax")
 
 
+def test_a_summary_has_room_on_eighty_columns_for_a_large_networks_numbers(program):
+    done = program("summary", "--config", "alexnet:shapes", COLUMNS="80")
+    assert done.returncode == 0 and max(map(len, done.stdout.splitlines())) <= 80
+    # With ten classes 4,097 (1,000 - 10) fewer than the published 60,965,224.
+    assert "56,909,194" in done.stdout and "204,671,232" in done.stdout
+    assert "…" not in done.stdout and "fixed" not in done.stdout
+
+
 def test_a_benchmark_tells_what_it_is_and_does_nothing():
-    named = ["gpu", "growth", "mutants", "profile", "reading", "rejection", "serve", "speed"]
-    if importlib.util.find_spec("torch"):
-        named.append("pytorch_fast")
+    files = (ROOT / "benchmarks").glob("*.py")
+    named = sorted(file.stem for file in files if "__main__" in file.read_text())
+    if not importlib.util.find_spec("torch"):
+        named.remove("pytorch_fast")
     program = (
         "import runpy, sys\n"
         "for name in sys.argv[1:]:\n"

@@ -15,7 +15,7 @@ from test_lenet import close
 
 from lenet_jax.data import views
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import MAP, SGD, CrossEntropy, Distortion, Experiment
+from lenet_jax.experiment import MAP, SDLM, SGD, CrossEntropy, Distortion, Experiment
 from lenet_jax.exporting import forward, onnx
 from lenet_jax.exporting import torch as exporting
 from lenet_jax.inspection import deconvnet
@@ -29,10 +29,10 @@ from lenet_jax.models.lenet import LeNet5
 from lenet_jax.models.nin import NIN
 from lenet_jax.models.zfnet import ZFNet
 from lenet_jax.recognition import networks
-from lenet_jax.training import losses, optimizers, replicas, scoring, step
+from lenet_jax.training import curvature, losses, optimizers, replicas, scoring, step
 
 COLOUR_NIN: dict[str, Any] = {
-    **{"window": 3, "padding": 0, "maps": (192, 192, 192)},
+    **{"size": 3, "padding": 0, "maps": (192, 192, 192)},
     **{"first": (160, 192, 192), "second": (96, 192)},
 }
 
@@ -183,7 +183,7 @@ def dense(p, x):
 
 def nin(p, model, x):
     for number in (1, 2, 3):
-        x = relu(convolved(x, p[f"conv{number}"], model.window, 1, model.padding))
+        x = relu(convolved(x, p[f"conv{number}"], model.size, 1, model.padding))
         x = relu(convolved(x, p[f"cccp{number}a"], 1))
         x = relu(convolved(x, p[f"cccp{number}b" if number < 3 else "output"], 1))
         if number < 3:
@@ -204,7 +204,7 @@ NARROW = {
     "zfnet": (ZFNet(maps=(7, 6, 5, 4, 3), hidden=(9, 7), classes=5), (224, 224, 3), zfnet),
     "nin": (NIN(maps=(6, 5, 4), first=(5, 4, 4), second=(4, 3), classes=5), (28, 28), nin),
     "nin for colours": (
-        NIN(window=3, padding=0, maps=(6, 5, 4), first=(5, 4, 4), second=(4, 3), classes=5),
+        NIN(size=3, padding=0, maps=(6, 5, 4), first=(5, 4, 4), second=(4, 3), classes=5),
         *((32, 32, 3), nin),
     ),
 }
@@ -392,7 +392,7 @@ def test_pictures_that_do_not_fit_are_refused(model, shape, words):
 
 def test_small_pictures_do_not_fit_network_in_network():
     with pytest.raises(UserError, match="NIN fails on images of 2x2x3"):
-        check(NIN(window=3, padding=0), (2, 2, 3), 10)
+        check(NIN(size=3, padding=0), (2, 2, 3), 10)
 
 
 @pytest.mark.parametrize(
@@ -465,6 +465,35 @@ def test_descents_that_are_none_are_refused(sgd, words):
         sgd()
 
 
+@pytest.mark.parametrize(
+    ("sgd", "words"),
+    [
+        (SGD(output_rate=0.1), "output-rate: the network has no layer named output"),
+        (SGD(largest_rms=0.1), "largest-rms: the network has no layer named conv"),
+        (SGD(bias_rate=2.0), "bias-rate: the network has no biases"),
+        (SGD(decay=0.1), "decay: the network has no kernels"),
+    ],
+)
+def test_rates_of_what_a_network_has_not_are_refused(sgd, words):
+    with pytest.raises(UserError, match=words):
+        optimizers.of(sgd, 1, 1).init({"c1": {"weight": jnp.ones((2, 2))}})
+
+
+@pytest.mark.parametrize("model", [AlexNet(), ZFNet()])
+def test_curvature_does_not_pass_a_normalization(model):
+    """Carried back as a gradient is, it would be no curvature: neither squared nor positive."""
+    with pytest.raises(UserError, match="SDLM does not go with .*response normalization"):
+        Experiment("a", model, CrossEntropy(), SDLM())
+    norm, states = ResponseNormalization(), jnp.ones((6, 1, 1, 2))
+
+    def scores(scale):
+        found: Any = norm.apply({}, scale * states)
+        return found[:, 0, 0].T
+
+    with pytest.raises(ValueError, match="no curvature for response normalization"):
+        curvature.diagonal(scores, jnp.ones(()), jnp.ones_like)
+
+
 # What a network is shown of a picture.
 
 
@@ -500,7 +529,7 @@ def test_colours_move_along_their_principal_components():
     moved = np.asarray(views.view(ranges, keys, grey, None))[:, 0, 0] - 128.0
     along = moved @ views.COMPONENTS.T
     np.testing.assert_allclose(views.COMPONENTS @ views.COMPONENTS.T, np.eye(3), atol=1e-3)
-    np.testing.assert_allclose(along.std(axis=0), 0.1 * views.DEVIATIONS, rtol=0.03)
+    np.testing.assert_allclose(along.std(axis=0), 0.1 * views.EIGENVALUES, rtol=0.03)
     assert abs(np.corrcoef(along.T) - np.eye(3)).max() < 0.03
     assert abs(moved.mean(axis=0)).max() < 0.2
 
@@ -580,6 +609,12 @@ def test_an_update_sees_other_views_in_each_epoch_and_the_same_again():
             lambda: Experiment("a", distortion=Distortion(shear=0.1)).fitted((28, 28, 3), 10),
             "these images have 3 channels",
         ),
+        (
+            lambda: Experiment(
+                "a", NIN(), CrossEntropy(), SGD(), distortion=Distortion(crops=True)
+            ).fitted((32, 32, 3), 10),
+            "crops does not go with NIN, which sees all of a picture",
+        ),
     ],
 )
 def test_views_that_do_not_fit_are_refused(make, words):
@@ -610,6 +645,11 @@ def test_bfloat16_products_are_float32s_within_their_rounding():
         error = np.linalg.norm(rounded - exact) / np.linalg.norm(exact)
         # Six layers round weights and states to eight bits, forward and backward: 2^-9 of each.
         assert 2**-14 < error < 2 * 6 * 2 * 2**-9
+
+
+def test_bfloat16_is_refused_where_it_would_round_nothing():
+    with pytest.raises(UserError, match="--precision bfloat16 does not go with Sum"):
+        Experiment("a", Sum(), CrossEntropy(), SGD(), precision="bfloat16")
 
 
 def test_products_of_bfloat16_are_added_up_in_float32():
@@ -710,8 +750,14 @@ def test_torchs_layers_give_the_references_scores_from_its_layout(narrow):
             return f.linear(x.flatten(1), weight, bias)[..., None, None]
         return f.conv2d(x, weight, bias, *stride_and_padding, groups=groups)
 
-    def norm(x):  # PyTorch divides alpha by the size
-        return f.local_response_norm(x, 5, 5e-4, 0.75, 2.0)
+    def norm(x, alpha=1e-4):  # PyTorch divides alpha by the size
+        return f.local_response_norm(x, 5, 5 * alpha, 0.75, 2.0)
+
+    def norm_of_groups(x):
+        return torch.cat([norm(part, 1e-4 / 5) for part in x.chunk(model.groups, 1)], 1)
+
+    def norm_within(x):
+        return x / (1 + 1e-3 * f.avg_pool2d(x**2, 5, 1, 2)) ** 0.75
 
     def pool(x):
         return f.max_pool2d(x, 3, 2, ceil_mode=True)
@@ -728,7 +774,9 @@ def test_torchs_layers_give_the_references_scores_from_its_layout(narrow):
         x = norm(pool(conv(x, "conv1", 2, 1).relu()))
         x = norm(pool(conv(x, "conv2", 2).relu()))
     elif model.reading == "files":
-        pytest.skip("PyTorch has no normalization within a map")
+        x = pool(norm_of_groups(conv(x, "conv1", 4))).relu()
+        x = norm_of_groups(conv(x, "conv2", 1, 2, groups=model.groups).relu())
+        x = pool(norm_within(x))
     else:
         x = pool(norm(conv(x, "conv1", 4).relu()))
         x = pool(norm(conv(x, "conv2", 1, 2, groups=model.groups).relu()))

@@ -176,6 +176,8 @@ def test_the_program_counts_what_the_papers_formulas_log(program, tmp_path):
         (("lenet6",), "lenet6: no such network"),
         (("experiments",), "no folder of a run"),
         (("--pictures", "experiments"), "no pictures of digits there"),
+        (("--pictures", "experiments", "--ten-views"), "not allowed with argument --pictures"),
+        (("--ten-views",), "--ten-views is for networks that see a window of a picture"),
     ],
 )
 def test_what_cannot_be_evaluated_is_said(program, flags, said):

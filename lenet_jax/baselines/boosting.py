@@ -16,6 +16,7 @@ import numpy as np
 
 from lenet_jax.data import distort
 from lenet_jax.data.dataset import Dataset, Images
+from lenet_jax.data.pictures import Pictures
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import Distortion, Experiment, serialization
 from lenet_jax.measurement import records, rejection
@@ -106,10 +107,10 @@ def train_three(experiment: Experiment, data: Dataset, folder: Path, log, stoppi
 
     networks = first, second, third
     fresh = stream.batch(stream.rounds)
-    added = np.stack([scores(run, np.asarray(fresh.images)) for run in networks])
-    trained = np.stack([scores(run, np.asarray(data.train.images)) for run in networks]).sum(0)
+    added = np.stack([scores(run, fresh.images) for run in networks])
+    trained = np.stack([scores(run, data.train.images) for run in networks]).sum(0)
     return Boosted(
-        scores=np.stack([scores(run, np.asarray(data.test.images)) for run in networks]),
+        scores=np.stack([scores(run, data.test.images) for run in networks]),
         train_errors=int((trained.argmax(1) != data.train.labels).sum()),
         unsure_below=early_stop(added, fresh.labels),
         drawn=(drawn_2, drawn_3),
@@ -133,11 +134,11 @@ def early_stop(scores: np.ndarray, labels: np.ndarray) -> float:
     return float(np.r_[sure[order], np.inf][enough])
 
 
-def scores(run: loop.Result, images: np.ndarray) -> np.ndarray:
+def scores(run: loop.Result, images: np.ndarray | Pictures) -> np.ndarray:
     """float32 [n, classes] of a run's only network, on all devices."""
     mesh = replicas.mesh(jax.devices())
     params = replicas.replicated(mesh, jax.tree.map(np.asarray, run.params))
-    blocks, _ = scoring.blocks(images, np.zeros(len(images), np.int32), mesh)
+    blocks, _ = scoring.blocks(np.asarray(images), np.zeros(len(images), np.int32), mesh)
     return np.asarray(scoring.scores_of(run.recipe.model, mesh, params, blocks))[0, : len(images)]
 
 
@@ -165,7 +166,7 @@ class Stream:
         drawn = self.rounds
         while min(sum(map(len, part)) for part in found.values()) < size // 2:
             batch = self._next(drawn)
-            wrong = scores(first, np.asarray(batch.images)).argmax(1) != batch.labels
+            wrong = scores(first, batch.images).argmax(1) != batch.labels
             for kind, part in found.items():
                 if sum(map(len, part)) < size // 2:
                     part.append(_chosen(batch, wrong == kind))
@@ -179,9 +180,7 @@ class Stream:
         drawn = self.rounds
         while sum(map(len, found)) < size:
             batch = self._next(drawn)
-            predictions = [
-                scores(run, np.asarray(batch.images)).argmax(1) for run in (first, second)
-            ]
+            predictions = [scores(run, batch.images).argmax(1) for run in (first, second)]
             found.append(_chosen(batch, predictions[0] != predictions[1]))
         return _joined(found, size), self._drawn(drawn)
 

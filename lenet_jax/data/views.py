@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Of the colours of ImageNet's training pictures: the principal components, one in each row, and the
-# standard deviation along each, in levels of 0 to 255.
+# Of the colours of ImageNet's training pictures, as other programs have them: the principal
+# components, one in each row, and their eigenvalues, in levels of 0 to 255 (PAPER.md).
 COMPONENTS = np.array(
     [[-0.5675, -0.5808, -0.5836], [0.7192, -0.0045, -0.6948], [0.4009, -0.8140, 0.4203]], np.float32
 )
-DEVIATIONS = 255 * np.array([0.2175, 0.0188, 0.0045], np.float32)
+EIGENVALUES = 255 * np.array([0.2175, 0.0188, 0.0045], np.float32)
 
 
 def view(ranges: Any, keys: jax.Array, pictures: jax.Array, window: int | None) -> jax.Array:
@@ -26,7 +26,7 @@ def view(ranges: Any, keys: jax.Array, pictures: jax.Array, window: int | None) 
 
 def _one(ranges: Any, key: jax.Array, picture: jax.Array, window: int | None) -> jax.Array:
     for_place, for_side, for_colour = jax.random.split(key, 3)
-    if ranges.crops and window is not None:
+    if window is not None and ranges.crops:
         room = jnp.asarray(picture.shape[:2]) - window + 1
         top, left = jax.random.randint(for_place, (2,), 0, room)
         picture = jax.lax.dynamic_slice(picture, (top, left, 0), (window, window, 3))
@@ -35,7 +35,7 @@ def _one(ranges: Any, key: jax.Array, picture: jax.Array, window: int | None) ->
         picture = jnp.where(jax.random.bernoulli(for_side), picture[:, ::-1], picture)
     if ranges.colour:
         shares = ranges.colour * jax.random.normal(for_colour, (3,))
-        picture = picture + ((shares * DEVIATIONS) @ COMPONENTS)[None, None]
+        picture = picture + ((shares * EIGENVALUES) @ COMPONENTS)[None, None]
     return picture
 
 

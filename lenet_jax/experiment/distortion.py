@@ -40,8 +40,8 @@ class Distortion:
     flips: bool = False
     """half of the pictures are mirrored, left to right"""
     colour: float = 0.0
-    """noise along the principal components of colours: its standard deviation in theirs (0.1 in
-    AlexNet's paper)"""
+    """standard deviation of the noise along the principal components of colours, times their
+    eigenvalues (0.1 in AlexNet's paper)"""
 
     def __post_init__(self) -> None:
         for name in ("translation", "scaling", "squeezing", "shear", "rotation", "elastic"):

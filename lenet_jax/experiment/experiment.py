@@ -139,6 +139,14 @@ class Experiment:
                 "--distortion.crops, flips and colour are for pictures in colours, these images "
                 f"are {'x'.join(map(str, shape))}. Leave them out"
             )
+        if self.distortion.crops:
+            from lenet_jax.layers.contract import window
+
+            if window(self.model) is None:
+                raise UserError(
+                    f"--distortion.crops does not go with {type(self.model).__name__}, which sees "
+                    "all of a picture and no window of it. Leave it out"
+                )
         if getattr(self.model, "classes", classes) == classes:
             return self
         return dataclasses.replace(self, model=self.model.clone(classes=classes))
@@ -158,6 +166,11 @@ class Experiment:
                 f"loss {type(self.loss).__name__} does not go with this {network}, whose scores "
                 f"are {outputs}: give one of {fitting}"
             )
+        if self.precision != "float32" and not hasattr(self.model, "activate"):
+            raise UserError(
+                f"--precision {self.precision} does not go with {network}: the products that it "
+                "rounds are those of the package's layers. Leave it out"
+            )
         if not isinstance(self.optimizer, SDLM):
             ours = isinstance(self.optimizer, Optimizer)
             if not (ours or any(hasattr(self.optimizer, n) for n in ("update", "transformation"))):
@@ -172,6 +185,11 @@ class Experiment:
             raise UserError(
                 f"optimizer SDLM does not go with --model.head {head}: appendix C has no curvature "
                 "for it. Give --optimizer muon, or --model.head rbf"
+            )
+        if getattr(self.model, "normalizes", False):
+            raise UserError(
+                f"optimizer SDLM does not go with {network}: appendix C has no curvature for its "
+                "response normalization. Give --optimizer sgd"
             )
         if not hasattr(self.model, "activate"):
             raise UserError(

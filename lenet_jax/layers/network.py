@@ -45,6 +45,7 @@ class Network(nn.Module):
     """
 
     frame: ClassVar[str] = "32x32"
+    normalizes: ClassVar[bool] = False  # its responses: appendix C has no curvature for that
 
     @property
     def outputs(self) -> Outputs:

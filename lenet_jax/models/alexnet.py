@@ -24,6 +24,7 @@ class AlexNet(Network):
     """
 
     frame: ClassVar[str] = "227x227"
+    normalizes: ClassVar[bool] = True
 
     activation: Activation = "relu"
     reading: Literal["paper", "files"] = "paper"

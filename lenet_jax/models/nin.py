@@ -23,7 +23,7 @@ class NIN(Network):
     frame: ClassVar[str] = "unit"
 
     activation: Activation = "relu"
-    window: int = 5
+    size: int = 5
     """size of the convolutions' windows"""
     padding: int = 2
     """border of zeros around what a convolution reads"""
@@ -49,7 +49,7 @@ class NIN(Network):
         widths = zip(self.maps, self.first, (*self.second, self.classes), strict=True)
         for number, (maps, first, second) in enumerate(widths, 1):
             name = f"conv{number}"
-            conv = Convolution(maps, self.window, None, begin, padding=self.padding, name=name)
+            conv = Convolution(maps, self.size, None, begin, padding=self.padding, name=name)
             x = states[name] = self.activate(conv(x))
             last = f"cccp{number}b" if number < len(self.maps) else "output"
             for name, inner in ((f"cccp{number}a", first), (last, second)):

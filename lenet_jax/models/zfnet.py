@@ -23,6 +23,7 @@ class ZFNet(Network):
     """
 
     frame: ClassVar[str] = "224x224"
+    normalizes: ClassVar[bool] = True
 
     activation: Activation = "relu"
     maps: tuple[int, ...] = (96, 256, 384, 384, 256)

@@ -30,8 +30,8 @@ def diagonal(
     those to the second derivatives of the loss there, [images, classes]
     (`losses.curvature_at_scores`). Every h is non-negative; a parameter without connections
     has 0. `adaptive` RBF codes get theirs by the same rule.
-    Raises ValueError for Gaussian heads: `_distances` knows distances that are a loss themselves,
-    not those that a softmax is taken of.
+    Raises ValueError for Gaussian heads, for `_distances` knows distances that are a loss
+    themselves and not those that a softmax is taken of, and for response normalization.
     """
     with nn.intercept_methods(_second_order):
         values, backward = jax.vjp(scores, params)
@@ -43,6 +43,8 @@ def _second_order(next_method: Function, args: tuple, kwargs: dict, context) -> 
     rule = RULES.get(context.method_name)
     if rule is _distances and context.module.drawn:
         raise ValueError("no curvature for Gaussian heads: take another head or optimizer")
+    if context.method_name == "normalize":
+        raise ValueError("no curvature for response normalization: take another optimizer")
     return next_method(*args, **kwargs) if rule is None else rule(next_method)(*args)
 
 

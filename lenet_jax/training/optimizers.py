@@ -10,6 +10,7 @@ import optax
 import optax.contrib
 from jax import lax
 
+from lenet_jax.errors import UserError
 from lenet_jax.experiment import SDLM, SGD, Adam, Muon, Optimizer
 
 
@@ -102,28 +103,41 @@ def of(optimizer: Any, epochs: int, steps_per_epoch: int) -> optax.GradientTrans
 
 
 def _descent(sgd: SGD, rate: Callable[[Any], Any]) -> optax.GradientTransformation:
-    def among(found: Callable[[tuple[str, ...]], bool]) -> Callable[[Any], Any]:
-        return lambda tree: jax.tree.map_with_path(
-            lambda path, _: found(tuple(part.key for part in path)), tree
-        )
+    """What is asked for, each for the parameters that it is of.
+
+    Raises UserError, when it meets the parameters, for what is of none of them.
+    """
+
+    def of(part: Any, flag: str, what: str, found: Callable[[list[str], Any], bool]) -> Any:
+        def mask(tree: Any) -> Any:
+            chosen = jax.tree.map_with_path(
+                lambda path, leaf: found([str(one.key) for one in path], leaf), tree
+            )
+            if not any(jax.tree.leaves(chosen)):
+                raise UserError(f"--optimizer.{flag}: the network has no {what}. Leave it out")
+            return chosen
+
+        return optax.masked(part, mask)
 
     parts = [optax.sgd(rate, sgd.momentum or None)]
     if sgd.decay:
         decay = optax.add_decayed_weights(sgd.decay)
-        parts.insert(0, optax.masked(decay, among(lambda path: path[-1] == "kernel")))
+        parts.insert(0, of(decay, "decay", "kernels", lambda path, _: path[-1] == "kernel"))
     if sgd.bias_rate != 1:
-        parts.append(
-            optax.masked(optax.scale(sgd.bias_rate), among(lambda path: path[-1] == "bias"))
-        )
+        rates = optax.scale(sgd.bias_rate)
+        parts.append(of(rates, "bias-rate", "biases", lambda path, _: path[-1] == "bias"))
     if sgd.output_rate != 1:
-        parts.append(
-            optax.masked(optax.scale(sgd.output_rate), among(lambda path: path[0] == "output"))
-        )
+        rates, layer = optax.scale(sgd.output_rate), "layer named output"
+        parts.append(of(rates, "output-rate", layer, lambda path, _: path[0] == "output"))
     if sgd.largest_rms is not None:
         parts.append(
-            optax.masked(
+            of(
                 put_back(sgd.largest_rms),
-                among(lambda path: path[0].startswith("conv") and path[-1] == "kernel"),
+                "largest-rms",
+                "layer named conv..., of the package's",
+                lambda path, leaf: (
+                    path[0].startswith("conv") and path[-1] == "kernel" and leaf.ndim == 2
+                ),
             )
         )
     return optax.chain(*parts) if len(parts) > 1 else parts[0]
