@@ -21,6 +21,9 @@ from lenet_jax.exporting import torch as exporting
 from lenet_jax.inspection import deconvnet
 from lenet_jax.layers import correlation
 from lenet_jax.layers.contract import check, run, shown
+from lenet_jax.layers.convolution import Convolution
+from lenet_jax.layers.folding import images_last
+from lenet_jax.layers.network import Network
 from lenet_jax.layers.normalization import ResponseNormalization, WithinMapNormalization
 from lenet_jax.layers.pooling import OverlappingMaxPooling
 from lenet_jax.measurement import counting, evaluation
@@ -65,6 +68,20 @@ def test_counts_of_colour_networks(model, side, parameters, connected):
     assert sum(layer.parameters for layer in layers) == parameters
     if connected is not None:  # 671,981,928: more than a float32 counts
         assert sum(layer.connections or 0 for layer in layers) == connected
+
+
+class Wide(Network):
+    frame = "unit"
+
+    @nn.compact
+    def __call__(self, images):
+        return self.scores_and_maps(Convolution(1, 1, name="c1")(images_last(images)), {})
+
+
+def test_connections_of_one_map_are_counted_to_the_last():
+    """16,785,409 and as many biases, both odd: no float32 is."""
+    (layer,) = counting.count(Wide(), (4097, 4097))
+    assert (layer.multiply_adds, layer.connections) == (4097**2, 2 * 4097**2)
 
 
 def test_counts_of_network_in_network():
