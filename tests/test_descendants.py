@@ -79,7 +79,7 @@ class Wide(Network):
 
 
 def test_connections_of_one_map_are_counted_to_the_last():
-    """16,785,409 and as many biases, both odd: no float32 is."""
+    """16,785,409, and with the biases twice as many: neither is a float32."""
     (layer,) = counting.count(Wide(), (4097, 4097))
     assert (layer.multiply_adds, layer.connections) == (4097**2, 2 * 4097**2)
 
