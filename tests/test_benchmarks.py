@@ -58,6 +58,23 @@ def test_the_committed_table_is_of_the_committed_numbers():
     assert speed.table(found).strip() == shown.strip()
 
 
+def test_alexnets_committed_lines_are_of_the_committed_numbers():
+    found = json.loads((ROOT / "results" / "alexnet-speed.json").read_text())
+    page = " ".join((ROOT / "benchmarks" / "README.md").read_text().split())
+    ours, theirs = (np.array(seconds) for seconds in found["seconds"].values())
+    ratios, (held, there) = theirs / ours, found["gib"].values()
+    assert found["ratio"] == pytest.approx(np.median(ratios))
+    for words in (
+        f"{np.median(ours):.2f} s here and {np.median(theirs):.2f} s there",
+        f"a ratio of {found['ratio']:.2f} (median of the rounds, {ratios.min():.2f} to "
+        f"{ratios.max():.2f}; aimed at {found['aims']['ratio']})",
+        f"{held:.1f} and {there:.1f} GiB",
+    ):
+        assert words in page
+    patches = [4 * 32 * n / 1e6 for n in (363 * 55**2, 2 * 48 * 25 * 27**2)]
+    assert f"conv1 take {patches[0]:.0f} MB and those of conv2 {patches[1]:.0f} MB" in page
+
+
 def test_every_part_of_the_gpu_benchmark_runs_on_a_cpu(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     monkeypatch.delenv("LENET_JAX_MNIST", raising=False)
