@@ -627,9 +627,12 @@ def test_an_update_sees_other_views_in_each_epoch_and_the_same_again():
             "these images have 3 channels",
         ),
         (
-            lambda: Experiment(
-                "a", NIN(), CrossEntropy(), SGD(), distortion=Distortion(crops=True)
-            ).fitted((32, 32, 3), 10),
+            lambda: step.recipe(
+                Experiment("a", NIN(), CrossEntropy(), SGD(), distortion=Distortion(crops=True)),
+                4,
+                replicas.mesh(jax.devices()[:1]),
+                (32, 32, 3),
+            ),
             "crops does not go with NIN, which sees all of a picture",
         ),
     ],

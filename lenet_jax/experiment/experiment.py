@@ -139,14 +139,6 @@ class Experiment:
                 "--distortion.crops, flips and colour are for pictures in colours, these images "
                 f"are {'x'.join(map(str, shape))}. Leave them out"
             )
-        if self.distortion.crops:
-            from lenet_jax.layers.contract import window
-
-            if window(self.model) is None:
-                raise UserError(
-                    f"--distortion.crops does not go with {type(self.model).__name__}, which sees "
-                    "all of a picture and no window of it. Leave it out"
-                )
         if getattr(self.model, "classes", classes) == classes:
             return self
         return dataclasses.replace(self, model=self.model.clone(classes=classes))

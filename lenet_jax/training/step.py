@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 
 from lenet_jax.data import distort, views
 from lenet_jax.data.frames import SHAPE
+from lenet_jax.errors import UserError
 from lenet_jax.experiment import SDLM, Distortion, Experiment, Loss
 from lenet_jax.layers.contract import Shape, shown, window
 from lenet_jax.layers.network import Network
@@ -73,7 +74,15 @@ class TrainState(NamedTuple):
 
 
 def recipe(experiment: Experiment, examples: int, on: Mesh, shape: Shape = SHAPE) -> Recipe:
-    """The network, loss and optimizer of an experiment on so many training examples."""
+    """The network, loss and optimizer of an experiment on so many training examples.
+
+    Raises UserError for crops where the network has no window to crop.
+    """
+    if experiment.distortion.crops and window(experiment.model) is None:
+        raise UserError(
+            f"--distortion.crops does not go with {type(experiment.model).__name__}, which sees "
+            "all of a picture and no window of it. Leave it out"
+        )
     return Recipe(
         experiment.model,
         experiment.loss,
