@@ -178,12 +178,10 @@ def _patches(states: jax.Array, size: int, side: int, stride: int) -> jax.Array:
         return states.reshape(-1, images)
     folded = fold(states) if side == 2 else states[None]
     down, right = stride * (rows - 1) + 1, stride * (columns - 1) + 1
-    shifted = [
-        folded[:, :, i : i + down : stride, j : j + right : stride]
-        for i in range(size)
-        for j in range(size)
-    ]
-    return jnp.stack([s.swapaxes(0, 1) for s in shifted], 2).reshape(-1, rows * columns * images)
+    # First beside one another, then below: two stacks of `size` are faster than one of its square.
+    beside = jnp.stack([folded[:, :, :, j : j + right : stride] for j in range(size)], 2)
+    shifted = [beside[:, :, :, i : i + down : stride].swapaxes(0, 1) for i in range(size)]
+    return jnp.stack(shifted, 2).reshape(-1, rows * columns * images)
 
 
 def _overlap(patches: jax.Array, stride: int) -> jax.Array:

@@ -20,7 +20,7 @@ class NIN(Network):
     convolutions but the last.
     """
 
-    frame: ClassVar[str] = "unit"
+    frame: ClassVar[str] = "standard"
 
     activation: Activation = "relu"
     size: int = 5
