@@ -14,10 +14,9 @@ REDUCTION = 16 / 20  # of the 20x20 box that digits fill, for LeNet-1
 MEAN = np.array((123.68, 116.78, 103.94), np.float32).reshape(1, 1, 1, 3)
 WINDOWS = {"227x227": 227, "224x224": 224}  # of the networks for colour pictures
 
-# Mean and standard deviation of all pixels: MNIST's 60,000 training images, CIFAR-10's 50,000.
-GREY, COLOURED = (33.32, 78.57), (120.7, 64.15)
+GREY, COLOURED = 33.32, 120.7  # means of all pixels of MNIST's and CIFAR-10's training images
 
-FRAMES = ("32x32", "28x28", "16x16", "unit", "standard", *WINDOWS)
+FRAMES = ("32x32", "28x28", "16x16", "unit", "centred", *WINDOWS)
 
 
 def normalize(images: jax.Array, frame: str = "32x32") -> jax.Array:
@@ -27,19 +26,19 @@ def normalize(images: jax.Array, frame: str = "32x32") -> jax.Array:
     pixels on each side bring the strokes' ends into the middle of the highest feature detectors
     (section II-B). The paper expects a variance of about 1; on MNIST this mapping gives 0.12.
     "28x28": the same without them. "16x16": there the digit is made smaller, from a box of 20x20
-    pixels to one of 16x16 (section III-C.7). From any shape "unit", 0 to 1, and "standard", of mean
-    0 and deviation 1 (over MNIST, and in colour over CIFAR-10). From colour pictures [images,
-    height, width, 3] "227x227" and "224x224": the window in the middle, less the mean colour. Raises KeyError for another frame, and UserError for pictures that are grey or smaller
-    than the window.
+    pixels to one of 16x16 (section III-C.7). From any shape "unit", 0 to 1, and "centred", of 0
+    to 255 less MNIST's mean, and in colour CIFAR-10's. From colour pictures [images, height, width,
+    3] "227x227" and "224x224": the window in the middle, less the mean colour.
+    Raises KeyError for another frame, and UserError for pictures that are grey or smaller than
+    the window.
     """
     if frame in WINDOWS:
         return middle(jnp.asarray(images), WINDOWS[frame]).astype(jnp.float32) - MEAN
     pixels = images.astype(jnp.float32)
     if frame == "unit":
         return pixels / 255
-    if frame == "standard":
-        mean, deviation = COLOURED if pixels.ndim == 4 else GREY
-        return (pixels - mean) / deviation
+    if frame == "centred":
+        return pixels - (COLOURED if pixels.ndim == 4 else GREY)
     if frame == "16x16":
         smaller = resampling(28, REDUCTION)
         pixels = jnp.einsum("ij,njk,lk->nil", smaller, pixels, smaller, precision="highest")

@@ -20,7 +20,7 @@ class NIN(Network):
     convolutions but the last.
     """
 
-    frame: ClassVar[str] = "standard"
+    frame: ClassVar[str] = "centred"
 
     activation: Activation = "relu"
     size: int = 5
