@@ -19,7 +19,7 @@ authors normalise contrast and whiten before; here that is left out.
 cifar10, cifar100    the form for 32x32x3 with windows of 3x3 and no border: 30x30 after the first
 """
 
-from lenet_jax.experiment import SGD, CrossEntropy, Data, Experiment, Paper, variant
+from lenet_jax.experiment import SGD, CrossEntropy, Data, Experiment, Paper, Reproduced, variant
 from lenet_jax.models.nin import NIN
 
 COLOURED = NIN(size=3, padding=0, maps=(192, 192, 192), first=(160, 192, 192), second=(96, 192))
@@ -44,7 +44,7 @@ def falls(epochs: int) -> tuple[int, ...]:
 
 
 def get_config(name: str = "") -> Experiment:
-    epochs = 260 if name else 40
+    epochs = 260 if name else 22
     base = Experiment(
         name="nin",
         model=NIN(),
@@ -61,5 +61,6 @@ def get_config(name: str = "") -> Experiment:
         order="reshuffled",
         epochs=epochs,
         paper=Paper(0.47, None, PAPER),
+        reproduced=Reproduced("family", seeds=1, kind="descendants"),
     )
     return variant(base, VARIANTS, name)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Kind = Literal["LeNet", "tutorials", "Nielsen", "fully connected", "classical"]
+Kind = Literal["LeNet", "tutorials", "Nielsen", "fully connected", "descendants", "classical"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
