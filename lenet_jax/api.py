@@ -109,6 +109,16 @@ class Model:
 
         return reader.read(decoding.read(picture), self.scores, self.card, reject_below)
 
+    def classify(self, picture: Any) -> list[Any]:
+        """The classes of the one object that a picture shows, the likeliest first.
+
+        Each with label, name, score and confidence (`lenet_jax.recognition.objects.Candidate`);
+        `picture` as in `recognize`.
+        """
+        from lenet_jax.recognition import decoding, objects
+
+        return objects.classify(decoding.pixels(picture), self.scores, self.card)
+
     def _levels(self, images: Any) -> np.ndarray:
         levels = np.asarray(images)
         if levels.dtype.kind == "f" and levels.size and 0 <= levels.min() <= levels.max() <= 1:

@@ -1,12 +1,14 @@
-"""Reads the digits in pictures.
+"""Reads the digits in pictures, or names what they show.
 
 python -m lenet_jax.predict scan.png more/*.jpg
 python -m lenet_jax.predict folder --json
 python -m lenet_jax.predict photo.jpg --annotate read.png
 cat scan.png | python -m lenet_jax.predict -
+python -m lenet_jax.predict photo.jpg --network runs/alexnet-shapes
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -15,7 +17,9 @@ from typing import Any
 
 from lenet_jax import commandline
 from lenet_jax.errors import UserError
-from lenet_jax.recognition import networks
+from lenet_jax.recognition import networks, objects
+
+CLASSES = 5  # of the object in a picture, the likeliest
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -24,7 +28,13 @@ def main(arguments: Sequence[str]) -> int:
     names = named(given.pictures)
     if given.annotate:
         check_annotate(given.annotate, len(names))
-    networks.check(given.network, trust_page=given.trust_page)
+    run = networks.check(given.network, trust_page=given.trust_page)
+    of_digits = objects.shows_digits(run or {})
+    if not of_digits and (given.annotate or given.reject_below is not None):
+        raise UserError(
+            f"{given.network} names the one object that a picture shows, and --annotate and "
+            "--reject-below are for digits. Leave them out"
+        )
 
     commandline.set_up_jax()
     from lenet_jax.recognition import decoding, reader
@@ -34,6 +44,10 @@ def main(arguments: Sequence[str]) -> int:
     for name in names:
         try:
             pixels = decoding.pixels(sys.stdin.buffer.read() if name == "-" else name)
+            if not of_digits:
+                classes = objects.classify(pixels, scores, card)[:CLASSES]
+                print((named_as_json if given.json else named_as_text)(name, classes), flush=True)
+                continue
             digits = reader.read(decoding.grey(pixels), scores, card, given.reject_below)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
@@ -130,6 +144,21 @@ def as_json(name: str, digits: Sequence[Any]) -> str:
     from lenet_jax.recognition import reader
 
     return json.dumps({"picture": name, "digits": [reader.plain(digit) for digit in digits]})
+
+
+def named_as_text(name: str, classes: Sequence[objects.Candidate]) -> str:
+    """The likeliest class in one line, and a line for each."""
+    width = max(len(each.name) for each in classes)
+    lines = [
+        f"  {each.name:{width}}  confidence {each.confidence:.3f}  score {each.score:.1f}"
+        for each in classes
+    ]
+    return "\n".join([f"{name}: {classes[0].name}", *lines])
+
+
+def named_as_json(name: str, classes: Sequence[objects.Candidate]) -> str:
+    """A JSON object in a line: the picture's name and its likeliest classes."""
+    return json.dumps({"picture": name, "classes": [dataclasses.asdict(c) for c in classes]})
 
 
 if __name__ == "__main__":

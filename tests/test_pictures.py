@@ -374,6 +374,19 @@ def test_a_folder_trains_and_is_evaluated_by_the_programs(program, pictures, tmp
     assert evaluated.returncode == 0, evaluated.stderr
     found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert (found["errors"], found["size"]) == (record["test_errors"], 12)
+    shown = sorted((pictures / "val").rglob("*.jpg"))
+    predicted = program("predict", *shown, "--network", run, "--trust-page", "--json")
+    assert predicted.returncode == 0, predicted.stderr
+    rows = [json.loads(line) for line in predicted.stdout.splitlines()]
+    right = [
+        row["classes"][0]["name"] == at.parent.name for row, at in zip(rows, shown, strict=True)
+    ]
+    assert (len(right), right.count(False)) == (12, record["test_errors"])
+    in_words = program("predict", shown[0], "--network", run, "--trust-page").stdout.splitlines()
+    assert in_words[0] == f"{shown[0]}: {rows[0]['classes'][0]['name']}" and len(in_words) == 4
+    marked = "--annotate", tmp_path / "marked.png"
+    refused = program("predict", shown[0], "--network", run, "--trust-page", *marked)
+    assert refused.returncode == 2 and "for digits. Leave them out" in refused.stderr
     two = folder_of(tmp_path / "two", {"a": 10, "b": 10})
     other = "--trust-page", "--manual-dir", two, "--out", tmp_path / "out"
     refused = program("evaluate", run, *other)

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -76,11 +76,17 @@ def decoded(content: bytes, side: int) -> np.ndarray:
     with Image.open(io.BytesIO(content)) as image:
         image.draft("RGB", (side, side))  # JPEG: no finer than needed
         upright = ImageOps.exif_transpose(image).convert("RGB")
-    width, height = upright.size
-    shorter = min(width, height)
-    left, top = (width - shorter) / 2, (height - shorter) / 2
-    middle = left, top, left + shorter, top + shorter
-    return np.asarray(upright.resize((side, side), Image.Resampling.BICUBIC, middle))
+    return np.asarray(middle(upright, side, side))
+
+
+def middle(image: Any, height: int, width: int) -> Any:
+    """The largest part in the middle of a Pillow image that scales to height x width, scaled."""
+    from PIL import Image
+
+    scale = min(image.width / width, image.height / height)
+    left, top = (image.width - scale * width) / 2, (image.height - scale * height) / 2
+    box = left, top, left + scale * width, top + scale * height
+    return image.resize((width, height), Image.Resampling.BICUBIC, box)
 
 
 def _made(encoded: Encoded, side: int, number: int) -> np.ndarray:

@@ -15,7 +15,8 @@ from lenet_jax.experiment.checks import require_local
 from lenet_jax.training import metrics
 
 # What config.json has beside the experiment.
-BESIDE = ("dataset", "dataset_sha256", "dataset_shape", "dataset_classes", "page")
+DATA = ("dataset", "dataset_sha256", "dataset_shape", "dataset_classes", "dataset_names")
+BESIDE = (*DATA, "page")
 
 if TYPE_CHECKING:
     from flax import linen as nn
@@ -73,7 +74,7 @@ def every_seed(
     written = check(source, trust_page=trust_page, experiment=experiment)
     if written is None:
         return [[TrainedNetwork(*pretrained.load(source), pretrained.card(source))]]
-    data = {name: written[name] for name in BESIDE if name in written and name != "page"}
+    data = {name: written[name] for name in DATA if name in written}
     experiment = _experiment_of(Path(source), written, experiment)
     written = {name: value for name, value in written.items() if name not in BESIDE}
     shape = tuple(data.get("dataset_shape", SHAPE))

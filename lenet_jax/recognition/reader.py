@@ -12,6 +12,7 @@ import numpy as np
 from lenet_jax import pretrained
 from lenet_jax.errors import UserError
 from lenet_jax.recognition import decoding, networks, parts, preparation
+from lenet_jax.recognition.objects import shows_digits
 from lenet_jax.recognition.predictor import predictor
 
 Box = tuple[int, int, int, int]
@@ -85,10 +86,11 @@ def read(
     reject_below: float | None = None,
 ) -> list[Digit]:
     """The digits of grey levels, float32 [h, w] of 0 to 255, by the scores of a network."""
-    if (shape := tuple(card.get("dataset_shape", (28, 28)))) != (28, 28):
+    if not shows_digits(card):
+        shape = "x".join(map(str, card["dataset_shape"]))
         raise UserError(
-            f"this network takes images of {'x'.join(map(str, shape))}, and the digits of a "
-            "picture are made grey and 28x28. Call lenet_jax.load(run).predict(images) instead"
+            f"this network takes images of {shape}, and the digits of a picture are made grey and "
+            "28x28. It names the object that a picture shows: lenet_jax.load(run).classify(picture)"
         )
     page = parts.find(grey)
     ways = [parts.ways_to_cut(page.ink, box) for box in page.boxes]

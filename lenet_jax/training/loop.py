@@ -150,6 +150,7 @@ def resolved_of(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
         "dataset_sha256": dataset.sha256,
         "dataset_shape": list(dataset.shape),
         "dataset_classes": dataset.classes,
+        **({"dataset_names": list(dataset.names)} if dataset.names else {}),
         **(
             {"page": {"path": str(page.path), "variant": page.variant, "sha256": page.sha256}}
             if page
