@@ -266,6 +266,9 @@ def test_frames():
     images = rng.integers(0, 256, (3, 28, 28)).astype(np.uint8)
     given = jnp.asarray(images)
     np.testing.assert_allclose(normalize(given, "unit"), images / 255, rtol=1e-6)
+    np.testing.assert_allclose(normalize(given, "centred"), images - 33.32, atol=1e-4)
+    coloured = np.stack([images] * 3, axis=3)
+    np.testing.assert_allclose(normalize(coloured, "centred"), coloured - 120.7, atol=1e-4)  # type: ignore[arg-type]
     wide = np.asarray(normalize(given))
     np.testing.assert_array_equal(normalize(given, "28x28"), wide[:, 2:-2, 2:-2])
     with pytest.raises(KeyError):

@@ -12,6 +12,8 @@ import pytest
 import reference
 from conftest import ROOT, apply
 from flax import linen as nn
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 
 from lenet_jax import visualize
@@ -379,6 +381,17 @@ def is_a_picture(path, size=None):
 def frames_of(path):
     with Image.open(path) as gif:
         return [np.array(frame.convert("L"), int) for frame in ImageSequence.Iterator(gif)]
+
+
+@pytest.mark.parametrize("colour", [(200, 40, 10), (90, 90, 90)])
+def test_a_gif_has_the_colours_of_its_figures(tmp_path, colour):
+    figure = Figure((2, 2), dpi=20, facecolor=np.array(colour) / 255)
+    FigureCanvasAgg(figure)
+    drawings.save_gif([figure, figure], tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as gif:
+        for frame in ImageSequence.Iterator(gif):
+            shown = np.array(frame.convert("RGB"), int)
+            np.testing.assert_allclose(shown, np.broadcast_to(colour, shown.shape), atol=4)
 
 
 def test_all_topics_of_a_run(program, run, tmp_path):

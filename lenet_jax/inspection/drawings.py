@@ -285,7 +285,9 @@ def save_gif(drawn: Iterable[Any], path: Path) -> None:
     frames = []
     for figure in drawn:
         figure.canvas.draw()
-        frames.append(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("L"))
+        pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]
+        coloured = (pixels.min(axis=2) < pixels.max(axis=2)).any()
+        frames.append(Image.fromarray(pixels if coloured else pixels[..., 0]))
     times = [700] * (len(frames) - 1) + [2000]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=times, loop=0)
 
