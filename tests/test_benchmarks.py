@@ -7,9 +7,11 @@ import jax
 import numpy as np
 import pytest
 from conftest import ROOT
+from PIL import Image
 
-from benchmarks import gpu, speed
-from lenet_jax.training import step
+from benchmarks import gpu, pipeline, speed
+from lenet_jax.data.dataset import Images
+from lenet_jax.training import feeding, replicas, step
 
 
 def test_a_row_has_medians_and_ratios_of_the_rounds():
@@ -73,6 +75,34 @@ def test_alexnets_committed_lines_are_of_the_committed_numbers():
         assert words in page
     patches = [4 * 32 * n / 1e6 for n in (363 * 55**2, 2 * 48 * 25 * 27**2)]
     assert f"conv1 take {patches[0]:.0f} MB and those of conv2 {patches[1]:.0f} MB" in page
+
+
+def test_the_committed_rates_of_pictures_are_those_of_the_page():
+    found = json.loads((ROOT / "results" / "pipeline.json").read_text())
+    page = " ".join((ROOT / "benchmarks" / "README.md").read_text().split())
+    made, files, streamed, resident = found["pictures/s"].values()
+    for words in (
+        f"made one by one, {made:.0f} a second",
+        f"({found['kilobytes']:.0f} kB) {files:.0f}, with nothing else to do",
+        f"AlexNet trains on {streamed:.1f} a second of the files, and on {resident:.1f} that lie",
+    ):
+        assert words in page
+
+
+def test_the_benchmark_of_pictures_asks_for_so_many(monkeypatch):
+    monkeypatch.setattr(pipeline, "BATCH", 2)
+    seen = []
+    images = Images(np.zeros((5, 4, 4, 3), np.uint8), np.zeros(5, np.int32))
+    monkeypatch.setattr(
+        feeding.Streamed, "_sent", lambda self, samples, layout: seen.append(samples) or (samples,)
+    )
+    assert pipeline.of_stream(replicas.mesh(jax.devices()[:1]), images, 3) > 0
+    np.testing.assert_array_equal(np.concatenate(seen, axis=1), [[[0, 1], [2, 3], [4, 0]]])
+    with pipeline.jpegs(2) as folder:
+        (first, second) = sorted(folder.rglob("*.jpg"))
+        assert (first.parent.name, second.parent.name) == ("0", "1")
+        with Image.open(first) as image:
+            assert image.size == pipeline.PHOTO[::-1]
 
 
 def test_every_part_of_the_gpu_benchmark_runs_on_a_cpu(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ def test_classes_come_with_their_names_and_shares_the_likeliest_first():
 
     def scores(images):
         given.append(images)
-        return np.log(np.float32([[1, 5, 2]]))
+        return np.log(np.array([[1, 5, 2]], np.float32))
 
     found = objects.classify(pixels(20, 30), scores, CARD)
     assert [(each.label, each.name) for each in found] == [(1, "dog"), (2, "owl"), (0, "cat")]

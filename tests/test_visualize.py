@@ -385,7 +385,7 @@ def frames_of(path):
 
 @pytest.mark.parametrize("colour", [(200, 40, 10), (90, 90, 90)])
 def test_a_gif_has_the_colours_of_its_figures(tmp_path, colour):
-    figure = Figure((2, 2), dpi=20, facecolor=np.array(colour) / 255)
+    figure = Figure((2, 2), dpi=20, facecolor=(colour[0] / 255, colour[1] / 255, colour[2] / 255))
     FigureCanvasAgg(figure)
     drawings.save_gif([figure, figure], tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as gif:
