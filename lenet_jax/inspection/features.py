@@ -190,10 +190,12 @@ def _enlarged(part: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _title(name: str, best: Strongest, numbers: np.ndarray, fields: Fields) -> str:
-    every, some = len(best.states), len(numbers)
+    every, some, dead = len(best.states), len(numbers), int((best.states[:, 0] <= 0).sum())
     maps = f"{every} maps"
     if some < every:
         maps = f"of {every} maps the {some} with the largest states"
+    if dead:
+        maps += f" ({dead} never above 0)"
     return f"{name.upper()}: {maps}, a unit sees {'x'.join(map(str, _size(fields)))} pixels"
 
 

@@ -40,6 +40,11 @@ def run(
     return found if isinstance(found, tuple) else (found, {})
 
 
+def scores(module: nn.Module, params: Any, images: Any) -> jax.Array:
+    """Scores [n, classes] of images [n, *shape] of 0 to 255."""
+    return run(module, {"params": params}, shown(module, images))[0]
+
+
 def check(module: nn.Module, shape: Shape, classes: int) -> None:
     """Raises UserError where a module does not give images of a shape one score for each class."""
     name = type(module).__name__
@@ -53,9 +58,9 @@ def check(module: nn.Module, shape: Shape, classes: int) -> None:
         )
     if not jax.tree.leaves(variables):
         raise UserError(f"{name} has no parameters, so there is nothing to train")
-    scores, _ = _shapes(name, shape, partial(run, module), variables, inputs)
-    if not isinstance(scores, jax.ShapeDtypeStruct) or scores.shape != (2, classes):
-        given = list(scores.shape) if hasattr(scores, "shape") else type(scores).__name__
+    found, _ = _shapes(name, shape, partial(run, module), variables, inputs)
+    if not isinstance(found, jax.ShapeDtypeStruct) or found.shape != (2, classes):
+        given = list(found.shape) if hasattr(found, "shape") else type(found).__name__
         raise UserError(
             f"{name} returns {given} for two images of {_sized(shape)}, expected are scores "
             f"[2, {classes}], one for each class of the data, or (scores, maps)"
