@@ -13,8 +13,7 @@ def set_up_jax() -> None:
     batch or the seeds as devices do, with a thread each, and meet once for an update, where
     threads would meet in each of its small operations.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lenet_jax"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder()))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(cores()))
@@ -26,6 +25,11 @@ def set_up_jax() -> None:
             for name in ("compilation_cache_dir", "persistent_cache_min_compile_time_secs"):
                 value = os.environ[f"JAX_{name.upper()}"]
                 jax.config.update(f"jax_{name}", float(value) if "secs" in name else value)
+
+
+def cache_folder() -> Path:
+    """The user's own, for what is made once on a machine."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lenet_jax"
 
 
 def cores() -> int:

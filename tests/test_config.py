@@ -32,6 +32,7 @@ BELOW = {
     "layers": set(),
     "data": {"experiment", "models", "layers"},
     "models": {"layers"},
+    "native": {"layers", "settings"},
     "experiment": {"models"},
 }
 BELOW["training"] = {"experiment", "layers", "models", "data"}

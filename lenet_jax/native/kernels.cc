@@ -1,0 +1,692 @@
+// The layers of a convolutional network on one core of a processor, for XLA's FFI.
+//
+// States are float [maps][height][width][images], as in layers/folding.py. A row of a map, all its
+// pixels and in each of these all images, is one run of numbers; a window that moves by one pixel
+// reads the same run `images` numbers further on. So the lanes of a vector are neighbours in that
+// run, whatever the number of images is: with 32 images two vectors are a pixel, with one image a
+// vector is sixteen pixels. There are no patches: each weight is multiplied with the vectors that it
+// meets, and the sums of MAPS maps and VECTORS vectors stay in registers until bias and activation
+// are done. Where a table leaves connections out, maps are taken by threes and for each input only
+// those that read it.
+//
+// The sum of a unit runs over inputs, rows and columns of its window in that order, however many
+// images there are and whichever vector it lies in. So the states of an image do not depend on its
+// batch, to the last bit. No flag is needed that would give up NaN and infinity.
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "xla/ffi/api/ffi.h"
+
+namespace {
+
+namespace ffi = xla::ffi;
+using Size = int64_t;
+
+#if defined(__AVX512F__)
+constexpr int WIDTH = 16, VECTORS = 4;  // 24 of 32 registers hold sums
+#elif defined(__AVX__)
+constexpr int WIDTH = 8, VECTORS = 2;  // 12 of 16
+#else
+constexpr int WIDTH = 4, VECTORS = 4;  // NEON has 32; SSE's 16 spill
+#endif
+constexpr int MAPS = 6, SPARSE = 3;
+
+typedef float Lanes __attribute__((vector_size(4 * WIDTH)));
+typedef float Loose __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+
+inline Lanes load(const float* at) { return *reinterpret_cast<const Loose*>(at); }
+inline void store(float* at, Lanes a) { *reinterpret_cast<Loose*>(at) = a; }
+inline void store(float* at, Lanes a, Size lanes) {
+  if (lanes >= WIDTH) return store(at, a);
+  std::memcpy(at, &a, 4 * lanes);
+}
+inline Lanes all(float a) { return a - Lanes{}; }
+inline float sum(Lanes a) {
+  float parts[WIDTH];
+  store(parts, a);
+  for (int half = WIDTH / 2; half; half /= 2)
+    for (int i = 0; i < half; i++) parts[i] += parts[i + half];
+  return parts[0];
+}
+
+// What a unit makes of its sum, and the slope there, from its state.
+
+enum Activation { NONE, RELU, TANH, SCALED_TANH, SIGMOID };
+constexpr float A = 1.7159f, S = 2.0f / 3;  // appendix A
+
+// A rational function, as XLA has it. A comparison with NaN is false, so NaN stays.
+inline Lanes tanh_of(Lanes x) {
+  const Lanes most = all(7.90531110763549805f);
+  x = x > most ? most : x;
+  x = x < -most ? -most : x;
+  const Lanes y = x * x;
+  Lanes p = y * -2.76076847742355e-16f + 2.00018790482477e-13f;
+  p = y * p - 8.60467152213735e-11f;
+  p = y * p + 5.12229709037114e-08f;
+  p = y * p + 1.48572235717979e-05f;
+  p = y * p + 6.37261928875436e-04f;
+  p = y * p + 4.89352455891786e-03f;
+  Lanes q = y * 1.19825839466702e-06f + 1.18534705686654e-04f;
+  q = y * q + 2.26843463243900e-03f;
+  q = y * q + 4.89352518554385e-03f;
+  return x * p / q;
+}
+
+inline Lanes activated(Activation f, Lanes a) {
+  switch (f) {
+    case RELU: return a < 0.0f ? Lanes{} : a;
+    case TANH: return tanh_of(a);
+    case SCALED_TANH: return A * tanh_of(S * a);
+    case SIGMOID: return 0.5f + 0.5f * tanh_of(0.5f * a);
+    default: return a;
+  }
+}
+
+inline Lanes slope(Activation f, Lanes x) {
+  switch (f) {
+    case RELU: return x > 0.0f ? all(1) : x - x;  // of NaN NaN
+    case TANH: return 1.0f - x * x;
+    case SCALED_TANH: return A * S - (S / A) * (x * x);
+    case SIGMOID: return x * (1.0f - x);
+    default: return all(1);
+  }
+}
+
+inline Size up(Size a, Size b) { return (a + b - 1) / b * b; }
+
+// Maps with a border of zeros, each row of which is followed by zeros that a last vector may read.
+
+struct Plane {
+  const float* first;  // the top left number of the first map, in the border if there is one
+  Size row, map;       // numbers from one to the next
+};
+
+// States [maps][height][width], width in numbers, where they lie if that suits, else copied: with
+// `above` rows of zeros above and below, `before` zeros before a row, and `row` numbers in all.
+Plane bordered(const float* states, Size maps, Size height, Size width, Size above, Size before,
+               Size row, std::vector<float>& room) {
+  if (!above && !before && row == width) return {states, width, height * width};
+  const Size map = (height + 2 * above) * row;
+  room.assign(maps * map + WIDTH, 0.0f);
+  for (Size m = 0; m < maps; m++)
+    for (Size y = 0; y < height; y++)
+      std::memcpy(&room[m * map + (y + above) * row + before], states + (m * height + y) * width,
+                  4 * width);
+  return {room.data(), row, map};
+}
+
+// A window of rows x columns pixels, `pixel` numbers from one column to the next.
+struct Window {
+  Size rows, columns, pixel;
+};
+
+// An input, and in bits which maps of a block read it.
+struct Read {
+  Size input;
+  int maps;
+};
+
+// Where vectors are read and written, a step from one to the next, and what of each is written.
+struct Place {
+  const float* from;
+  Size step;
+  float* to;
+  Size out;
+  Size lanes;
+};
+
+template <int BITS, int M, int U>
+inline void add_window(Lanes (&sums)[M][U], const float* from, Size row, Size step, Window window,
+                       const float* kernel, Size weights) {
+  for (Size i = 0; i < window.rows; i++)
+    for (Size j = 0; j < window.columns; j++) {
+      Lanes x[U];
+      for (int u = 0; u < U; u++) x[u] = load(from + i * row + j * window.pixel + u * step);
+      for (int m = 0; m < M; m++)
+        if (BITS >> m & 1) {
+          const float weight = kernel[m * weights + i * window.columns + j];
+          for (int u = 0; u < U; u++) sums[m][u] += weight * x[u];
+        }
+    }
+}
+
+// M maps of a layer.
+struct Block {
+  const float* kernel;
+  Size weights;       // of a map
+  const float* bias;  // or null
+  Activation activation;
+  std::vector<Read> reads;
+};
+
+template <int M, int U>
+void units(const Block& block, Plane in, Window window, Place place, Size map) {
+  Lanes sums[M][U] = {};
+  for (const Read& read : block.reads) {
+    const float* x = place.from + read.input * in.map;
+    const float* w = block.kernel + read.input * window.rows * window.columns;
+    const Size step = place.step, n = block.weights;
+    if constexpr (M == SPARSE) switch (read.maps) {
+      case 1: add_window<1>(sums, x, in.row, step, window, w, n); continue;
+      case 2: add_window<2>(sums, x, in.row, step, window, w, n); continue;
+      case 3: add_window<3>(sums, x, in.row, step, window, w, n); continue;
+      case 4: add_window<4>(sums, x, in.row, step, window, w, n); continue;
+      case 5: add_window<5>(sums, x, in.row, step, window, w, n); continue;
+      case 6: add_window<6>(sums, x, in.row, step, window, w, n); continue;
+    }
+    add_window<(1 << M) - 1>(sums, x, in.row, step, window, w, n);
+  }
+  for (int m = 0; m < M; m++)
+    for (int u = 0; u < U; u++) {
+      const Lanes biased = sums[m][u] + (block.bias ? block.bias[m] : 0.0f);
+      store(place.to + m * map + u * place.out, activated(block.activation, biased), place.lanes);
+    }
+}
+
+template <int M>
+void some_units(const Block& block, Plane in, Window window, Place place, Size count, Size map) {
+  constexpr int U = M == SPARSE ? 2 * VECTORS : VECTORS;
+  for (; count >= U; count -= U, place.from += U * place.step, place.to += U * place.out)
+    units<M, U>(block, in, window, place, map);
+  for (; count; count--, place.from += place.step, place.to += place.out)
+    units<M, 1>(block, in, window, place, map);
+}
+
+// Of a layer's maps: how many, what they read, and how their outputs lie.
+struct Layer {
+  const float* kernel;  // [maps][inputs rows columns]
+  const float* bias;
+  Activation activation;
+  Size inputs, maps;
+  const int32_t* table;  // [maps][inputs], 1 where a map reads an input, or null: it reads all
+  Window window;
+  Size stride;        // pixels
+  Size rows, columns; // of the outputs
+
+  Block block(Size first, int maps) const {
+    const Size weights = inputs * window.rows * window.columns;
+    Block b{kernel + first * weights, weights, bias ? bias + first : nullptr, activation, {}};
+    for (Size i = 0; i < inputs; i++) {
+      int bits = 0;
+      for (int m = 0; m < maps; m++) bits |= (!table || table[(first + m) * inputs + i]) << m;
+      if (bits) b.reads.push_back({i, bits});
+    }
+    return b;
+  }
+};
+
+// All units of a layer, from states with their border to states [maps][rows][columns images].
+void all_units(const Layer& layer, Plane in, float* out) {
+  const Size pixel = layer.window.pixel, down = layer.stride * in.row;
+  const Size run = layer.stride == 1 ? layer.columns * pixel : pixel;  // what vectors may cross
+  const Size width = layer.columns * pixel, map = layer.rows * width, whole = run / WIDTH;
+  const Size rest = run % WIDTH;
+
+  struct Part {
+    int maps;
+    Block block;
+    Size first;
+  };
+  std::vector<Part> parts;
+  for (Size m = 0; m < layer.maps;) {
+    const Size left = layer.maps - m;
+    const int maps = layer.table ? (left >= SPARSE ? SPARSE : 1)
+                                 : left >= MAPS ? MAPS : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+    parts.push_back({maps, layer.block(m, maps), m});
+    m += maps;
+  }
+  auto every_map = [&](Place place, Size count) {
+    for (const Part& part : parts) {
+      Place own = place;
+      own.to += part.first * map;
+      switch (part.maps) {
+        case MAPS: some_units<MAPS>(part.block, in, layer.window, own, count, map); break;
+        case 4: some_units<4>(part.block, in, layer.window, own, count, map); break;
+        case SPARSE: some_units<SPARSE>(part.block, in, layer.window, own, count, map); break;
+        case 2: some_units<2>(part.block, in, layer.window, own, count, map); break;
+        default: some_units<1>(part.block, in, layer.window, own, count, map);
+      }
+    }
+  };
+  if (layer.stride > 1) {  // vectors lie in a pixel, and the next one is that of the next column
+    for (Size y = 0; y < layer.rows; y++)
+      for (Size x = 0; x < run; x += WIDTH)
+        every_map({in.first + y * down + x, layer.stride * pixel, out + y * width + x, pixel,
+                   std::min<Size>(WIDTH, run - x)}, layer.columns);
+  } else if (whole >= VECTORS) {  // in a row, one behind the other
+    for (Size y = 0; y < layer.rows; y++) {
+      const float* from = in.first + y * down;
+      float* to = out + y * width;
+      for (Size x = 0; x < whole; x += 2 * VECTORS)
+        every_map({from + x * WIDTH, WIDTH, to + x * WIDTH, WIDTH, WIDTH},
+                  std::min<Size>(2 * VECTORS, whole - x));
+      const Size x = whole * WIDTH;
+      if (rest) every_map({from + x, WIDTH, to + x, WIDTH, rest}, 1);
+    }
+  } else {  // rows of few vectors: one below the other
+    for (Size x = 0; x < run; x += WIDTH)
+      every_map({in.first + x, down, out + x, width, std::min<Size>(WIDTH, run - x)}, layer.rows);
+  }
+}
+
+// The gradient of the kernel: for an input, PAIRS of the maps that read it and J columns of a row
+// of the window, the sums over all units of gradient times state.
+
+#if defined(__AVX__) && !defined(__AVX512F__)
+constexpr int PAIRS = 2;
+#else
+constexpr int PAIRS = 4;
+#endif
+
+struct Slide {
+  Size rows, columns, run;       // of units: vectors may not leave a run
+  Size down, right;              // numbers between the states of neighbours
+  Size own_down, own_right;      // and between their gradients
+};
+
+template <int M, int J>
+void add_products(const float* const (&gradients)[M], const float* states, Size pixel,
+                  const Slide& slide, float* const (&to)[M]) {
+  Lanes sums[M][J] = {};
+  for (Size y = 0; y < slide.rows; y++)
+    for (Size c = 0; c < slide.columns; c++)
+      for (Size x = 0; x < slide.run; x += WIDTH) {
+        const float* from = states + y * slide.down + c * slide.right + x;
+        const Size own = y * slide.own_down + c * slide.own_right + x;
+        Lanes state[J];
+        for (int j = 0; j < J; j++) state[j] = load(from + j * pixel);
+        for (int m = 0; m < M; m++) {
+          const Lanes gradient = load(gradients[m] + own);
+          for (int j = 0; j < J; j++) sums[m][j] += gradient * state[j];
+        }
+      }
+  for (int m = 0; m < M; m++)
+    for (int j = 0; j < J; j++) to[m][j] += sum(sums[m][j]);
+}
+
+// One J at a time of the J columns that are left.
+template <int M>
+void add_row(const float* const (&gradients)[M], const float* states, Size pixel, Size columns,
+             const Slide& slide, float* const (&to)[M]) {
+  for (Size j = 0; j < columns;) {
+    float* at[M];
+    for (int m = 0; m < M; m++) at[m] = to[m] + j;
+    const float* from = states + j * pixel;
+    const Size left = columns - j;
+    if (left >= 5) {
+      add_products<M, 5>(gradients, from, pixel, slide, at), j += 5;
+    } else if (left >= 3) {
+      add_products<M, 3>(gradients, from, pixel, slide, at), j += 3;
+    } else if (left == 2) {
+      add_products<M, 2>(gradients, from, pixel, slide, at), j += 2;
+    } else {
+      add_products<M, 1>(gradients, from, pixel, slide, at), j += 1;
+    }
+  }
+}
+
+constexpr Size CACHE = 1 << 19;  // bytes of states and gradients that are gone through many times
+
+// `gradients` have zeros wherever a vector reads beyond a run.
+void kernel_gradient(const Layer& layer, Plane in, Plane gradients, Size own_right, float* to) {
+  const Window window = layer.window;
+  const Size taps = window.rows * window.columns, weights = layer.inputs * taps;
+  std::memset(to, 0, 4 * layer.maps * weights);
+  const bool one_run = layer.stride == 1;
+  Slide slide{0, one_run ? 1 : layer.columns, one_run ? layer.columns * window.pixel : window.pixel,
+              layer.stride * in.row, layer.stride * window.pixel, gradients.row, own_right};
+  const Size bytes = 4 * (layer.maps * gradients.row + layer.inputs * slide.down);
+  const Size block = std::max<Size>(1, CACHE / bytes);
+  for (Size y = 0; y < layer.rows; y += block) {
+    slide.rows = std::min(block, layer.rows - y);
+    for (Size i = 0; i < layer.inputs; i++) {
+      std::vector<Size> maps;  // that read this input
+      for (Size m = 0; m < layer.maps; m++)
+        if (!layer.table || layer.table[m * layer.inputs + i]) maps.push_back(m);
+      for (Size dy = 0; dy < window.rows; dy++) {
+        const float* states = in.first + i * in.map + (layer.stride * y + dy) * in.row;
+        const Size place = i * taps + dy * window.columns;
+        Size at = 0;
+        for (; at + PAIRS <= static_cast<Size>(maps.size()); at += PAIRS) {
+          const float* some[PAIRS];
+          float* own[PAIRS];
+          for (int m = 0; m < PAIRS; m++) {
+            some[m] = gradients.first + maps[at + m] * gradients.map + y * gradients.row;
+            own[m] = to + maps[at + m] * weights + place;
+          }
+          add_row<PAIRS>(some, states, window.pixel, window.columns, slide, own);
+        }
+        for (; at < static_cast<Size>(maps.size()); at++) {
+          const float* some[1] = {gradients.first + maps[at] * gradients.map + y * gradients.row};
+          float* own[1] = {to + maps[at] * weights + place};
+          add_row<1>(some, states, window.pixel, window.columns, slide, own);
+        }
+      }
+    }
+  }
+}
+
+// Of few images a run is shorter than it takes to add up the lanes of a vector. Then the lanes are
+// maps, and states are what all of them are multiplied with.
+template <int J>
+void add_products_of_maps(const float* gradients, Size maps, const float* states, Size row,
+                          Size pixel, Size rows, Size run, Lanes (&sums)[J]) {
+  for (Size y = 0; y < rows; y++)
+    for (Size x = 0; x < run; x++, gradients += maps) {
+      const Lanes gradient = load(gradients);
+      const float* from = states + y * row + x;
+      for (int j = 0; j < J; j++) sums[j] += gradient * from[j * pixel];
+    }
+}
+
+template <int J>
+void kernel_gradient_of_maps(const Layer& layer, Plane in, const float* gradients, Size maps,
+                             Size input, Size row, Size column, float* to) {
+  const Window window = layer.window;
+  const Size taps = window.rows * window.columns, weights = layer.inputs * taps;
+  const float* states = in.first + input * in.map + row * in.row + column * window.pixel;
+  for (Size first = 0; first < layer.maps; first += WIDTH) {
+    Lanes sums[J] = {};
+    add_products_of_maps(gradients + first, maps, states, in.row, window.pixel, layer.rows,
+                         layer.columns * window.pixel, sums);
+    for (Size m = first; m < std::min(first + WIDTH, layer.maps); m++)
+      if (!layer.table || layer.table[m * layer.inputs + input])
+        for (int j = 0; j < J; j++)
+          to[m * weights + input * taps + row * window.columns + column + j] = sums[j][m - first];
+  }
+}
+
+void kernel_gradient_of_few(const Layer& layer, Plane in, Plane gradients, float* to,
+                            std::vector<float>& turned) {
+  const Size run = layer.columns * layer.window.pixel, maps = up(layer.maps, WIDTH);
+  turned.assign(layer.rows * run * maps, 0.0f);
+  for (Size m = 0; m < layer.maps; m++)
+    for (Size y = 0; y < layer.rows; y++)
+      for (Size x = 0; x < run; x++)
+        turned[(y * run + x) * maps + m] = gradients.first[m * gradients.map + y * gradients.row + x];
+  std::memset(to, 0, 4 * layer.maps * layer.inputs * layer.window.rows * layer.window.columns);
+  for (Size i = 0; i < layer.inputs; i++)
+    for (Size row = 0; row < layer.window.rows; row++)
+      for (Size column = 0; column < layer.window.columns;) {
+        const Size left = layer.window.columns - column;
+        if (left >= 5) {
+          kernel_gradient_of_maps<5>(layer, in, turned.data(), maps, i, row, column, to), column += 5;
+        } else if (left >= 3) {
+          kernel_gradient_of_maps<3>(layer, in, turned.data(), maps, i, row, column, to), column += 3;
+        } else {
+          kernel_gradient_of_maps<1>(layer, in, turned.data(), maps, i, row, column, to), column += 1;
+        }
+      }
+}
+
+// gradient times slope, a run of `lanes` numbers; returns their sum.
+float through_activation(Activation f, const float* states, const float* gradient, Size lanes,
+                         float* to) {
+  Lanes total{};
+  for (Size x = 0; x < lanes; x += WIDTH) {
+    const Size left = lanes - x;
+    Lanes state{}, own{};
+    if (left >= WIDTH) {
+      state = load(states + x), own = load(gradient + x);
+    } else {
+      std::memcpy(&state, states + x, 4 * left), std::memcpy(&own, gradient + x, 4 * left);
+    }
+    own *= slope(f, state);
+    store(to + x, own, left);
+    total += own;
+  }
+  return sum(total);
+}
+
+// Buffers that grow and stay: an update asks for the same ones again.
+std::vector<float>& room(int which) {
+  static thread_local std::vector<float> rooms[6];
+  return rooms[which];
+}
+
+using Array = ffi::Buffer<ffi::F32>;
+using Result = ffi::ResultBuffer<ffi::F32>;
+using Table = ffi::Span<const int32_t>;
+
+struct Shape {
+  Size inputs, height, width, images, maps, size, stride, padding;
+  Size rows() const { return (height + 2 * padding - size) / stride + 1; }
+  Size columns() const { return (width + 2 * padding - size) / stride + 1; }
+  // Of pixels 0, stride, 2 stride and so on, from the `first` one: how many of so many with their
+  // border, and how many of the window; and the rows around the outputs that these windows reach.
+  Size share(Size pixels, Size first) const {
+    return (pixels + 2 * padding - first + stride - 1) / stride;
+  }
+  Size share_of_window(Size first) const {
+    return first < size ? (size - first + stride - 1) / stride : 0;
+  }
+  Size border() const {
+    return std::max({share_of_window(0) - 1, share(height, 0) - rows(), share(width, 0) - columns()});
+  }
+  // Numbers in a row of states with their border, and after it what a last vector may read.
+  Size row() const {
+    const Size own = (width + 2 * padding) * images;
+    const Size run = stride == 1 ? columns() * images : images;
+    if (run % WIDTH == 0) return own;
+    return std::max(own, (stride == 1 ? (size - 1) * images : own - images) + up(run, WIDTH));
+  }
+};
+
+Layer layer_of(const Shape& s, const float* kernel, const float* bias, Activation f, Table table,
+               Size group, Size groups) {
+  const Size inputs = s.inputs / groups, maps = s.maps / groups, taps = s.size * s.size;
+  return {kernel + group * maps * inputs * taps, bias ? bias + group * maps : nullptr, f, inputs,
+          maps, table.size() ? table.begin() : nullptr, {s.size, s.size, s.images}, s.stride,
+          s.rows(), s.columns()};
+}
+
+Shape shape_of(Array kernel, Array states, Size size, Size stride, Size padding) {
+  const auto d = states.dimensions();
+  return {d[0], d[1], d[2], d[3], kernel.dimensions()[0], size, stride, padding};
+}
+
+ffi::Error Convolve(Array kernel, Array bias, Array states, Result out, Size size, Size stride,
+                    Size padding, Size groups, Size activation, Table table) {
+  const Shape s = shape_of(kernel, states, size, stride, padding);
+  const Plane in = bordered(states.typed_data(), s.inputs, s.height, s.width * s.images, padding,
+                            padding * s.images, s.row(), room(0));
+  for (Size g = 0; g < groups; g++) {
+    const Layer layer = layer_of(s, kernel.typed_data(), bias.typed_data(),
+                                 static_cast<Activation>(activation), table, g, groups);
+    const Plane own{in.first + g * layer.inputs * in.map, in.row, in.map};
+    all_units(layer, own,
+              out->typed_data() + g * layer.maps * s.rows() * s.columns() * s.images);
+  }
+  return ffi::Error::Success();
+}
+
+// The gradient of states: sums over the gradients of the outputs, with the kernel turned round, its
+// maps and inputs exchanged. A window that moves by more than a pixel is several smaller ones: those
+// pixels that are as far from a window's first one, modulo the stride, meet the same weights.
+void states_gradient(const Shape& s, const Layer& layer, Plane gradients, Size border, float* to) {
+  std::vector<float>&turned = room(3), &part = room(4);
+  std::vector<int32_t> table(layer.table ? layer.maps * layer.inputs : 0);
+  for (size_t at = 0; at < table.size(); at++)
+    table[at] = layer.table[at % layer.maps * layer.inputs + at / layer.maps];
+  for (Size down = 0; down < s.stride; down++)
+    for (Size right = 0; right < s.stride; right++) {
+      const Size rows = s.share(s.height, down), columns = s.share(s.width, right);
+      const Size high = s.share_of_window(down), wide = s.share_of_window(right);
+      const Size taps = high * wide, run = columns * s.images;
+      turned.assign(layer.maps * layer.inputs * taps, 0.0f);
+      for (Size m = 0; m < layer.maps; m++)
+        for (Size i = 0; i < layer.inputs; i++)
+          for (Size y = 0; y < high; y++)
+            for (Size x = 0; x < wide; x++)
+              turned[(i * layer.maps + m + 1) * taps - 1 - y * wide - x] =
+                  layer.kernel[(m * layer.inputs + i) * s.size * s.size +
+                               (down + y * s.stride) * s.size + right + x * s.stride];
+      const bool whole = s.stride == 1 && !s.padding;
+      part.resize(whole ? 0 : layer.inputs * rows * run);
+      const float* first = gradients.first + (border - high + 1) * gradients.row +
+                           (border - wide + 1) * s.images;
+      all_units({turned.data(), nullptr, NONE, layer.maps, layer.inputs,
+                 layer.table ? table.data() : nullptr, {high, wide, s.images}, 1, rows, columns},
+                {first, gradients.row, gradients.map}, whole ? to : part.data());
+      if (whole) return;
+      for (Size i = 0; i < layer.inputs; i++)
+        for (Size y = 0; y < rows; y++)
+          for (Size x = 0; x < columns; x++) {
+            const Size row = y * s.stride + down - s.padding;
+            const Size column = x * s.stride + right - s.padding;
+            if (row >= 0 && row < s.height && column >= 0 && column < s.width)
+              std::memcpy(to + ((i * s.height + row) * s.width + column) * s.images,
+                          &part[(i * rows + y) * run + x * s.images], 4 * s.images);
+          }
+    }
+}
+
+ffi::Error convolve_back(Array kernel, Array states, Array outputs, Array gradient,
+                         Result to_kernel, Result to_bias, float* to_states, Size size, Size stride,
+                         Size padding, Size groups, Size activation, Table table) {
+  const Shape s = shape_of(kernel, states, size, stride, padding);
+  const Plane in = bordered(states.typed_data(), s.inputs, s.height, s.width * s.images, padding,
+                            padding * s.images, s.row(), room(0));
+  const Size rows = s.rows(), columns = s.columns(), run = columns * s.images;
+  std::vector<float>& sums = room(1);  // the gradients of the weighted sums
+  sums.resize(s.maps * rows * run);
+  for (Size m = 0; m < s.maps; m++) {
+    const Size at = m * rows * run;
+    to_bias->typed_data()[m] =
+        through_activation(static_cast<Activation>(activation), outputs.typed_data() + at,
+                           gradient.typed_data() + at, rows * run, &sums[at]);
+  }
+  // With a border for the windows of `states_gradient`, and zeros where a vector reads too far.
+  const Size border = to_states ? s.border() : 0, before = border * s.images;
+  const Size across = std::max(run, to_states ? s.share(s.width, 0) * s.images : 0);
+  const Plane wide = bordered(sums.data(), s.maps, rows, run, border, before,
+                              2 * before + up(across, WIDTH), room(2));
+  // For the kernel a run is a pixel where the window leaves some out: then each pixel has the zeros.
+  const Size pixel = up(s.images, WIDTH);
+  Plane bare{wide.first + border * wide.row + before, wide.row, wide.map};
+  const bool apart = stride > 1 && pixel != s.images;
+  if (apart) bare = bordered(sums.data(), s.maps * rows * columns, 1, s.images, 0, 0, pixel, room(5));
+  if (apart) bare.row = columns * pixel, bare.map = rows * bare.row;
+  for (Size g = 0; g < groups; g++) {
+    const Layer layer = layer_of(s, kernel.typed_data(), nullptr, NONE, table, g, groups);
+    const Plane own{in.first + g * layer.inputs * in.map, in.row, in.map};
+    const Plane narrow{bare.first + g * layer.maps * bare.map, bare.row, bare.map};
+    float* to = to_kernel->typed_data() + g * layer.maps * layer.inputs * size * size;
+    if (stride == 1 && run <= WIDTH && layer.maps >= WIDTH / 2)
+      kernel_gradient_of_few(layer, own, narrow, to, room(5));
+    else
+      kernel_gradient(layer, own, narrow, apart ? pixel : s.images, to);
+    if (to_states)
+      states_gradient(s, layer, {wide.first + g * layer.maps * wide.map, wide.row, wide.map}, border,
+                      to_states + g * layer.inputs * s.height * s.width * s.images);
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error ConvolveBack(Array kernel, Array states, Array outputs, Array gradient, Result to_kernel,
+                        Result to_bias, Result to_states, Size size, Size stride, Size padding,
+                        Size groups, Size activation, Table table) {
+  return convolve_back(kernel, states, outputs, gradient, to_kernel, to_bias,
+                       to_states->typed_data(), size, stride, padding, groups, activation, table);
+}
+
+// Of a first layer nobody asks what its states should be.
+ffi::Error ConvolveBackFirst(Array kernel, Array states, Array outputs, Array gradient,
+                             Result to_kernel, Result to_bias, Size size, Size stride, Size padding,
+                             Size groups, Size activation, Table table) {
+  return convolve_back(kernel, states, outputs, gradient, to_kernel, to_bias, nullptr, size, stride,
+                       padding, groups, activation, table);
+}
+
+// Subsampling: of two rows the sums of 2x2 pixels, a row of width / 2 pixels.
+void add_four(const float* from, Size width, Size images, float* to) {
+  const float* below = from + width * images;
+  for (Size c = 0; c < width / 2; c++) {
+    const Size at = 2 * c * images;
+    for (Size n = 0; n < images; n++)
+      to[c * images + n] =
+          from[at + n] + from[at + images + n] + below[at + n] + below[at + images + n];
+  }
+}
+
+ffi::Error Subsample(Array coefficient, Array bias, Array states, Result out, Size activation) {
+  const auto d = states.dimensions();
+  const Size maps = d[0], height = d[1], width = d[2], images = d[3];
+  const Size rows = height / 2, run = width / 2 * images;
+  std::vector<float>& sums = room(0);
+  sums.assign(up(run, WIDTH), 0.0f);
+  for (Size m = 0; m < maps; m++)
+    for (Size y = 0; y < rows; y++) {
+      add_four(states.typed_data() + (m * height + 2 * y) * width * images, width, images,
+               sums.data());
+      float* to = out->typed_data() + (m * rows + y) * run;
+      for (Size x = 0; x < run; x += WIDTH) {
+        const Lanes weighed =
+            load(&sums[x]) * coefficient.typed_data()[m] + bias.typed_data()[m];
+        store(to + x, activated(static_cast<Activation>(activation), weighed), run - x);
+      }
+    }
+  return ffi::Error::Success();
+}
+
+ffi::Error SubsampleBack(Array coefficient, Array states, Array outputs, Array gradient,
+                         Result to_coefficient, Result to_bias, Result to_states, Size activation) {
+  const auto d = states.dimensions();
+  const Size maps = d[0], height = d[1], width = d[2], images = d[3];
+  const Size rows = height / 2, columns = width / 2, run = columns * images;
+  std::vector<float>&sums = room(0), &own = room(1);
+  sums.assign(up(run, WIDTH), 0.0f);
+  own.assign(up(run, WIDTH), 0.0f);
+  if (height % 2 || width % 2) std::memset(to_states->typed_data(), 0, to_states->size_bytes());
+  for (Size m = 0; m < maps; m++) {
+    const float weight = coefficient.typed_data()[m];
+    float total = 0;
+    Lanes products{};
+    for (Size y = 0; y < rows; y++) {
+      const Size at = (m * height + 2 * y) * width * images, from = (m * rows + y) * run;
+      add_four(states.typed_data() + at, width, images, sums.data());
+      total += through_activation(static_cast<Activation>(activation),
+                                  outputs.typed_data() + from, gradient.typed_data() + from, run,
+                                  own.data());
+      for (Size x = 0; x < run; x += WIDTH) products += load(&own[x]) * load(&sums[x]);
+      float* to = to_states->typed_data() + at;
+      for (Size c = 0; c < columns; c++)
+        for (Size n = 0; n < images; n++) {
+          const float value = weight * own[c * images + n];
+          to[2 * c * images + n] = to[(2 * c + 1) * images + n] = value;
+        }
+      std::memcpy(to + width * images, to, 4 * 2 * columns * images);
+    }
+    to_coefficient->typed_data()[m] = sum(products);
+    to_bias->typed_data()[m] = total;
+  }
+  return ffi::Error::Success();
+}
+
+}  // namespace
+
+#define WINDOW                                                                           \
+  Attr<int64_t>("size").Attr<int64_t>("stride").Attr<int64_t>("padding").Attr<int64_t>("groups") \
+      .Attr<int64_t>("activation").Attr<ffi::Span<const int32_t>>("table")
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    LenetConvolve, Convolve, ffi::Ffi::Bind().Arg<Array>().Arg<Array>().Arg<Array>().Ret<Array>().WINDOW);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    LenetConvolveBack, ConvolveBack,
+    ffi::Ffi::Bind().Arg<Array>().Arg<Array>().Arg<Array>().Arg<Array>().Ret<Array>().Ret<Array>()
+        .Ret<Array>().WINDOW);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    LenetConvolveBackFirst, ConvolveBackFirst,
+    ffi::Ffi::Bind().Arg<Array>().Arg<Array>().Arg<Array>().Arg<Array>().Ret<Array>().Ret<Array>()
+        .WINDOW);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    LenetSubsample, Subsample,
+    ffi::Ffi::Bind().Arg<Array>().Arg<Array>().Arg<Array>().Ret<Array>().Attr<int64_t>(
+        "activation"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    LenetSubsampleBack, SubsampleBack,
+    ffi::Ffi::Bind().Arg<Array>().Arg<Array>().Arg<Array>().Arg<Array>().Ret<Array>().Ret<Array>()
+        .Ret<Array>().Attr<int64_t>("activation"));

@@ -1,0 +1,168 @@
+"""kernels.cc as a library of this machine: compiled once, kept, checked each time it is loaded."""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import tempfile
+import threading
+from functools import cache
+from pathlib import Path
+
+import jax
+
+from lenet_jax import settings
+from lenet_jax.errors import UserError
+
+SOURCE = Path(__file__).with_name("kernels.cc")
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC")
+HANDLERS = (
+    *("LenetConvolve", "LenetConvolveBack", "LenetConvolveBackFirst"),
+    *("LenetSubsample", "LenetSubsampleBack"),
+)
+CHOICES = "auto", "native", "xla"
+SECONDS = 180  # that a compiler may take
+ONE_AT_A_TIME = threading.Lock()
+INSTALL = "a C++17 compiler (Debian: apt install g++; macOS: xcode-select --install)"
+
+
+class Missing(Exception):
+    """Why there is no library."""
+
+
+def chosen() -> str:
+    """LENET_JAX_KERNELS, one of CHOICES; raises UserError for another word."""
+    word = os.environ.get("LENET_JAX_KERNELS") or "auto"
+    if word not in CHOICES:
+        raise UserError(f"LENET_JAX_KERNELS is {word!r}, allowed are {', '.join(CHOICES)}")
+    return word
+
+
+def kind() -> str:
+    """Which kernels run on a CPU: "native" or "xla". Compiles them where that was not done yet.
+
+    Raises UserError where LENET_JAX_KERNELS asks for native ones and there are none.
+    """
+    word = chosen()
+    if word == "xla":
+        return word
+    reason = _loaded()
+    if reason and word == "native":
+        raise UserError(f"LENET_JAX_KERNELS is native, and {reason}. Install {INSTALL}")
+    return "xla" if reason else "native"
+
+
+def why_not() -> str:
+    """In a line, why the slower kernels run though nobody asked for them; else empty."""
+    reason = _loaded() if chosen() == "auto" else ""
+    return f"{reason}: training takes a few times as long. Install {INSTALL}" if reason else ""
+
+
+def begin() -> None:
+    """Compiles in a thread, where that is still to be done, while other things are made ready."""
+    if chosen() != "xla":
+        threading.Thread(target=_loaded, name="kernels", daemon=True).start()
+
+
+def _loaded() -> str:
+    """Registers the handlers with jax, once; returns why that could not be, or nothing."""
+    with ONE_AT_A_TIME:
+        return _load()
+
+
+@cache
+def _load() -> str:
+    try:
+        library = ctypes.CDLL(str(_built()))
+        for name in HANDLERS:
+            jax.ffi.register_ffi_target(
+                name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu"
+            )
+    except (Missing, OSError, AttributeError) as error:
+        return f"no native kernels ({error})"
+    return ""
+
+
+def _built() -> Path:
+    """The library, from the cache folder if it is whole there."""
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
+    if not compiler:
+        raise Missing("there is no C++ compiler")
+    path = _folder() / f"kernels-{_key(compiler)}.so"
+    mark = path.with_suffix(".sha256")
+    try:
+        if mark.read_text() == hashlib.sha256(path.read_bytes()).hexdigest():
+            return path
+    except OSError:
+        pass
+    _compile(compiler, path, mark)
+    return path
+
+
+def _folder() -> Path:
+    """A folder that nobody else can write; a temporary one where there is no such in the cache."""
+    folder = settings.cache_folder() / "native"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = folder.stat()
+        own = not hasattr(os, "getuid") or about.st_uid == os.getuid()
+        if own and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="lenet_jax_native_"))
+
+
+def _key(compiler: str) -> str:
+    """Of all that the library depends on."""
+    parts = [
+        SOURCE.read_text(),
+        compiler,
+        _output([*compiler.split(), "--version"]),
+        " ".join(FLAGS),
+        _processor(),
+        jax.__version__,
+    ]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = ("model name", "flags", "Features", "CPU part")
+    return "\n".join(sorted({line for line in lines if line.startswith(named)}))
+
+
+def _compile(compiler: str, path: Path, mark: Path) -> None:
+    """Into files of this process's own, which then take their names at once."""
+    own = path.with_name(f"{path.name}.{os.getpid()}")
+    include = jax.ffi.include_dir()
+    command = [*compiler.split(), *FLAGS, f"-isystem{include}", str(SOURCE), "-o", str(own)]
+    try:
+        _output(command)
+        digest = hashlib.sha256(own.read_bytes()).hexdigest()
+        os.replace(own, path)
+        own.write_text(digest)
+        os.replace(own, mark)
+    except OSError as error:
+        raise Missing(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        own.unlink(missing_ok=True)
+
+
+def _output(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise Missing(f"{command[0]} did not end within {SECONDS} s") from error
+    except OSError as error:
+        raise Missing(f"{command[0]}: {error.strerror}") from error
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines() or ["nothing said"]
+        raise Missing(f"{command[0]} failed: {said[0]}")
+    return done.stdout
