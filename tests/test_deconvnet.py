@@ -372,7 +372,9 @@ def test_the_projections_drawn_stand_beside_what_was_seen(colour):
     figure = features.deconvolved(colour.module, colour.params, COLOURS, "a caption")
     (ax,) = figure.axes
     shown, states = data_of(ax), states_of(colour)
-    assert ax.get_title("left") == "C2: 5 maps, a unit sees 7x7 pixels"
+    dead = int((states.max(axis=(0, 2, 3)) <= 0).sum())
+    title = f"C2: 5 maps ({dead} never above 0), a unit sees 7x7 pixels"
+    assert dead and ax.get_title("left") == title
     width = 2 * 23 + 2  # two nines of 7x7 with gaps of 1, 2 between them, and 4 to the next map
     for number in range(5):
         order = np.argsort(-states[:, number].max(axis=(1, 2)), kind="stable")[:9]
