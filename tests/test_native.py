@@ -19,7 +19,7 @@ from lenet_jax.native import library, operations
 from lenet_jax.native.operations import Convolved
 
 pytestmark = pytest.mark.skipif(
-    library.kind() != "native", reason=f"no native kernels here: {library.why_not()}"
+    library.kind() != "native", reason=library.why_not() or "LENET_JAX_KERNELS is xla"
 )
 
 FUNCTIONS = {  # a state of a sum, and the slope there
