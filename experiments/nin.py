@@ -14,10 +14,9 @@ and 0.02 in all layers, a cost of weight 2 and a decay of 1e-3: a rate of 0.02 h
 5e-4. What their files leave open is ours: the schedule (for
 CIFAR they write 200 epochs, then a tenth of the rate for 30, and again; the shares are kept here)
 and a new order in each epoch. Images are bytes less their mean, as their MnistDataProvider hands
-them on: weights drawn from N(0, 0.05) make nine layers so faint that this recipe had not begun to learn
-after 200 updates on pixels from 0 to 1, nor after an epoch on pixels of mean 0 and deviation 1. On
-CIFAR the authors normalise contrast and whiten
-before; here that is left out.
+them on: weights drawn from N(0, 0.05) make nine layers so faint that this recipe had not begun to
+learn after 200 updates on pixels from 0 to 1, nor after an epoch on pixels of mean 0 and deviation
+1. On CIFAR the authors normalise contrast and whiten before; here that is left out.
 
 cifar10, cifar100    the form for 32x32x3 with windows of 3x3 and no border: 30x30 after the first
 """

@@ -28,9 +28,10 @@ HISTORY = (
     "and lenet1 from 20 to 60. That of equally good epochs the last counts, as in Nielsen's "
     "network3.py, was settled when nielsen and nielsen-conv had been measured by the first. "
     "Nielsen's dropout was mended, to be network3.py's, when one of its networks had failed to "
-    "learn; its masks were then drawn for parts of a batch and are now each example's own, so that "
-    "a run of today has others. nin saw pixels from 0 to 1, then of mean 0 and deviation 1, until "
-    "its training loss had not fallen in 200 updates and in an epoch, and took the 22 epochs that two cores could do in the time that there was."
+    "learn; its masks were then drawn for parts of a batch and are now each example's own, so "
+    "that a run of today has others. nin saw pixels from 0 to 1, then of mean 0 and deviation "
+    "1, until its training loss had not fallen in 200 updates and in an epoch, and took the 22 "
+    "epochs that two cores could do in the time that there was."
 )
 
 COMPARED = ("| part | without | | with | |", "|---|---|---|---|---|")
