@@ -14,7 +14,9 @@ def main(arguments: Sequence[str]) -> int:
     workdir = experiment.workdir or Path("runs") / experiment.name
 
     from lenet_jax.data import dataset
+    from lenet_jax.native import library
 
+    library.begin()
     data = dataset.of(experiment.data, log=commandline.log)
 
     from lenet_jax.reports import figures
@@ -23,6 +25,8 @@ def main(arguments: Sequence[str]) -> int:
     several = f"{n:,} networks, " if (n := len(experiment.all_seeds)) > 1 else ""
     examples = f"{len(data.train):,} training examples"
     commandline.log(f"{experiment.name} on {data.name}: {several}{examples}, {data.source}")
+    if reason := library.why_not():
+        commandline.log(reason)
     try:
         with loop.Signals() as stopping:
             result = loop.train(experiment, data, workdir, commandline.log, stopping)

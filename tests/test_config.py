@@ -35,7 +35,7 @@ BELOW = {
     "native": {"layers", "settings"},
     "experiment": {"models"},
 }
-BELOW["training"] = {"experiment", "layers", "models", "data"}
+BELOW["training"] = {"experiment", "layers", "models", "data", "native"}
 BELOW["pretrained"] = {"experiment", "layers", "models", "data"}
 BELOW["recognition"] = BELOW["training"] | {"training", "pretrained"}
 BELOW["exporting"] = BELOW["serving"] = BELOW["recognition"] | {"recognition"}

@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import ML, SDLM, CrossEntropy, Experiment, SquaredError
-from lenet_jax.layers import network
+from lenet_jax.layers import activation
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.inputs import normalize
 from lenet_jax.layers.pooling import AveragePooling, MaxPooling, Subsampling
@@ -51,7 +51,7 @@ class Small(nn.Module):
         return x[:, 0, 0].T
 
     def activate(self, sums):
-        return network.scaled_tanh(sums)
+        return activation.scaled_tanh(sums)
 
 
 def graph_of(params, image):

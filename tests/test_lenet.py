@@ -10,7 +10,7 @@ import pytest
 import reference
 from conftest import ROOT, apply
 
-from lenet_jax.layers import correlation, folding, network
+from lenet_jax.layers import activation, correlation
 from lenet_jax.layers.codes import BITMAPS, codes
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.inputs import normalize
@@ -37,10 +37,10 @@ def close(ours, theirs, relative=1e-5):
 
 
 def test_activation_constants():
-    assert network.scaled_tanh(jnp.array(1.0)) == pytest.approx(1.0, abs=3e-6)
-    assert network.scaled_tanh(jnp.array(-1.0)) == pytest.approx(-1.0, abs=3e-6)
-    assert jax.grad(network.scaled_tanh)(0.0) == pytest.approx(1.14393, abs=1e-5)
-    assert jax.grad(network.scaled_tanh)(1.0) == pytest.approx(0.7554, abs=5e-5)
+    assert activation.scaled_tanh(jnp.array(1.0)) == pytest.approx(1.0, abs=3e-6)
+    assert activation.scaled_tanh(jnp.array(-1.0)) == pytest.approx(-1.0, abs=3e-6)
+    assert jax.grad(activation.scaled_tanh)(0.0) == pytest.approx(1.14393, abs=1e-5)
+    assert jax.grad(activation.scaled_tanh)(1.0) == pytest.approx(0.7554, abs=5e-5)
 
 
 @pytest.mark.parametrize("table", ["paper", "full"])
@@ -84,7 +84,7 @@ def test_any_table_and_any_codes():
 @pytest.mark.parametrize("on_cpu", [True, False])
 @pytest.mark.parametrize("images", [1, 40])
 def test_every_formulation_of_the_convolution(monkeypatch, on_cpu, images):
-    """Value and both gradients against float64, plain and folded, few images and many."""
+    """Value and both gradients against float64, few images and many."""
     rng = np.random.default_rng(images)
     kernel, states = rng.normal(size=(4, 3 * 25)), rng.normal(size=(3, 11, 14, images))
     table, no_bias = [[0, 1, 2]] * 4, np.zeros(4)
@@ -100,14 +100,7 @@ def test_every_formulation_of_the_convolution(monkeypatch, on_cpu, images):
         )
     ours = correlation.correlate(jnp.float32(kernel), jnp.float32(states), 5)
     close(ours, theirs)
-    folded = correlation.correlate_folded(jnp.float32(kernel), jnp.float32(states), 5)
-    assert folded.shape == (4, 4, 3, 5, images)  # the seventh row has no partner
-    for part, (down, right) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
-        close(folded[part], theirs[:, down:6:2, right::2])
-    np.testing.assert_array_equal(folding.fold(folding.unfold(folded)), folded)
-
-    weights = rng.normal(size=theirs.shape)  # the objective: sum(weights * sums), rows 0 to 5
-    weights[:, 6] = 0
+    weights = rng.normal(size=theirs.shape)  # the objective: sum(weights * sums)
     windows = np.lib.stride_tricks.sliding_window_view(states, (5, 5), axis=(1, 2))
     for_kernel = np.einsum("mrcn,ircnyx->miyx", weights, windows).reshape(4, 75)
     for_states = np.zeros_like(states)
@@ -115,23 +108,17 @@ def test_every_formulation_of_the_convolution(monkeypatch, on_cpu, images):
         one = kernel.reshape(4, 3, 5, 5)[:, :, y, x]
         for_states[:, y : y + 7, x : x + 10] += np.einsum("mi,mrcn->ircn", one, weights)
 
-    def plain(kernel, states):
+    def objective(kernel, states):
         return jnp.sum(correlation.correlate(kernel, states, 5) * weights)
 
-    def by_blocks(kernel, states):
-        sums = folding.unfold(correlation.correlate_folded(kernel, states, 5))
-        return jnp.sum(sums * weights[:, :6])
-
-    for objective in (plain, by_blocks):
-        gradients = jax.grad(objective, argnums=(0, 1))(jnp.float32(kernel), jnp.float32(states))
-        close(gradients[0], for_kernel)
-        close(gradients[1], for_states)
+    gradients = jax.grad(objective, argnums=(0, 1))(jnp.float32(kernel), jnp.float32(states))
+    close(gradients[0], for_kernel)
+    close(gradients[1], for_states)
 
 
-@pytest.mark.parametrize("form", [correlation.correlate, correlation.correlate_folded])
-def test_the_platform_chooses_the_formulation(form):
+def test_the_platform_chooses_the_formulation():
     given = jnp.zeros((4, 75)), jnp.zeros((3, 12, 14, 40))
-    traced = jax.jit(lambda kernel, states: form(kernel, states, 5)).trace(*given)
+    traced = jax.jit(lambda kernel, states: correlation.correlate(kernel, states, 5)).trace(*given)
     for platforms, convolved, multiplied in (
         (("cpu",), False, True),
         (("cuda",), True, False),

@@ -12,7 +12,6 @@ from lenet_jax.data.frames import SHAPE
 from lenet_jax.layers.contract import run, shown
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.correlation import convolve
-from lenet_jax.layers.folding import fold
 from lenet_jax.layers.network import Network
 
 
@@ -46,7 +45,7 @@ def _convolve(next_method: Callable[..., Any], args: tuple, kwargs: dict, contex
     kernel, states = args
     if layer.table is not None:
         kernel = kernel * layer.mask(len(states))
-    sums = convolve(
+    return convolve(
         kernel,
         layer.padded(states),
         layer.size,
@@ -54,4 +53,3 @@ def _convolve(next_method: Callable[..., Any], args: tuple, kwargs: dict, contex
         layer.groups,
         lax.Precision.HIGHEST,
     )
-    return fold(sums) if layer.folded else sums

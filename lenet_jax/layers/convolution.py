@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from lenet_jax.layers.correlation import add_bias, correlate, correlate_folded
+from lenet_jax.layers.activation import Activation, activated
+from lenet_jax.layers.correlation import add_bias, correlate
 from lenet_jax.layers.initialization import Initialization, Normal, initializers
 
 
@@ -17,7 +18,6 @@ class Convolution(nn.Module):
     each map (XLA updates a matrix of rows faster than four dimensions), and `bias` [maps]. Entries
     of the kernel outside the table are no connections: multiplied by zero on the way in, zero
     gradient. A window of size 1 on maps of size 1 is a fully connected layer.
-    With `folded` the sums come as subsampling takes them, [4, maps, h/2, w/2, images] (`fold`).
     The window moves by `stride` pixels over a border of `padding` zeros. In `groups`, each part of
     the maps reads its own part of the inputs, and `kernel` is [maps, inputs/groups size size].
     """
@@ -26,7 +26,7 @@ class Convolution(nn.Module):
     size: int = 5
     table: tuple[tuple[int, ...], ...] | None = None
     initialization: Initialization | Normal = "lush"
-    folded: bool = False
+    activation: Activation = "none"
     stride: int = 1
     padding: int = 0
     groups: int = 1
@@ -59,13 +59,19 @@ class Convolution(nn.Module):
         draw, draw_bias = initializers(self.initialization, fan_in, fan_out)
         kernel = self.param("kernel", lambda key, shape: draw(key, shape) * mask, shape)
         bias = self.param("bias", draw_bias, (self.maps,))
-        return add_bias(self.weigh(kernel, states), bias)
+        return self.units(kernel, bias, states)
+
+    def units(self, kernel: jax.Array, bias: jax.Array, states: jax.Array) -> jax.Array:
+        """x = f(a), where a is the weighted sum of what a unit reads, plus its bias (eq. 5)."""
+        sums = add_bias(self.weigh(kernel, states), bias)
+        return sums if self.activation == "none" else self.activate(sums)
+
+    def activate(self, sums: jax.Array) -> jax.Array:
+        return activated(self.activation, sums)
 
     def weigh(self, kernel: jax.Array, states: jax.Array) -> jax.Array:
         if self.table is not None:
             kernel = kernel * self.mask(states.shape[0])
-        if self.folded:
-            return correlate_folded(kernel, states, self.size)
         return correlate(kernel, self.padded(states), self.size, self.stride, self.groups)
 
     def padded(self, states: jax.Array) -> jax.Array:

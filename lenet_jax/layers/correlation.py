@@ -7,10 +7,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
-from lenet_jax.layers.folding import flat, fold
+from lenet_jax.layers.folding import flat
 
 Correlate = Callable[..., Any]  # of a kernel, states and a size; pyright has no type for custom_vjp
 
@@ -39,33 +38,11 @@ def correlate(
         parts = zip(
             jnp.split(kernel, groups), jnp.split(states[:, :down, :right], groups), strict=True
         )
-        sums: list[Any] = [_slide(part, of, size, 1, stride) for part, of in parts]
+        sums: list[Any] = [_slide(part, of, size, stride) for part, of in parts]
         return sums[0] if groups == 1 else jnp.concatenate(sums)
 
     return _by_platform(
         kernel, states, on_cpu, partial(convolve, size=size, stride=stride, groups=groups)
-    )
-
-
-def correlate_folded(kernel: jax.Array, states: jax.Array, size: int) -> jax.Array:
-    """`fold(correlate(kernel, states, size))`, on a CPU without strides through the memory.
-
-    On folded states a window of size x size that moves in single steps is four windows of
-    n x n x 4, n = size // 2 + 1, that move together in steps of two: four times the rows in the
-    matrix, (2n)^2/size^2 = 1.44 times the multiplications, a quarter of the columns in the
-    patches, and products of a shape that the hardware likes. That pays once the states outweigh
-    the wider kernel.
-    """
-    inputs, height, width, images = states.shape
-    rows, columns = height - size + 1, width - size + 1
-    outweighed = inputs * 4 * (size // 2 + 1) ** 2 <= rows * columns * images
-    if not outweighed or min(rows, columns) < 2:
-        return fold(correlate(kernel, states, size))
-    return _by_platform(
-        kernel,
-        states,
-        lambda kernel, states: _slide_folded(kernel, states, size),
-        lambda kernel, states: fold(convolve(kernel, states, size)),
     )
 
 
@@ -100,44 +77,17 @@ def convolve(
     )
 
 
-def _slide_folded(kernel: jax.Array, states: jax.Array, size: int) -> jax.Array:
-    inputs, height, width, images = states.shape
-    rows, columns = height - size + 1, width - size + 1
-    maps, n = len(kernel), size // 2 + 1
-    wide = (kernel.reshape(-1, size**2) @ _places(size)).reshape(maps, inputs, 4, -1)
-    wide = wide.transpose(2, 0, 1, 3).reshape(4 * maps, -1)
-    last = size - 1
-    even = states[:, : rows // 2 * 2 + last, : columns // 2 * 2 + last]
-    sums: Any = _slide(wide, even, n, 2)
-    return sums.reshape(4, maps, rows // 2, columns // 2, images)
-
-
-def _places(size: int) -> np.ndarray:
-    """Where a window's weights go in a window of n x n folded blocks, for its four positions.
-
-    float32 [size size, 4 4 n n], 0 or 1, n = size // 2 + 1.
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _slide(kernel: jax.Array, states: jax.Array, size: int, stride: int = 1) -> Any:
+    """Patches x matrix: kernel [maps, inputs size size] and states [inputs, height, width, images]
+    give [maps, rows, columns, images].
     """
-    n = size // 2 + 1
-    places = np.zeros((2, 2, size, size, 2, 2, n, n), np.float32)
-    for down, right, i, j in np.ndindex(2, 2, size, size):
-        row, column = i + down, j + right
-        places[down, right, i, j, row % 2, column % 2, row // 2, column // 2] = 1
-    return places.reshape(4, size**2, -1).swapaxes(0, 1).reshape(size**2, -1)
+    return _slide_forward(kernel, states, size, stride)[0]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _slide(kernel: jax.Array, states: jax.Array, size: int, side: int = 1, stride: int = 1) -> Any:
-    """Patches x matrix: kernel [maps, inputs side side size size] and states [inputs, height,
-    width, images] give [maps, rows, columns, images].
-
-    The window moves over blocks of side x side pixels, `side` 2 for folded blocks, by `stride`.
-    """
-    return _slide_forward(kernel, states, size, side, stride)[0]
-
-
-def _slide_forward(kernel: jax.Array, states: jax.Array, size: int, side: int, stride: int):
-    rows, columns = ((n // side - size) // stride + 1 for n in states.shape[1:3])
-    patches = _patches(states, size, side, stride)
+def _slide_forward(kernel: jax.Array, states: jax.Array, size: int, stride: int):
+    rows, columns = ((n - size) // stride + 1 for n in states.shape[1:3])
+    patches = _patches(states, size, stride)
     sums = jnp.matmul(kernel, patches, preferred_element_type=_sums(kernel.dtype))
     return sums.reshape(-1, rows, columns, states.shape[-1]), (kernel, patches)
 
@@ -147,7 +97,7 @@ def _sums(factors: Any) -> Any:
     return jnp.promote_types(factors, jnp.float32)
 
 
-def _slide_backward(size: int, side: int, stride: int, saved, gradient: jax.Array):
+def _slide_backward(size: int, stride: int, saved, gradient: jax.Array):
     kernel, patches = saved
     maps, rows, columns, images = gradient.shape
     gradient = gradient.reshape(maps, -1).astype(kernel.dtype)
@@ -163,50 +113,44 @@ def _slide_backward(size: int, side: int, stride: int, saved, gradient: jax.Arra
             for_patches = lax.optimization_barrier(gradient.T @ kernel).T
         else:
             for_patches = lax.dot_general(kernel, gradient, (((0,), (0,)), ((), ())))
-    shape = (-1, side, side, size, size, rows, columns, images)
-    return for_kernel, _overlap(for_patches.reshape(shape), stride)
+    return for_kernel, _overlap(for_patches.reshape(-1, size, size, rows, columns, images), stride)
 
 
 _slide.defvjp(_slide_forward, _slide_backward)
 
 
-def _patches(states: jax.Array, size: int, side: int, stride: int) -> jax.Array:
-    """[inputs, height, width, images] -> [inputs side side size size, windows images]."""
+def _patches(states: jax.Array, size: int, stride: int) -> jax.Array:
+    """[inputs, height, width, images] -> [inputs size size, windows images]."""
     inputs, height, width, images = states.shape
-    rows, columns = ((n // side - size) // stride + 1 for n in (height, width))
-    if rows == columns == side == 1:
+    rows, columns = ((n - size) // stride + 1 for n in (height, width))
+    if rows == columns == 1:
         return states.reshape(-1, images)
-    folded = fold(states) if side == 2 else states[None]
     down, right = stride * (rows - 1) + 1, stride * (columns - 1) + 1
     # First beside one another, then below: two stacks of `size` are faster than one of its square.
-    beside = jnp.stack([folded[:, :, :, j : j + right : stride] for j in range(size)], 2)
-    shifted = [beside[:, :, :, i : i + down : stride].swapaxes(0, 1) for i in range(size)]
-    return jnp.stack(shifted, 2).reshape(-1, rows * columns * images)
+    beside = jnp.stack([states[:, :, j : j + right : stride] for j in range(size)], 1)
+    below = jnp.stack([beside[:, :, i : i + down : stride] for i in range(size)], 1)
+    return below.reshape(-1, rows * columns * images)
 
 
 def _overlap(patches: jax.Array, stride: int) -> jax.Array:
     """The transpose of `_patches`: each pixel collects from every window that saw it."""
-    inputs, side, _, size, _, rows, columns, images = patches.shape
-    if rows == columns == side == 1:
+    inputs, size, _, rows, columns, images = patches.shape
+    if rows == columns == 1:
         return patches.reshape(inputs, size, size, images)
     last = size - 1
     down, right = stride * (rows - 1) + 1, stride * (columns - 1) + 1
     wide: Any = sum(
         lax.pad(
-            patches[:, :, :, :, j],
+            patches[:, :, j],
             jnp.zeros((), patches.dtype),
-            ((0, 0, 0),) * 5 + ((j, last - j, stride - 1), (0, 0, 0)),
+            ((0, 0, 0),) * 3 + ((j, last - j, stride - 1), (0, 0, 0)),
         )
         for j in range(size)
     )
-    # Pixels go to their places here and not in the end: the many readers of the result would each
-    # look them up again.
-    wide = wide.transpose(0, 3, 4, 1, 5, 2, 6)  # inputs, i, rows, down, columns, right, images
-    shape = (inputs, down + last, side, right + last, side, images)
-    states = jnp.zeros(shape, patches.dtype)
+    states = jnp.zeros((inputs, down + last, right + last, images), patches.dtype)
     for i in range(size):  # in place: as a sum it would be computed again by each of its readers
         states = states.at[:, i : i + down : stride].add(wide[:, i])
-    return states.reshape(inputs, side * (down + last), side * (right + last), images)
+    return states
 
 
 @jax.custom_vjp

@@ -22,13 +22,6 @@ def fold(states: jax.Array) -> jax.Array:
     return blocks.transpose(2, 4, 0, 1, 3, 5).reshape(4, maps, h, w, images)
 
 
-def unfold(folded: jax.Array) -> jax.Array:
-    """The inverse of `fold`: [4, maps, h, w, images] -> [maps, 2h, 2w, images]."""
-    _, maps, h, w, images = folded.shape
-    blocks = folded.reshape(2, 2, maps, h, w, images).transpose(2, 3, 0, 4, 1, 5)
-    return blocks.reshape(maps, 2 * h, 2 * w, images)
-
-
 def flat(states: jax.Array) -> jax.Array:
     """[..., height, width, images] -> [..., height width images].
 

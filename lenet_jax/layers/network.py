@@ -1,6 +1,5 @@
 """What every network of the package is, and how its units activate."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -12,27 +11,12 @@ from flax import linen as nn
 from flax import traverse_util
 
 from lenet_jax.errors import UserError
+from lenet_jax.layers.activation import Activation, activated
 from lenet_jax.layers.convolution import Convolution
-from lenet_jax.layers.folding import flat
 
 WIDEST = 100_000  # maps or units of a layer; more is a slip
 
 Outputs = Literal["penalties", "logits", "activations"]
-Activation = Literal["scaled-tanh", "tanh", "sigmoid", "relu", "none"]
-
-
-def scaled_tanh(sums: jax.Array) -> jax.Array:
-    """f(a) = 1.7159 tanh(2a/3), so that f(1) = 1 and f(-1) = -1 (eq. 6, appendix A)."""
-    return 1.7159 * jnp.tanh(sums * (2 / 3))
-
-
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "scaled-tanh": scaled_tanh,
-    "tanh": jnp.tanh,
-    "sigmoid": jax.nn.sigmoid,
-    "relu": jax.nn.relu,
-    "none": lambda sums: sums,
-}
 
 
 class Network(nn.Module):
@@ -57,7 +41,7 @@ class Network(nn.Module):
     """as many as the data has, which sets it"""
 
     def activate(self, sums: jax.Array) -> jax.Array:
-        return ACTIVATIONS[self.activation](flat(sums)).reshape(sums.shape)
+        return activated(self.activation, sums)
 
     def drop(self, states: jax.Array, rate: float) -> jax.Array:
         """States [maps, height, width, images], each left out with probability `rate`.

@@ -7,55 +7,62 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from lenet_jax.layers.activation import Activation, activated
 from lenet_jax.layers.folding import flat, fold
 from lenet_jax.layers.initialization import LUSH_COEFFICIENT, Initialization, initializers
 
 
 class Subsampling(nn.Module):
     """Half the resolution: the four inputs of a 2x2 window are added, times one coefficient per
-    map, plus one bias per map (section II-B). States may come folded; else an odd last row or
-    column is left out.
+    map, plus one bias per map, activated (section II-B). An odd last row or column is left out.
 
     `coefficient` and `bias` are [maps]. The coefficient weighs the sum of the four, as one
     connection; `optimizers.scale_by_sdlm` says what follows for its curvature.
     """
 
     initialization: Initialization = "lush"
+    activation: Activation = "none"
 
     @nn.compact
     def __call__(self, states: jax.Array) -> jax.Array:
-        folded = states if states.ndim == 5 else fold(states)
-        maps = folded.shape[1]
+        maps = len(states)
         start, start_bias = initializers(self.initialization, 4.0, 1.0)
         if self.initialization == "lush":  # all alike and positive: their code draws no signs here
             start = nn.initializers.constant(LUSH_COEFFICIENT)
         coefficient = self.param("coefficient", start, (maps,))
         bias = self.param("bias", start_bias, (maps,))
+        return self.units(coefficient, bias, states)
+
+    def units(self, coefficient: jax.Array, bias: jax.Array, states: jax.Array) -> jax.Array:
+        folded = fold(states)
         sums = self.weigh(coefficient, add_four(flat(folded))) + bias[:, None]
-        return sums.reshape(folded.shape[1:])
+        sums = sums.reshape(folded.shape[1:])
+        return sums if self.activation == "none" else self.activate(sums)
+
+    def activate(self, sums: jax.Array) -> jax.Array:
+        return activated(self.activation, sums)
 
     def weigh(self, coefficient: jax.Array, sums: jax.Array) -> jax.Array:
         return coefficient[:, None] * sums
 
 
 class AveragePooling(nn.Module):
-    """Half the resolution: the means over 2x2 windows. States may come folded."""
+    """Half the resolution: the means over 2x2 windows."""
 
     @nn.compact
     def __call__(self, states: jax.Array) -> jax.Array:
-        folded = states if states.ndim == 5 else fold(states)
-        return self.scale(1 / 4, add_four(folded))
+        return self.scale(1 / 4, add_four(fold(states)))
 
     def scale(self, factor: float, states: jax.Array) -> jax.Array:
         return factor * states
 
 
 class MaxPooling(nn.Module):
-    """Half the resolution: the largest of each 2x2 window. States may come folded."""
+    """Half the resolution: the largest of each 2x2 window."""
 
     @nn.compact
     def __call__(self, states: jax.Array) -> jax.Array:
-        folded = states if states.ndim == 5 else fold(states)
+        folded = fold(states)
         return self.largest(flat(folded)).reshape(folded.shape[1:])
 
     def largest(self, folded: jax.Array) -> jax.Array:

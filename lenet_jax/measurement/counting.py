@@ -11,7 +11,6 @@ from flax import linen as nn
 from flax import traverse_util
 
 from lenet_jax.layers.contract import Shape, shown
-from lenet_jax.layers.folding import unfold
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,10 @@ def count(module: nn.Module, shape: Shape = (28, 28)) -> list[Layer]:
 
     Of layers that are not the package's the parameters are counted, and the rest is None.
     Otherwise nothing is known here of any one layer. It is run once more on states that are all 1,
-    with weights that are all 1 and biases 0: what comes out of each unit is the number of states
-    it reads. A weight counts if a sum depends on it, a bias has one more connection to each unit.
-    Multiply-adds are the connections without the biases. Pooling without parameters has none.
+    with weights that are all 1, biases 0 and no activation: what comes out of each unit is the
+    number of states it reads. A weight counts if a sum depends on it, a bias has one more
+    connection to each unit. Multiply-adds are the connections without the biases. Pooling without
+    parameters has none.
     """
     image = shown(module, jnp.zeros((1, *shape)))
     shapes = jax.eval_shape(module.init, jax.random.key(0), image)
@@ -86,10 +86,12 @@ def _numbers(module, states, result, weights, used, connections) -> dict[str, An
     own = module.variables.get("params", {})
     biases = [leaf.size for leaf in own.values() if leaf is not weights]
     trained = len(biases) < len(own)
-    maps, height, width, _ = (unfold(result) if result.ndim == 5 else result).shape
+    maps, height, width, _ = result.shape
     if connections is None:
         ones = {k: jnp.ones_like(v) if v is weights else jnp.zeros_like(v) for k, v in own.items()}
-        sums = module.clone(parent=None).apply({"params": ones}, jnp.ones_like(states))
+        bare = {"activation": "none"} if hasattr(module, "activation") else {}
+        layer = module.clone(parent=None, **bare)
+        sums = layer.apply({"params": ones}, jnp.ones_like(states))
         connections = _of_maps(sums)
     units = maps * height * width
     return {

@@ -6,10 +6,11 @@ import jax
 from flax import linen as nn
 
 from lenet_jax.errors import UserError
+from lenet_jax.layers.activation import Activation
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.folding import images_last
 from lenet_jax.layers.initialization import Normal
-from lenet_jax.layers.network import Activation, Network, require_dropout, require_widths
+from lenet_jax.layers.network import Network, require_dropout, require_widths
 from lenet_jax.layers.normalization import ResponseNormalization, WithinMapNormalization
 from lenet_jax.layers.pooling import OverlappingMaxPooling
 
@@ -63,31 +64,34 @@ class AlexNet(Network):
                 return ResponseNormalization(alpha=1e-4 / 5, groups=self.groups, name=name)(x)
             return ResponseNormalization(name=name)(x)
 
-        def conv(maps, size, deviation, bias, name, **more) -> Convolution:
-            return Convolution(maps, size, None, Normal(deviation, bias), name=name, **more)
+        def conv(maps, size, deviation, bias, name, active=True, **more) -> Convolution:
+            begin, f = Normal(deviation, bias), self.activation if active else "none"
+            return Convolution(maps, size, None, begin, f, name=name, **more)
 
-        x = conv(one, 11, narrow, 0, "conv1", stride=4)(images_last(images))
+        x = images_last(images)
         if files:
+            x = conv(one, 11, narrow, 0, "conv1", active=False, stride=4)(x)
             states["conv1"] = self.activate(x)
             x = self.activate(pool(normalize(x, "norm1"), "pool1"))
         else:
-            x = states["conv1"] = self.activate(x)
+            x = states["conv1"] = conv(one, 11, narrow, 0, "conv1", stride=4)(x)
             x = pool(normalize(x, "norm1"), "pool1")
         states["pool1"] = x
-        x = conv(two, 5, narrow, 1, "conv2", padding=2, groups=self.groups)(x)
-        x = states["conv2"] = self.activate(x)
+        conv2 = conv(two, 5, narrow, 1, "conv2", padding=2, groups=self.groups)
+        x = states["conv2"] = conv2(x)
         x = normalize(x, "norm2")
         if files:
             x = WithinMapNormalization(name="norm2_within")(x)
         x = states["pool2"] = pool(x, "pool2")
-        x = states["conv3"] = self.activate(conv(three, 3, wide, 0, "conv3", padding=1)(x))
-        x = conv(four, 3, wide, 1, "conv4", padding=1, groups=self.groups)(x)
-        x = states["conv4"] = self.activate(x)
-        x = conv(five, 3, wide, 1, "conv5", padding=1, groups=self.groups)(x)
-        x = states["conv5"] = self.activate(x)
+        x = states["conv3"] = conv(three, 3, wide, 0, "conv3", padding=1)(x)
+        conv4 = conv(four, 3, wide, 1, "conv4", padding=1, groups=self.groups)
+        x = states["conv4"] = conv4(x)
+        conv5 = conv(five, 3, wide, 1, "conv5", padding=1, groups=self.groups)
+        x = states["conv5"] = conv5(x)
         x = states["pool5"] = pool(x, "pool5")
         for number, units in enumerate(self.hidden, 6):
             dense = conv(units, x.shape[1], narrow, 1, f"fc{number}")
-            x = states[f"fc{number}"] = self.activate(dense(x))
+            x = states[f"fc{number}"] = dense(x)
             x = self.drop(x, self.dropout)
-        return self.scores_and_maps(conv(self.classes, 1, narrow, 0, "output")(x), states)
+        output = conv(self.classes, 1, narrow, 0, "output", active=False)
+        return self.scores_and_maps(output(x), states)

@@ -33,10 +33,10 @@ class FullyConnected(Network):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        x, maps, size = images_last(images), {}, 28
+        init, f = self.initialization, self.activation
+        x, maps = images_last(images), {}
         for number, units in enumerate(self.hidden, 1):
-            layer = Convolution(units, size, initialization=self.initialization, name=f"h{number}")
-            x, size = self.activate(layer(x)), 1
-            maps[f"h{number}"] = x
-        output = Convolution(self.classes, size, initialization=self.initialization, name="output")
-        return self.scores_and_maps(self.activate(output(x)), maps)
+            name = f"h{number}"
+            x = maps[name] = Convolution(units, x.shape[1], None, init, f, name=name)(x)
+        output = Convolution(self.classes, x.shape[1], None, init, f, name="output")
+        return self.scores_and_maps(output(x), maps)

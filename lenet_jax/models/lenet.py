@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from lenet_jax.layers.convolution import Convolution
-from lenet_jax.layers.folding import images_last, unfold
+from lenet_jax.layers.folding import images_last
 from lenet_jax.layers.initialization import Initialization
 from lenet_jax.layers.network import Network, Outputs
 from lenet_jax.layers.pooling import AveragePooling, MaxPooling, Subsampling
@@ -56,19 +56,14 @@ class LeNet5(Network):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        init = self.initialization
-        x = images_last(images)
-        maps = {}
-        c1 = Convolution(6, initialization=init, folded=True, name="c1")
-        x = self.activate(c1(x))
-        maps["c1"] = unfold(x)
+        init, f = self.initialization, self.activation
+        x, maps = images_last(images), {}
+        x = maps["c1"] = Convolution(6, 5, None, init, f, name="c1")(x)
         x = maps["s2"] = self.pool(x, "s2")
-        c3 = Convolution(16, 5, TABLES[self.table], init, folded=True, name="c3")
-        x = self.activate(c3(x))
-        maps["c3"] = unfold(x)
+        x = maps["c3"] = Convolution(16, 5, TABLES[self.table], init, f, name="c3")(x)
         x = maps["s4"] = self.pool(x, "s4")
-        x = maps["c5"] = self.activate(Convolution(120, initialization=init, name="c5")(x))
-        x = maps["f6"] = self.activate(Convolution(84, size=1, initialization=init, name="f6")(x))
+        x = maps["c5"] = Convolution(120, 5, None, init, f, name="c5")(x)
+        x = maps["f6"] = Convolution(84, 1, None, init, f, name="f6")(x)
         if self.head == "linear":
             outputs = Convolution(self.classes, size=1, initialization=init, name="output")(x)
         elif self.head == "rbf":
@@ -80,7 +75,7 @@ class LeNet5(Network):
 
     def pool(self, states: jax.Array, name: str) -> jax.Array:
         if self.pooling == "subsampling":
-            return self.activate(Subsampling(self.initialization, name=name)(states))
+            return Subsampling(self.initialization, self.activation, name=name)(states)
         return {"average": AveragePooling, "max": MaxPooling}[self.pooling](name=name)(states)
 
 
@@ -108,18 +103,13 @@ class LeNet1(Network):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        init = self.initialization
+        init, f = self.initialization, self.activation
         x, maps = images_last(images), {}
-        x = self.activate(Convolution(4, initialization=init, folded=True, name="c1")(x))
-        maps["c1"] = unfold(x)
-        x = maps["s2"] = self.activate(Subsampling(init, name="s2")(x))
-        c3 = Convolution(12, 5, LENET_1_TABLE, init, folded=True, name="c3")
-        x = self.activate(c3(x))
-        maps["c3"] = unfold(x)
-        x = maps["s4"] = self.activate(Subsampling(init, name="s4")(x))
-        outputs = self.activate(
-            Convolution(self.classes, size=4, initialization=init, name="output")(x)
-        )
+        x = maps["c1"] = Convolution(4, 5, None, init, f, name="c1")(x)
+        x = maps["s2"] = Subsampling(init, f, name="s2")(x)
+        x = maps["c3"] = Convolution(12, 5, LENET_1_TABLE, init, f, name="c3")(x)
+        x = maps["s4"] = Subsampling(init, f, name="s4")(x)
+        outputs = Convolution(self.classes, 4, None, init, f, name="output")(x)
         return self.scores_and_maps(outputs, maps)
 
 
@@ -164,18 +154,13 @@ class LeNet4(Network):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        init = self.initialization
+        init, f = self.initialization, self.activation
         for_c3, for_c5 = lenet_4_tables(self.reading)
         x, maps = images_last(images), {}
-        x = self.activate(Convolution(4, initialization=init, folded=True, name="c1")(x))
-        maps["c1"] = unfold(x)
-        pairs = jnp.repeat(x, 2, axis=-4)  # the maps; x may be folded
-        x = maps["s2"] = self.activate(Subsampling(init, name="s2")(pairs))
-        x = self.activate(Convolution(16, 5, for_c3, init, folded=True, name="c3")(x))
-        maps["c3"] = unfold(x)
-        x = maps["s4"] = self.activate(Subsampling(init, name="s4")(x))
-        x = maps["c5"] = self.activate(Convolution(120, 5, for_c5, init, name="c5")(x))
-        outputs = self.activate(
-            Convolution(self.classes, size=1, initialization=init, name="output")(x)
-        )
+        x = maps["c1"] = Convolution(4, 5, None, init, f, name="c1")(x)
+        x = maps["s2"] = Subsampling(init, f, name="s2")(jnp.repeat(x, 2, axis=0))
+        x = maps["c3"] = Convolution(16, 5, for_c3, init, f, name="c3")(x)
+        x = maps["s4"] = Subsampling(init, f, name="s4")(x)
+        x = maps["c5"] = Convolution(120, 5, for_c5, init, f, name="c5")(x)
+        outputs = Convolution(self.classes, 1, None, init, f, name="output")(x)
         return self.scores_and_maps(outputs, maps)

@@ -6,9 +6,10 @@ import jax
 from flax import linen as nn
 
 from lenet_jax.errors import UserError
+from lenet_jax.layers.activation import Activation
 from lenet_jax.layers.convolution import Convolution
-from lenet_jax.layers.folding import images_last, unfold
-from lenet_jax.layers.network import Activation, Network, require_dropout, require_widths
+from lenet_jax.layers.folding import images_last
+from lenet_jax.layers.network import Network, require_dropout, require_widths
 from lenet_jax.layers.pooling import MaxPooling
 
 
@@ -44,14 +45,13 @@ class Nielsen(Network):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        x, states = images_last(images), {}
+        x, states, f = images_last(images), {}, self.activation
         for number, maps in enumerate(self.maps):
             c, s = f"c{2 * number + 1}", f"s{2 * number + 2}"
-            sums = Convolution(maps, 5, None, "nielsen", folded=True, name=c)(x)
-            states[c] = self.activate(unfold(sums))
-            x = states[s] = self.activate(MaxPooling(name=s)(sums))  # either order gives the same
+            x = states[c] = Convolution(maps, 5, None, "nielsen", f, name=c)(x)
+            x = states[s] = MaxPooling(name=s)(x)
         for number, units in enumerate(self.hidden, 1):
-            dense = Convolution(units, x.shape[1], None, "nielsen", name=f"h{number}")
-            x = states[f"h{number}"] = self.activate(dense(self.drop(x, self.dropout)))
+            dense = Convolution(units, x.shape[1], None, "nielsen", f, name=f"h{number}")
+            x = states[f"h{number}"] = dense(self.drop(x, self.dropout))
         output = Convolution(self.classes, x.shape[1], None, "zeros", name="output")
         return self.scores_and_maps(output(self.drop(x, self.dropout)), states)

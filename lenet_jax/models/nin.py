@@ -5,10 +5,11 @@ from typing import ClassVar
 import jax
 from flax import linen as nn
 
+from lenet_jax.layers.activation import Activation
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.folding import images_last
 from lenet_jax.layers.initialization import Normal
-from lenet_jax.layers.network import Activation, Network, require_dropout, require_widths
+from lenet_jax.layers.network import Network, require_dropout, require_widths
 from lenet_jax.layers.pooling import GlobalAveragePooling, OverlappingMaxPooling
 
 
@@ -45,15 +46,15 @@ class NIN(Network):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        x, states, begin = images_last(images), {}, Normal(0.05)
+        x, states, begin, f = images_last(images), {}, Normal(0.05), self.activation
         widths = zip(self.maps, self.first, (*self.second, self.classes), strict=True)
         for number, (maps, first, second) in enumerate(widths, 1):
             name = f"conv{number}"
-            conv = Convolution(maps, self.size, None, begin, padding=self.padding, name=name)
-            x = states[name] = self.activate(conv(x))
+            conv = Convolution(maps, self.size, None, begin, f, padding=self.padding, name=name)
+            x = states[name] = conv(x)
             last = f"cccp{number}b" if number < len(self.maps) else "output"
             for name, inner in ((f"cccp{number}a", first), (last, second)):
-                x = states[name] = self.activate(Convolution(inner, 1, None, begin, name=name)(x))
+                x = states[name] = Convolution(inner, 1, None, begin, f, name=name)(x)
             if number < len(self.maps):
                 name = f"pool{number}"
                 x = states[name] = OverlappingMaxPooling(rounded_up=True, name=name)(x)

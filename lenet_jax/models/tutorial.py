@@ -3,13 +3,13 @@
 from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
+from lenet_jax.layers.activation import Activation
 from lenet_jax.layers.convolution import Convolution
-from lenet_jax.layers.folding import images_last, unfold
+from lenet_jax.layers.folding import images_last
 from lenet_jax.layers.initialization import Initialization
-from lenet_jax.layers.network import Activation, Network
+from lenet_jax.layers.network import Network
 from lenet_jax.layers.pooling import MaxPooling
 
 
@@ -26,17 +26,13 @@ class Tutorial(Network):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        init = self.initialization
-        x = jnp.pad(images_last(images), ((0, 0), (1, 1), (1, 1), (0, 0)))
-        maps = {}
-        sums = Convolution(6, 3, initialization=init, folded=True, name="c1")(x)
-        maps["c1"] = self.activate(unfold(sums))
-        x = maps["s2"] = self.activate(MaxPooling(name="s2")(sums))
-        sums = Convolution(16, 5, initialization=init, folded=True, name="c3")(x)
-        maps["c3"] = self.activate(unfold(sums))
-        x = maps["s4"] = self.activate(MaxPooling(name="s4")(sums))
-        x = maps["c5"] = self.activate(Convolution(120, initialization=init, name="c5")(x))
-        x = maps["f6"] = self.activate(Convolution(84, size=1, initialization=init, name="f6")(x))
-        return self.scores_and_maps(
-            Convolution(self.classes, size=1, initialization=init, name="output")(x), maps
-        )
+        init, f = self.initialization, self.activation
+        x, maps = images_last(images), {}
+        x = maps["c1"] = Convolution(6, 3, None, init, f, padding=1, name="c1")(x)
+        x = maps["s2"] = MaxPooling(name="s2")(x)
+        x = maps["c3"] = Convolution(16, 5, None, init, f, name="c3")(x)
+        x = maps["s4"] = MaxPooling(name="s4")(x)
+        x = maps["c5"] = Convolution(120, 5, None, init, f, name="c5")(x)
+        x = maps["f6"] = Convolution(84, 1, None, init, f, name="f6")(x)
+        output = Convolution(self.classes, 1, None, init, name="output")
+        return self.scores_and_maps(output(x), maps)

@@ -5,10 +5,11 @@ from typing import ClassVar
 import jax
 from flax import linen as nn
 
+from lenet_jax.layers.activation import Activation
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.folding import images_last
 from lenet_jax.layers.initialization import Normal
-from lenet_jax.layers.network import Activation, Network, require_dropout, require_widths
+from lenet_jax.layers.network import Network, require_dropout, require_widths
 from lenet_jax.layers.normalization import ResponseNormalization
 from lenet_jax.layers.pooling import OverlappingMaxPooling
 
@@ -41,22 +42,22 @@ class ZFNet(Network):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        begin, x, states = Normal(0.01), images_last(images), {}
+        begin, x, states, f = Normal(0.01), images_last(images), {}, self.activation
         windows = ((7, 2, 1), (5, 2, 0), (3, 1, 1), (3, 1, 1), (3, 1, 1))  # size, stride, padding
         for number, (maps, (size, stride, padding)) in enumerate(
             zip(self.maps, windows, strict=True), 1
         ):
             name = f"conv{number}"
-            conv = Convolution(maps, size, None, begin, stride=stride, padding=padding, name=name)
-            x = states[name] = self.activate(conv(x))
+            conv = Convolution(maps, size, None, begin, f, stride, padding, name=name)
+            x = states[name] = conv(x)
             if number in (1, 2, 5):
                 pool = OverlappingMaxPooling(rounded_up=True, name=f"pool{number}")
                 x = states[f"pool{number}"] = pool(x)
             if number in (1, 2):
                 x = ResponseNormalization(name=f"norm{number}")(x)
         for number, units in enumerate(self.hidden, 6):
-            dense = Convolution(units, x.shape[1], None, begin, name=f"fc{number}")
-            x = states[f"fc{number}"] = self.activate(dense(x))
+            dense = Convolution(units, x.shape[1], None, begin, f, name=f"fc{number}")
+            x = states[f"fc{number}"] = dense(x)
             x = self.drop(x, self.dropout)
         output = Convolution(self.classes, 1, None, begin, name="output")
         return self.scores_and_maps(output(x), states)

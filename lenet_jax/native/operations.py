@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
-from lenet_jax.layers.network import Activation
+from lenet_jax.layers.activation import Activation
 
 ACTIVATIONS: tuple[Activation, ...] = "none", "relu", "tanh", "scaled-tanh", "sigmoid"  # kernels.cc
 

@@ -16,7 +16,7 @@ from lenet_jax.training import metrics
 
 # What config.json has beside the experiment.
 DATA = ("dataset", "dataset_sha256", "dataset_shape", "dataset_classes", "dataset_names")
-BESIDE = (*DATA, "page")
+BESIDE = (*DATA, "page", "kernels")
 
 if TYPE_CHECKING:
     from flax import linen as nn

@@ -14,6 +14,7 @@ from lenet_jax.experiment.serialization import needs_page
 
 # These say where and on what a run works, not what it computes.
 FREE = {"workdir", "devices", "keep", "data.data_dir", "data.manual_dir", "data.fallback"}
+FREE |= {"kernels"}
 FREE |= {"dataset_names"}  # runs of before did not write them, and the data's sum tells sets apart
 # What a page says beside the configuration matters only where the page made a part of it.
 FREE_PAGE = {"page.path", "page.variant", "page.sha256"}
@@ -22,7 +23,8 @@ FREE_PAGE = {"page.path", "page.variant", "page.sha256"}
 class RunFolder:
     """Opens a folder for a run, or makes it, and holds its lock while it is used in a `with`.
 
-    `config` is the resolved configuration in JSON's types (`config.as_json`) with the data set.
+    `config` is the resolved configuration in JSON's types (`config.as_json`) with the data set;
+    `begun` is that with which the run was begun.
     Raises UserError for a folder that cannot be written, that another program works in, or that
     holds a run with another configuration; on the way out of the `with`, for an OSError in it.
     """
@@ -49,7 +51,7 @@ class RunFolder:
                 "--workdir"
             ) from None
         try:
-            self._same_run(config)
+            self.begun = self._same_run(config)
         except UserError:
             self._lock.close()
             raise
@@ -74,7 +76,7 @@ class RunFolder:
             (self.path / "page").mkdir(exist_ok=True)
             write_whole(self.path / "page" / name, text)
 
-    def _same_run(self, config: dict[str, Any]) -> None:
+    def _same_run(self, config: dict[str, Any]) -> dict[str, Any]:
         file = self.path / "config.json"
         try:
             there = json.loads(file.read_text())
@@ -85,7 +87,8 @@ class RunFolder:
                     f"--workdir {self.path}: holds {', '.join(strangers[:5])} but no config.json, "
                     "so it is not a run's. Give a new folder"
                 ) from None
-            return write_whole(file, json.dumps(config, indent=2) + "\n")
+            write_whole(file, json.dumps(config, indent=2) + "\n")
+            return config
         except ValueError as error:
             raise UserError(f"{file} is damaged ({error}). Give another --workdir") from error
         if differ := differences(there, config):
@@ -93,6 +96,7 @@ class RunFolder:
                 f"--workdir {self.path} holds another run:\n  " + "\n  ".join(differ) + "\n"
                 "Give the same values to resume it, or another --workdir for a new one"
             )
+        return there
 
 
 def _hold(lock: IO[str]) -> None:

@@ -20,6 +20,7 @@ from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import SDLM, Experiment, Optimizer, serialization
 from lenet_jax.layers import contract
+from lenet_jax.native import library
 from lenet_jax.training import feeding, optimizers, replicas, scoring, step
 from lenet_jax.training.checkpoint import Checkpoints
 from lenet_jax.training.folder import RunFolder, write_whole
@@ -75,7 +76,8 @@ def train(
     mesh = replicas.mesh(choose_devices(experiment, log), len(seeds))
     contract.check(experiment.model, dataset.shape, dataset.classes)
     recipe = step.recipe(experiment, len(dataset.train), mesh, dataset.shape)
-    resolved = resolved_of(experiment, dataset)
+    kernels = library.kind() if replicas.on_cores(mesh) else "xla"
+    resolved = resolved_of(experiment, dataset) | {"kernels": kernels}
     batch_size, examples = experiment.batch_size, len(dataset.train)
     versions = experiment.distortion.versions or 1
 
@@ -98,6 +100,8 @@ def train(
             over = done == experiment.epochs
             how = "finished already" if over else f"resuming from step {int(state.step[0])}"
             log(f"{how} in {folder.path}")
+            if not over and (begun := folder.begun.get("kernels", "xla")) != kernels:
+                log(f"it was begun with {begun} kernels: with {kernels} ones the last bits differ")
         metrics = Metrics(folder.path, done)
         chunk = feeding.at_first(len(seeds))  # updates; the first look comes soon
         progress = dataset.name, experiment.epochs, examples, done, at * batch_size
@@ -301,6 +305,7 @@ def result(
         **errors,
         "devices": [str(d.device_kind) for d in recipe.mesh.devices.flat],
         "cores": os.cpu_count(),
+        "kernels": library.kind() if replicas.on_cores(recipe.mesh) else "xla",
         "versions": {
             "lenet_jax": lenet_jax.__version__,
             "jax": jax.__version__,

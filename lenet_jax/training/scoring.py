@@ -1,7 +1,6 @@
 """What trained networks predict: scores, and how many of them are right."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -15,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from lenet_jax.layers import contract
 from lenet_jax.layers.network import Network
+from lenet_jax.native import formulation
 from lenet_jax.training.replicas import for_each_seed, laid_out
 
 Params = Any
@@ -40,8 +40,7 @@ def predict(
     if dropout is not None:
         variables["batch"] = {"places": places}
     chance = None if dropout is None else {"dropout": dropout}
-    rounded = nn.intercept_methods(_rounded) if precision == "bfloat16" else nullcontext()
-    with rounded:
+    with nn.intercept_methods(_rounded) if precision == "bfloat16" else formulation.fastest():
         scores, _ = contract.run(model, variables, contract.shown(model, images), chance)
     return scores
 

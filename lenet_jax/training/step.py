@@ -20,6 +20,7 @@ from lenet_jax.data import distort, views
 from lenet_jax.data.frames import SHAPE
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import SDLM, Distortion, Experiment, Loss
+from lenet_jax.layers import contract
 from lenet_jax.layers.contract import Shape, shown, window
 from lenet_jax.layers.network import Network
 from lenet_jax.training import curvature, losses, optimizers
@@ -292,7 +293,7 @@ def begin_epoch(
 
         def total(images: jax.Array, labels: jax.Array, present: jax.Array) -> Params:
             average = curvature.diagonal(
-                lambda params: predict(recipe.model, params, images),
+                lambda params: contract.scores(recipe.model, params, images),
                 state.params,
                 lambda scores: (
                     present[:, None] * losses.curvature_at_scores(recipe.loss, scores, labels)
