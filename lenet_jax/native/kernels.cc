@@ -44,12 +44,20 @@ inline void store(float* at, Lanes a, Size lanes) {
   std::memcpy(at, &a, 4 * lanes);
 }
 inline Lanes all(float a) { return a - Lanes{}; }
-inline float sum(Lanes a) {
-  float parts[WIDTH];
-  store(parts, a);
-  for (int half = WIDTH / 2; half; half /= 2)
-    for (int i = 0; i < half; i++) parts[i] += parts[i + half];
-  return parts[0];
+
+template <int N>
+struct Few {
+  typedef float Type __attribute__((vector_size(4 * N)));
+};
+template <int N = WIDTH>
+inline float sum(typename Few<N>::Type a) {
+  if constexpr (N == 1) {
+    return a[0];
+  } else {
+    typename Few<N / 2>::Type half[2];
+    std::memcpy(half, &a, sizeof a);
+    return sum<N / 2>(half[0] + half[1]);
+  }
 }
 
 // What a unit makes of its sum, and the slope there, from its state.
@@ -97,6 +105,15 @@ inline Lanes slope(Activation f, Lanes x) {
 
 inline Size up(Size a, Size b) { return (a + b - 1) / b * b; }
 
+// Buffers that grow and stay: an update asks for the same ones again.
+inline float* room(int which, Size numbers) {
+  static thread_local std::vector<Lanes> rooms[6];
+  std::vector<Lanes>& own = rooms[which];
+  const Size lanes = (numbers + WIDTH - 1) / WIDTH;
+  if (static_cast<Size>(own.size()) < lanes) own.resize(lanes);
+  return reinterpret_cast<float*>(own.data());
+}
+
 // Maps with a border of zeros, each row of which is followed by zeros that a last vector may read.
 
 struct Plane {
@@ -107,15 +124,16 @@ struct Plane {
 // States [maps][height][width], width in numbers, where they lie if that suits, else copied: with
 // `above` rows of zeros above and below, `before` zeros before a row, and `row` numbers in all.
 Plane bordered(const float* states, Size maps, Size height, Size width, Size above, Size before,
-               Size row, std::vector<float>& room) {
+               Size row, int which) {
   if (!above && !before && row == width) return {states, width, height * width};
   const Size map = (height + 2 * above) * row;
-  room.assign(maps * map + WIDTH, 0.0f);
+  float* to = room(which, maps * map + WIDTH);
+  std::memset(to, 0, 4 * (maps * map + WIDTH));
   for (Size m = 0; m < maps; m++)
     for (Size y = 0; y < height; y++)
-      std::memcpy(&room[m * map + (y + above) * row + before], states + (m * height + y) * width,
+      std::memcpy(to + m * map + (y + above) * row + before, states + (m * height + y) * width,
                   4 * width);
-  return {room.data(), row, map};
+  return {to, row, map};
 }
 
 // A window of rows x columns pixels, `pixel` numbers from one column to the next.
@@ -272,14 +290,15 @@ void all_units(const Layer& layer, Plane in, float* out) {
   }
 }
 
-// The gradient of the kernel: for an input, PAIRS of the maps that read it and J columns of a row
-// of the window, the sums over all units of gradient times state.
+// The gradient of the kernel: the sums over all units of gradient times state, for M maps and I rows
+// and J columns of the window at a time.
 
 #if defined(__AVX__) && !defined(__AVX512F__)
-constexpr int PAIRS = 2;
+constexpr bool MANY = false;  // registers
 #else
-constexpr int PAIRS = 4;
+constexpr bool MANY = true;
 #endif
+constexpr Size NEAR = 1 << 17, FAR = 1 << 18;  // bytes that are gone through many times
 
 struct Slide {
   Size rows, columns, run;       // of units: vectors may not leave a run
@@ -287,85 +306,101 @@ struct Slide {
   Size own_down, own_right;      // and between their gradients
 };
 
-template <int M, int J>
-void add_products(const float* const (&gradients)[M], const float* states, Size pixel,
-                  const Slide& slide, float* const (&to)[M]) {
-  Lanes sums[M][J] = {};
+template <int M, int I, int J>
+void add_products(const float* const (&gradients)[M], const float* states, Size row, Size pixel,
+                  const Slide& slide, float* const (&to)[M], Size columns) {
+  Lanes sums[M][I][J] = {};
   for (Size y = 0; y < slide.rows; y++)
     for (Size c = 0; c < slide.columns; c++)
       for (Size x = 0; x < slide.run; x += WIDTH) {
         const float* from = states + y * slide.down + c * slide.right + x;
         const Size own = y * slide.own_down + c * slide.own_right + x;
-        Lanes state[J];
-        for (int j = 0; j < J; j++) state[j] = load(from + j * pixel);
-        for (int m = 0; m < M; m++) {
-          const Lanes gradient = load(gradients[m] + own);
-          for (int j = 0; j < J; j++) sums[m][j] += gradient * state[j];
-        }
+        Lanes gradient[M];
+        for (int m = 0; m < M; m++) gradient[m] = load(gradients[m] + own);
+        for (int i = 0; i < I; i++)
+          for (int j = 0; j < J; j++) {
+            const Lanes state = load(from + i * row + j * pixel);
+            for (int m = 0; m < M; m++) sums[m][i][j] += gradient[m] * state;
+          }
       }
   for (int m = 0; m < M; m++)
-    for (int j = 0; j < J; j++) to[m][j] += sum(sums[m][j]);
+    for (int i = 0; i < I; i++)
+      for (int j = 0; j < J; j++) to[m][i * columns + j] += sum(sums[m][i][j]);
 }
 
-// One J at a time of the J columns that are left.
+// The whole window.
 template <int M>
-void add_row(const float* const (&gradients)[M], const float* states, Size pixel, Size columns,
-             const Slide& slide, float* const (&to)[M]) {
-  for (Size j = 0; j < columns;) {
-    float* at[M];
-    for (int m = 0; m < M; m++) at[m] = to[m] + j;
-    const float* from = states + j * pixel;
-    const Size left = columns - j;
-    if (left >= 5) {
-      add_products<M, 5>(gradients, from, pixel, slide, at), j += 5;
-    } else if (left >= 3) {
-      add_products<M, 3>(gradients, from, pixel, slide, at), j += 3;
-    } else if (left == 2) {
-      add_products<M, 2>(gradients, from, pixel, slide, at), j += 2;
-    } else {
-      add_products<M, 1>(gradients, from, pixel, slide, at), j += 1;
+void add_window_products(const float* const (&gradients)[M], const float* states, Size row,
+                         Window window, const Slide& slide, float* const (&to)[M]) {
+  const Size columns = window.columns, pixel = window.pixel;
+  if constexpr (MANY && M <= 3)
+    if (window.rows == 3 && columns == 3)
+      return add_products<M, 3, 3>(gradients, states, row, pixel, slide, to, columns);
+  for (Size i = 0; i < window.rows; i++)
+    for (Size j = 0; j < columns;) {
+      float* at[M];
+      for (int m = 0; m < M; m++) at[m] = to[m] + i * columns + j;
+      const float* from = states + i * row + j * pixel;
+      const Size left = columns - j;
+      if (left >= 5) {
+        add_products<M, 1, 5>(gradients, from, row, pixel, slide, at, columns), j += 5;
+      } else if (left >= 3) {
+        add_products<M, 1, 3>(gradients, from, row, pixel, slide, at, columns), j += 3;
+      } else if (left == 2) {
+        add_products<M, 1, 2>(gradients, from, row, pixel, slide, at, columns), j += 2;
+      } else {
+        add_products<M, 1, 1>(gradients, from, row, pixel, slide, at, columns), j += 1;
+      }
     }
-  }
 }
 
-constexpr Size CACHE = 1 << 19;  // bytes of states and gradients that are gone through many times
-
-// `gradients` have zeros wherever a vector reads beyond a run.
+// `gradients` have zeros wherever a vector reads beyond a run. Gone through are so many rows that
+// those of a few maps and one input stay near, and so many inputs that theirs do not go far.
 void kernel_gradient(const Layer& layer, Plane in, Plane gradients, Size own_right, float* to) {
   const Window window = layer.window;
   const Size taps = window.rows * window.columns, weights = layer.inputs * taps;
+  const Size most = MANY ? (taps == 9 ? 3 : 4) : 2;  // maps at a time
   std::memset(to, 0, 4 * layer.maps * weights);
   const bool one_run = layer.stride == 1;
   Slide slide{0, one_run ? 1 : layer.columns, one_run ? layer.columns * window.pixel : window.pixel,
               layer.stride * in.row, layer.stride * window.pixel, gradients.row, own_right};
-  const Size bytes = 4 * (layer.maps * gradients.row + layer.inputs * slide.down);
-  const Size block = std::max<Size>(1, CACHE / bytes);
+  const Size block =
+      std::clamp<Size>(NEAR / (4 * (most * gradients.row + slide.down)), 1, layer.rows);
+  const Size some = std::clamp<Size>(FAR / (4 * block * slide.down), 1, layer.inputs);
+  std::vector<std::vector<Size>> readers(layer.inputs);  // the maps that read an input
+  Size all = 0;
+  for (Size i = 0; i < layer.inputs; i++) {
+    for (Size m = 0; m < layer.maps; m++)
+      if (!layer.table || layer.table[m * layer.inputs + i]) readers[i].push_back(m);
+    all = std::max<Size>(all, readers[i].size());
+  }
   for (Size y = 0; y < layer.rows; y += block) {
     slide.rows = std::min(block, layer.rows - y);
-    for (Size i = 0; i < layer.inputs; i++) {
-      std::vector<Size> maps;  // that read this input
-      for (Size m = 0; m < layer.maps; m++)
-        if (!layer.table || layer.table[m * layer.inputs + i]) maps.push_back(m);
-      for (Size dy = 0; dy < window.rows; dy++) {
-        const float* states = in.first + i * in.map + (layer.stride * y + dy) * in.row;
-        const Size place = i * taps + dy * window.columns;
-        Size at = 0;
-        for (; at + PAIRS <= static_cast<Size>(maps.size()); at += PAIRS) {
-          const float* some[PAIRS];
-          float* own[PAIRS];
-          for (int m = 0; m < PAIRS; m++) {
-            some[m] = gradients.first + maps[at + m] * gradients.map + y * gradients.row;
-            own[m] = to + maps[at + m] * weights + place;
+    for (Size first = 0; first < layer.inputs; first += some)
+      for (Size from = 0; from < all; from += most)
+        for (Size i = first; i < std::min(first + some, layer.inputs); i++) {
+          const float* states = in.first + i * in.map + layer.stride * y * in.row;
+          Size at = from;
+          const Size end = std::min<Size>(from + most, readers[i].size());
+          auto maps = [&](auto count) {
+            constexpr int M = count;
+            const float* theirs[M];
+            float* own[M];
+            for (int m = 0; m < M; m++) {
+              const Size map = readers[i][at + m];
+              theirs[m] = gradients.first + map * gradients.map + y * gradients.row;
+              own[m] = to + map * weights + i * taps;
+            }
+            add_window_products<M>(theirs, states, in.row, window, slide, own);
+            at += M;
+          };
+          if constexpr (MANY) {
+            if (end - at >= 4) maps(std::integral_constant<int, 4>{});
+            if (end - at >= 3) maps(std::integral_constant<int, 3>{});
           }
-          add_row<PAIRS>(some, states, window.pixel, window.columns, slide, own);
+          if (end - at >= 2) maps(std::integral_constant<int, 2>{});
+          if (end - at >= 1) maps(std::integral_constant<int, 1>{});
         }
-        for (; at < static_cast<Size>(maps.size()); at++) {
-          const float* some[1] = {gradients.first + maps[at] * gradients.map + y * gradients.row};
-          float* own[1] = {to + maps[at] * weights + place};
-          add_row<1>(some, states, window.pixel, window.columns, slide, own);
-        }
-      }
-    }
   }
 }
 
@@ -399,10 +434,10 @@ void kernel_gradient_of_maps(const Layer& layer, Plane in, const float* gradient
   }
 }
 
-void kernel_gradient_of_few(const Layer& layer, Plane in, Plane gradients, float* to,
-                            std::vector<float>& turned) {
+void kernel_gradient_of_few(const Layer& layer, Plane in, Plane gradients, float* to) {
   const Size run = layer.columns * layer.window.pixel, maps = up(layer.maps, WIDTH);
-  turned.assign(layer.rows * run * maps, 0.0f);
+  float* turned = room(5, layer.rows * run * maps);
+  std::memset(turned, 0, 4 * layer.rows * run * maps);
   for (Size m = 0; m < layer.maps; m++)
     for (Size y = 0; y < layer.rows; y++)
       for (Size x = 0; x < run; x++)
@@ -413,11 +448,11 @@ void kernel_gradient_of_few(const Layer& layer, Plane in, Plane gradients, float
       for (Size column = 0; column < layer.window.columns;) {
         const Size left = layer.window.columns - column;
         if (left >= 5) {
-          kernel_gradient_of_maps<5>(layer, in, turned.data(), maps, i, row, column, to), column += 5;
+          kernel_gradient_of_maps<5>(layer, in, turned, maps, i, row, column, to), column += 5;
         } else if (left >= 3) {
-          kernel_gradient_of_maps<3>(layer, in, turned.data(), maps, i, row, column, to), column += 3;
+          kernel_gradient_of_maps<3>(layer, in, turned, maps, i, row, column, to), column += 3;
         } else {
-          kernel_gradient_of_maps<1>(layer, in, turned.data(), maps, i, row, column, to), column += 1;
+          kernel_gradient_of_maps<1>(layer, in, turned, maps, i, row, column, to), column += 1;
         }
       }
 }
@@ -439,12 +474,6 @@ float through_activation(Activation f, const float* states, const float* gradien
     total += own;
   }
   return sum(total);
-}
-
-// Buffers that grow and stay: an update asks for the same ones again.
-std::vector<float>& room(int which) {
-  static thread_local std::vector<float> rooms[6];
-  return rooms[which];
 }
 
 using Array = ffi::Buffer<ffi::F32>;
@@ -492,7 +521,7 @@ ffi::Error Convolve(Array kernel, Array bias, Array states, Result out, Size siz
                     Size padding, Size groups, Size activation, Table table) {
   const Shape s = shape_of(kernel, states, size, stride, padding);
   const Plane in = bordered(states.typed_data(), s.inputs, s.height, s.width * s.images, padding,
-                            padding * s.images, s.row(), room(0));
+                            padding * s.images, s.row(), 0);
   for (Size g = 0; g < groups; g++) {
     const Layer layer = layer_of(s, kernel.typed_data(), bias.typed_data(),
                                  static_cast<Activation>(activation), table, g, groups);
@@ -507,7 +536,6 @@ ffi::Error Convolve(Array kernel, Array bias, Array states, Result out, Size siz
 // maps and inputs exchanged. A window that moves by more than a pixel is several smaller ones: those
 // pixels that are as far from a window's first one, modulo the stride, meet the same weights.
 void states_gradient(const Shape& s, const Layer& layer, Plane gradients, Size border, float* to) {
-  std::vector<float>&turned = room(3), &part = room(4);
   std::vector<int32_t> table(layer.table ? layer.maps * layer.inputs : 0);
   for (size_t at = 0; at < table.size(); at++)
     table[at] = layer.table[at % layer.maps * layer.inputs + at / layer.maps];
@@ -516,7 +544,7 @@ void states_gradient(const Shape& s, const Layer& layer, Plane gradients, Size b
       const Size rows = s.share(s.height, down), columns = s.share(s.width, right);
       const Size high = s.share_of_window(down), wide = s.share_of_window(right);
       const Size taps = high * wide, run = columns * s.images;
-      turned.assign(layer.maps * layer.inputs * taps, 0.0f);
+      float* turned = room(3, layer.maps * layer.inputs * taps);
       for (Size m = 0; m < layer.maps; m++)
         for (Size i = 0; i < layer.inputs; i++)
           for (Size y = 0; y < high; y++)
@@ -525,12 +553,12 @@ void states_gradient(const Shape& s, const Layer& layer, Plane gradients, Size b
                   layer.kernel[(m * layer.inputs + i) * s.size * s.size +
                                (down + y * s.stride) * s.size + right + x * s.stride];
       const bool whole = s.stride == 1 && !s.padding;
-      part.resize(whole ? 0 : layer.inputs * rows * run);
+      float* part = whole ? to : room(4, layer.inputs * rows * run);
       const float* first = gradients.first + (border - high + 1) * gradients.row +
                            (border - wide + 1) * s.images;
-      all_units({turned.data(), nullptr, NONE, layer.maps, layer.inputs,
+      all_units({turned, nullptr, NONE, layer.maps, layer.inputs,
                  layer.table ? table.data() : nullptr, {high, wide, s.images}, 1, rows, columns},
-                {first, gradients.row, gradients.map}, whole ? to : part.data());
+                {first, gradients.row, gradients.map}, part);
       if (whole) return;
       for (Size i = 0; i < layer.inputs; i++)
         for (Size y = 0; y < rows; y++)
@@ -549,26 +577,25 @@ ffi::Error convolve_back(Array kernel, Array states, Array outputs, Array gradie
                          Size padding, Size groups, Size activation, Table table) {
   const Shape s = shape_of(kernel, states, size, stride, padding);
   const Plane in = bordered(states.typed_data(), s.inputs, s.height, s.width * s.images, padding,
-                            padding * s.images, s.row(), room(0));
+                            padding * s.images, s.row(), 0);
   const Size rows = s.rows(), columns = s.columns(), run = columns * s.images;
-  std::vector<float>& sums = room(1);  // the gradients of the weighted sums
-  sums.resize(s.maps * rows * run);
+  float* sums = room(1, s.maps * rows * run);  // the gradients of the weighted sums
   for (Size m = 0; m < s.maps; m++) {
     const Size at = m * rows * run;
     to_bias->typed_data()[m] =
         through_activation(static_cast<Activation>(activation), outputs.typed_data() + at,
-                           gradient.typed_data() + at, rows * run, &sums[at]);
+                           gradient.typed_data() + at, rows * run, sums + at);
   }
   // With a border for the windows of `states_gradient`, and zeros where a vector reads too far.
   const Size border = to_states ? s.border() : 0, before = border * s.images;
   const Size across = std::max(run, to_states ? s.share(s.width, 0) * s.images : 0);
-  const Plane wide = bordered(sums.data(), s.maps, rows, run, border, before,
-                              2 * before + up(across, WIDTH), room(2));
+  const Plane wide = bordered(sums, s.maps, rows, run, border, before,
+                              2 * before + up(across, WIDTH), 2);
   // For the kernel a run is a pixel where the window leaves some out: then each pixel has the zeros.
   const Size pixel = up(s.images, WIDTH);
   Plane bare{wide.first + border * wide.row + before, wide.row, wide.map};
   const bool apart = stride > 1 && pixel != s.images;
-  if (apart) bare = bordered(sums.data(), s.maps * rows * columns, 1, s.images, 0, 0, pixel, room(5));
+  if (apart) bare = bordered(sums, s.maps * rows * columns, 1, s.images, 0, 0, pixel, 5);
   if (apart) bare.row = columns * pixel, bare.map = rows * bare.row;
   for (Size g = 0; g < groups; g++) {
     const Layer layer = layer_of(s, kernel.typed_data(), nullptr, NONE, table, g, groups);
@@ -576,7 +603,7 @@ ffi::Error convolve_back(Array kernel, Array states, Array outputs, Array gradie
     const Plane narrow{bare.first + g * layer.maps * bare.map, bare.row, bare.map};
     float* to = to_kernel->typed_data() + g * layer.maps * layer.inputs * size * size;
     if (stride == 1 && run <= WIDTH && layer.maps >= WIDTH / 2)
-      kernel_gradient_of_few(layer, own, narrow, to, room(5));
+      kernel_gradient_of_few(layer, own, narrow, to);
     else
       kernel_gradient(layer, own, narrow, apart ? pixel : s.images, to);
     if (to_states)
@@ -616,16 +643,16 @@ ffi::Error Subsample(Array coefficient, Array bias, Array states, Result out, Si
   const auto d = states.dimensions();
   const Size maps = d[0], height = d[1], width = d[2], images = d[3];
   const Size rows = height / 2, run = width / 2 * images;
-  std::vector<float>& sums = room(0);
-  sums.assign(up(run, WIDTH), 0.0f);
+  float* sums = room(0, up(run, WIDTH));
+  std::memset(sums, 0, 4 * up(run, WIDTH));
   for (Size m = 0; m < maps; m++)
     for (Size y = 0; y < rows; y++) {
       add_four(states.typed_data() + (m * height + 2 * y) * width * images, width, images,
-               sums.data());
+               sums);
       float* to = out->typed_data() + (m * rows + y) * run;
       for (Size x = 0; x < run; x += WIDTH) {
         const Lanes weighed =
-            load(&sums[x]) * coefficient.typed_data()[m] + bias.typed_data()[m];
+            load(sums + x) * coefficient.typed_data()[m] + bias.typed_data()[m];
         store(to + x, activated(static_cast<Activation>(activation), weighed), run - x);
       }
     }
@@ -637,9 +664,9 @@ ffi::Error SubsampleBack(Array coefficient, Array states, Array outputs, Array g
   const auto d = states.dimensions();
   const Size maps = d[0], height = d[1], width = d[2], images = d[3];
   const Size rows = height / 2, columns = width / 2, run = columns * images;
-  std::vector<float>&sums = room(0), &own = room(1);
-  sums.assign(up(run, WIDTH), 0.0f);
-  own.assign(up(run, WIDTH), 0.0f);
+  float *sums = room(0, up(run, WIDTH)), *own = room(1, up(run, WIDTH));
+  std::memset(sums, 0, 4 * up(run, WIDTH));
+  std::memset(own, 0, 4 * up(run, WIDTH));
   if (height % 2 || width % 2) std::memset(to_states->typed_data(), 0, to_states->size_bytes());
   for (Size m = 0; m < maps; m++) {
     const float weight = coefficient.typed_data()[m];
@@ -647,11 +674,11 @@ ffi::Error SubsampleBack(Array coefficient, Array states, Array outputs, Array g
     Lanes products{};
     for (Size y = 0; y < rows; y++) {
       const Size at = (m * height + 2 * y) * width * images, from = (m * rows + y) * run;
-      add_four(states.typed_data() + at, width, images, sums.data());
+      add_four(states.typed_data() + at, width, images, sums);
       total += through_activation(static_cast<Activation>(activation),
                                   outputs.typed_data() + from, gradient.typed_data() + from, run,
-                                  own.data());
-      for (Size x = 0; x < run; x += WIDTH) products += load(&own[x]) * load(&sums[x]);
+                                  own);
+      for (Size x = 0; x < run; x += WIDTH) products += load(own + x) * load(sums + x);
       float* to = to_states->typed_data() + at;
       for (Size c = 0; c < columns; c++)
         for (Size n = 0; n < images; n++) {
