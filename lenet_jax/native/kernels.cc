@@ -65,6 +65,19 @@ inline float sum(typename Few<N>::Type a) {
 enum Activation { NONE, RELU, TANH, SCALED_TANH, SIGMOID };
 constexpr float A = 1.7159f, S = 2.0f / 3;  // appendix A
 
+// 1 / q for q that are neither tiny nor huge: from the bits of q, then three steps of Newton's, to a
+// last bit. A division takes as long as thirty products.
+inline Lanes inverse(Lanes q) {
+  typedef int32_t Bits __attribute__((vector_size(4 * WIDTH)));
+  Bits bits;
+  std::memcpy(&bits, &q, sizeof q);
+  bits = 0x7EF311C7 - bits;
+  Lanes r;
+  std::memcpy(&r, &bits, sizeof r);
+  for (int i = 0; i < 3; i++) r += r * (1.0f - q * r);
+  return r;
+}
+
 // A rational function, as XLA has it. A comparison with NaN is false, so NaN stays.
 inline Lanes tanh_of(Lanes x) {
   const Lanes most = all(7.90531110763549805f);
@@ -80,7 +93,7 @@ inline Lanes tanh_of(Lanes x) {
   Lanes q = y * 1.19825839466702e-06f + 1.18534705686654e-04f;
   q = y * q + 2.26843463243900e-03f;
   q = y * q + 4.89352518554385e-03f;
-  return x * p / q;
+  return x * p * inverse(q);
 }
 
 inline Lanes activated(Activation f, Lanes a) {
@@ -119,13 +132,14 @@ inline float* room(int which, Size numbers) {
 struct Plane {
   const float* first;  // the top left number of the first map, in the border if there is one
   Size row, map;       // numbers from one to the next
+  Size top, bottom;    // rows from `top` on and before `bottom` may be other than 0
 };
 
 // States [maps][height][width], width in numbers, where they lie if that suits, else copied: with
 // `above` rows of zeros above and below, `before` zeros before a row, and `row` numbers in all.
 Plane bordered(const float* states, Size maps, Size height, Size width, Size above, Size before,
                Size row, int which) {
-  if (!above && !before && row == width) return {states, width, height * width};
+  if (!above && !before && row == width) return {states, width, height * width, 0, height};
   const Size map = (height + 2 * above) * row;
   float* to = room(which, maps * map + WIDTH);
   std::memset(to, 0, 4 * (maps * map + WIDTH));
@@ -133,12 +147,13 @@ Plane bordered(const float* states, Size maps, Size height, Size width, Size abo
     for (Size y = 0; y < height; y++)
       std::memcpy(to + m * map + (y + above) * row + before, states + (m * height + y) * width,
                   4 * width);
-  return {to, row, map};
+  return {to, row, map, above, above + height};
 }
 
-// A window of rows x columns pixels, `pixel` numbers from one column to the next.
+// A window of rows x columns pixels, `pixel` numbers from one column to the next. Its first weight
+// is the kernel's `skipped`-th.
 struct Window {
-  Size rows, columns, pixel;
+  Size rows, columns, pixel, skipped = 0;
 };
 
 // An input, and in bits which maps of a block read it.
@@ -174,8 +189,8 @@ inline void add_window(Lanes (&sums)[M][U], const float* from, Size row, Size st
 // M maps of a layer.
 struct Block {
   const float* kernel;
-  Size weights;       // of a map
-  const float* bias;  // or null
+  Size taps, weights;  // of one input, and of all
+  const float* bias;   // or null
   Activation activation;
   std::vector<Read> reads;
 };
@@ -185,7 +200,7 @@ void units(const Block& block, Plane in, Window window, Place place, Size map) {
   Lanes sums[M][U] = {};
   for (const Read& read : block.reads) {
     const float* x = place.from + read.input * in.map;
-    const float* w = block.kernel + read.input * window.rows * window.columns;
+    const float* w = block.kernel + read.input * block.taps + window.skipped;
     const Size step = place.step, n = block.weights;
     if constexpr (M == SPARSE) switch (read.maps) {
       case 1: add_window<1>(sums, x, in.row, step, window, w, n); continue;
@@ -225,8 +240,8 @@ struct Layer {
   Size rows, columns; // of the outputs
 
   Block block(Size first, int maps) const {
-    const Size weights = inputs * window.rows * window.columns;
-    Block b{kernel + first * weights, weights, bias ? bias + first : nullptr, activation, {}};
+    const Size taps = window.rows * window.columns, weights = inputs * taps;
+    Block b{kernel + first * weights, taps, weights, bias ? bias + first : nullptr, activation, {}};
     for (Size i = 0; i < inputs; i++) {
       int bits = 0;
       for (int m = 0; m < maps; m++) bits |= (!table || table[(first + m) * inputs + i]) << m;
@@ -256,37 +271,46 @@ void all_units(const Layer& layer, Plane in, float* out) {
     parts.push_back({maps, layer.block(m, maps), m});
     m += maps;
   }
-  auto every_map = [&](Place place, Size count) {
+  // `from` is in row `y` of the states; of rows of zeros nothing is read. (Windows of several rows
+  // of outputs, that lie one below the other, read all.)
+  auto every_map = [&](Size y, bool single, Place place, Size count) {
+    Window window = layer.window;
+    if (single) {
+      const Size above = std::clamp<Size>(in.top - y, 0, window.rows);
+      window.rows = std::clamp<Size>(in.bottom - y, above, window.rows) - above;
+      window.skipped = above * window.columns;
+      place.from += above * in.row;
+    }
     for (const Part& part : parts) {
       Place own = place;
       own.to += part.first * map;
       switch (part.maps) {
-        case MAPS: some_units<MAPS>(part.block, in, layer.window, own, count, map); break;
-        case 4: some_units<4>(part.block, in, layer.window, own, count, map); break;
-        case SPARSE: some_units<SPARSE>(part.block, in, layer.window, own, count, map); break;
-        case 2: some_units<2>(part.block, in, layer.window, own, count, map); break;
-        default: some_units<1>(part.block, in, layer.window, own, count, map);
+        case MAPS: some_units<MAPS>(part.block, in, window, own, count, map); break;
+        case 4: some_units<4>(part.block, in, window, own, count, map); break;
+        case SPARSE: some_units<SPARSE>(part.block, in, window, own, count, map); break;
+        case 2: some_units<2>(part.block, in, window, own, count, map); break;
+        default: some_units<1>(part.block, in, window, own, count, map);
       }
     }
   };
   if (layer.stride > 1) {  // vectors lie in a pixel, and the next one is that of the next column
     for (Size y = 0; y < layer.rows; y++)
       for (Size x = 0; x < run; x += WIDTH)
-        every_map({in.first + y * down + x, layer.stride * pixel, out + y * width + x, pixel,
+        every_map(layer.stride * y, true, {in.first + y * down + x, layer.stride * pixel, out + y * width + x, pixel,
                    std::min<Size>(WIDTH, run - x)}, layer.columns);
   } else if (whole >= VECTORS) {  // in a row, one behind the other
     for (Size y = 0; y < layer.rows; y++) {
       const float* from = in.first + y * down;
       float* to = out + y * width;
       for (Size x = 0; x < whole; x += 2 * VECTORS)
-        every_map({from + x * WIDTH, WIDTH, to + x * WIDTH, WIDTH, WIDTH},
+        every_map(y, true, {from + x * WIDTH, WIDTH, to + x * WIDTH, WIDTH, WIDTH},
                   std::min<Size>(2 * VECTORS, whole - x));
       const Size x = whole * WIDTH;
-      if (rest) every_map({from + x, WIDTH, to + x, WIDTH, rest}, 1);
+      if (rest) every_map(y, true, {from + x, WIDTH, to + x, WIDTH, rest}, 1);
     }
   } else {  // rows of few vectors: one below the other
     for (Size x = 0; x < run; x += WIDTH)
-      every_map({in.first + x, down, out + x, width, std::min<Size>(WIDTH, run - x)}, layer.rows);
+      every_map(0, false, {in.first + x, down, out + x, width, std::min<Size>(WIDTH, run - x)}, layer.rows);
   }
 }
 
@@ -525,7 +549,7 @@ ffi::Error Convolve(Array kernel, Array bias, Array states, Result out, Size siz
   for (Size g = 0; g < groups; g++) {
     const Layer layer = layer_of(s, kernel.typed_data(), bias.typed_data(),
                                  static_cast<Activation>(activation), table, g, groups);
-    const Plane own{in.first + g * layer.inputs * in.map, in.row, in.map};
+    const Plane own{in.first + g * layer.inputs * in.map, in.row, in.map, in.top, in.bottom};
     all_units(layer, own,
               out->typed_data() + g * layer.maps * s.rows() * s.columns() * s.images);
   }
@@ -558,7 +582,7 @@ void states_gradient(const Shape& s, const Layer& layer, Plane gradients, Size b
                            (border - wide + 1) * s.images;
       all_units({turned, nullptr, NONE, layer.maps, layer.inputs,
                  layer.table ? table.data() : nullptr, {high, wide, s.images}, 1, rows, columns},
-                {first, gradients.row, gradients.map}, part);
+                {first, gradients.row, gradients.map, high - 1, high - 1 + s.rows()}, part);
       if (whole) return;
       for (Size i = 0; i < layer.inputs; i++)
         for (Size y = 0; y < rows; y++)
@@ -593,21 +617,21 @@ ffi::Error convolve_back(Array kernel, Array states, Array outputs, Array gradie
                               2 * before + up(across, WIDTH), 2);
   // For the kernel a run is a pixel where the window leaves some out: then each pixel has the zeros.
   const Size pixel = up(s.images, WIDTH);
-  Plane bare{wide.first + border * wide.row + before, wide.row, wide.map};
+  Plane bare{wide.first + border * wide.row + before, wide.row, wide.map, 0, rows};
   const bool apart = stride > 1 && pixel != s.images;
   if (apart) bare = bordered(sums, s.maps * rows * columns, 1, s.images, 0, 0, pixel, 5);
   if (apart) bare.row = columns * pixel, bare.map = rows * bare.row;
   for (Size g = 0; g < groups; g++) {
     const Layer layer = layer_of(s, kernel.typed_data(), nullptr, NONE, table, g, groups);
-    const Plane own{in.first + g * layer.inputs * in.map, in.row, in.map};
-    const Plane narrow{bare.first + g * layer.maps * bare.map, bare.row, bare.map};
+    const Plane own{in.first + g * layer.inputs * in.map, in.row, in.map, in.top, in.bottom};
+    const Plane narrow{bare.first + g * layer.maps * bare.map, bare.row, bare.map, 0, rows};
     float* to = to_kernel->typed_data() + g * layer.maps * layer.inputs * size * size;
     if (stride == 1 && run <= WIDTH && layer.maps >= WIDTH / 2)
       kernel_gradient_of_few(layer, own, narrow, to);
     else
       kernel_gradient(layer, own, narrow, apart ? pixel : s.images, to);
     if (to_states)
-      states_gradient(s, layer, {wide.first + g * layer.maps * wide.map, wide.row, wide.map}, border,
+      states_gradient(s, layer, {wide.first + g * layer.maps * wide.map, wide.row, wide.map, border, border + rows}, border,
                       to_states + g * layer.inputs * s.height * s.width * s.images);
   }
   return ffi::Error::Success();

@@ -18,7 +18,7 @@ from lenet_jax import settings
 from lenet_jax.errors import UserError
 
 SOURCE = Path(__file__).with_name("kernels.cc")
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC")
+FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-std=c++17", "-shared", "-fPIC")
 HANDLERS = (
     *("LenetConvolve", "LenetConvolveBack", "LenetConvolveBackFirst"),
     *("LenetSubsample", "LenetSubsampleBack"),
