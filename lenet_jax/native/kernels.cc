@@ -142,11 +142,19 @@ Plane bordered(const float* states, Size maps, Size height, Size width, Size abo
   if (!above && !before && row == width) return {states, width, height * width, 0, height};
   const Size map = (height + 2 * above) * row;
   float* to = room(which, maps * map + WIDTH);
-  std::memset(to, 0, 4 * (maps * map + WIDTH));
+  const Size after = row - before - width;
   for (Size m = 0; m < maps; m++)
-    for (Size y = 0; y < height; y++)
-      std::memcpy(to + m * map + (y + above) * row + before, states + (m * height + y) * width,
-                  4 * width);
+    for (Size y = 0; y < height + 2 * above; y++) {
+      float* at = to + m * map + y * row;
+      if (y < above || y >= above + height) {
+        std::memset(at, 0, 4 * row);
+        continue;
+      }
+      std::memset(at, 0, 4 * before);
+      std::memcpy(at + before, states + (m * height + y - above) * width, 4 * width);
+      std::memset(at + before + width, 0, 4 * after);
+    }
+  std::memset(to + maps * map, 0, 4 * WIDTH);
   return {to, row, map, above, above + height};
 }
 
@@ -162,13 +170,15 @@ struct Read {
   int maps;
 };
 
-// Where vectors are read and written, a step from one to the next, and what of each is written.
+// Where vectors are read and written, and the steps from one to the next. Before `end`, that of the
+// first map, a vector is written whole: what it has too much is overwritten by those that follow.
 struct Place {
   const float* from;
   Size step;
-  float* to;
+  float *to, *end;
   Size out;
-  Size lanes;
+
+  void move(Size vectors) { from += vectors * step, to += vectors * out; }
 };
 
 template <int BITS, int M, int U>
@@ -192,17 +202,17 @@ struct Block {
   Size taps, weights;  // of one input, and of all
   const float* bias;   // or null
   Activation activation;
-  std::vector<Read> reads;
+  const Read *reads, *end;
 };
 
 template <int M, int U>
 void units(const Block& block, Plane in, Window window, Place place, Size map) {
   Lanes sums[M][U] = {};
-  for (const Read& read : block.reads) {
-    const float* x = place.from + read.input * in.map;
-    const float* w = block.kernel + read.input * block.taps + window.skipped;
+  for (const Read* read = block.reads; read != block.end; read++) {
+    const float* x = place.from + read->input * in.map;
+    const float* w = block.kernel + read->input * block.taps + window.skipped;
     const Size step = place.step, n = block.weights;
-    if constexpr (M == SPARSE) switch (read.maps) {
+    if constexpr (M == SPARSE) switch (read->maps) {
       case 1: add_window<1>(sums, x, in.row, step, window, w, n); continue;
       case 2: add_window<2>(sums, x, in.row, step, window, w, n); continue;
       case 3: add_window<3>(sums, x, in.row, step, window, w, n); continue;
@@ -215,17 +225,15 @@ void units(const Block& block, Plane in, Window window, Place place, Size map) {
   for (int m = 0; m < M; m++)
     for (int u = 0; u < U; u++) {
       const Lanes biased = sums[m][u] + (block.bias ? block.bias[m] : 0.0f);
-      store(place.to + m * map + u * place.out, activated(block.activation, biased), place.lanes);
+      float* to = place.to + u * place.out;
+      store(to + m * map, activated(block.activation, biased), place.end - to);
     }
 }
 
-template <int M>
+template <int M, int U = M == SPARSE ? 2 * VECTORS : VECTORS>
 void some_units(const Block& block, Plane in, Window window, Place place, Size count, Size map) {
-  constexpr int U = M == SPARSE ? 2 * VECTORS : VECTORS;
-  for (; count >= U; count -= U, place.from += U * place.step, place.to += U * place.out)
-    units<M, U>(block, in, window, place, map);
-  for (; count; count--, place.from += place.step, place.to += place.out)
-    units<M, 1>(block, in, window, place, map);
+  for (; count >= U; count -= U, place.move(U)) units<M, U>(block, in, window, place, map);
+  if constexpr (U > 1) some_units<M, U / 2>(block, in, window, place, count, map);
 }
 
 // Of a layer's maps: how many, what they read, and how their outputs lie.
@@ -239,14 +247,17 @@ struct Layer {
   Size stride;        // pixels
   Size rows, columns; // of the outputs
 
-  Block block(Size first, int maps) const {
+  // What `maps` maps from the `first` on read is put behind `reads`, where there is room for it.
+  Block block(Size first, int maps, Read*& reads) const {
     const Size taps = window.rows * window.columns, weights = inputs * taps;
-    Block b{kernel + first * weights, taps, weights, bias ? bias + first : nullptr, activation, {}};
+    const float* own_bias = bias ? bias + first : nullptr;
+    Block b{kernel + first * weights, taps, weights, own_bias, activation, reads, reads};
     for (Size i = 0; i < inputs; i++) {
       int bits = 0;
       for (int m = 0; m < maps; m++) bits |= (!table || table[(first + m) * inputs + i]) << m;
-      if (bits) b.reads.push_back({i, bits});
+      if (bits) *reads++ = {i, bits};
     }
+    b.end = reads;
     return b;
   }
 };
@@ -256,61 +267,60 @@ void all_units(const Layer& layer, Plane in, float* out) {
   const Size pixel = layer.window.pixel, down = layer.stride * in.row;
   const Size run = layer.stride == 1 ? layer.columns * pixel : pixel;  // what vectors may cross
   const Size width = layer.columns * pixel, map = layer.rows * width, whole = run / WIDTH;
-  const Size rest = run % WIDTH;
+  const Size last = std::max<Size>(0, run - WIDTH);  // vectors that overlap have the same sums
 
   struct Part {
     int maps;
     Block block;
     Size first;
   };
-  std::vector<Part> parts;
+  static thread_local std::vector<Part> parts;
+  static thread_local std::vector<Read> reads;
+  parts.clear();
+  reads.resize(layer.maps * layer.inputs);
+  Read* free = reads.data();
   for (Size m = 0; m < layer.maps;) {
     const Size left = layer.maps - m;
     const int maps = layer.table ? (left >= SPARSE ? SPARSE : 1)
                                  : left >= MAPS ? MAPS : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-    parts.push_back({maps, layer.block(m, maps), m});
+    parts.push_back({maps, layer.block(m, maps, free), m});
     m += maps;
   }
-  // `from` is in row `y` of the states; of rows of zeros nothing is read. (Windows of several rows
-  // of outputs, that lie one below the other, read all.)
-  auto every_map = [&](Size y, bool single, Place place, Size count) {
+  // The `count` vectors from row `y` and number `x` of it on. Of rows of zeros nothing is read; but
+  // windows of several rows of outputs, that lie one below the other, read all.
+  auto every_map = [&](Size y, Size x, Size step, Size out_step, Size count) {
+    Place place{in.first + y * down + x, step, out + y * width + x, out + map, out_step};
     Window window = layer.window;
-    if (single) {
-      const Size above = std::clamp<Size>(in.top - y, 0, window.rows);
-      window.rows = std::clamp<Size>(in.bottom - y, above, window.rows) - above;
+    if (step != down) {
+      const Size top = layer.stride * y, above = std::clamp<Size>(in.top - top, 0, window.rows);
+      window.rows = std::clamp<Size>(in.bottom - top, above, window.rows) - above;
       window.skipped = above * window.columns;
       place.from += above * in.row;
     }
     for (const Part& part : parts) {
-      Place own = place;
-      own.to += part.first * map;
       switch (part.maps) {
-        case MAPS: some_units<MAPS>(part.block, in, window, own, count, map); break;
-        case 4: some_units<4>(part.block, in, window, own, count, map); break;
-        case SPARSE: some_units<SPARSE>(part.block, in, window, own, count, map); break;
-        case 2: some_units<2>(part.block, in, window, own, count, map); break;
-        default: some_units<1>(part.block, in, window, own, count, map);
+        case MAPS: some_units<MAPS>(part.block, in, window, place, count, map); break;
+        case 4: some_units<4>(part.block, in, window, place, count, map); break;
+        case SPARSE: some_units<SPARSE>(part.block, in, window, place, count, map); break;
+        case 2: some_units<2>(part.block, in, window, place, count, map); break;
+        default: some_units<1>(part.block, in, window, place, count, map);
       }
+      place.to += part.maps * map, place.end += part.maps * map;
     }
   };
   if (layer.stride > 1) {  // vectors lie in a pixel, and the next one is that of the next column
     for (Size y = 0; y < layer.rows; y++)
       for (Size x = 0; x < run; x += WIDTH)
-        every_map(layer.stride * y, true, {in.first + y * down + x, layer.stride * pixel, out + y * width + x, pixel,
-                   std::min<Size>(WIDTH, run - x)}, layer.columns);
+        every_map(y, std::min(x, last), layer.stride * pixel, pixel, layer.columns);
   } else if (whole >= VECTORS) {  // in a row, one behind the other
     for (Size y = 0; y < layer.rows; y++) {
-      const float* from = in.first + y * down;
-      float* to = out + y * width;
       for (Size x = 0; x < whole; x += 2 * VECTORS)
-        every_map(y, true, {from + x * WIDTH, WIDTH, to + x * WIDTH, WIDTH, WIDTH},
-                  std::min<Size>(2 * VECTORS, whole - x));
-      const Size x = whole * WIDTH;
-      if (rest) every_map(y, true, {from + x, WIDTH, to + x, WIDTH, rest}, 1);
+        every_map(y, x * WIDTH, WIDTH, WIDTH, std::min<Size>(2 * VECTORS, whole - x));
+      if (run % WIDTH) every_map(y, last, WIDTH, WIDTH, 1);
     }
   } else {  // rows of few vectors: one below the other
     for (Size x = 0; x < run; x += WIDTH)
-      every_map(0, false, {in.first + x, down, out + x, width, std::min<Size>(WIDTH, run - x)}, layer.rows);
+      every_map(0, std::min(x, last), down, width, layer.rows);
   }
 }
 
@@ -652,34 +662,47 @@ ffi::Error ConvolveBackFirst(Array kernel, Array states, Array outputs, Array gr
                        padding, groups, activation, table);
 }
 
-// Subsampling: of two rows the sums of 2x2 pixels, a row of width / 2 pixels.
-void add_four(const float* from, Size width, Size images, float* to) {
-  const float* below = from + width * images;
-  for (Size c = 0; c < width / 2; c++) {
-    const Size at = 2 * c * images;
-    for (Size n = 0; n < images; n++)
-      to[c * images + n] =
-          from[at + n] + from[at + images + n] + below[at + n] + below[at + images + n];
+// Subsampling: of a map the sums of 2x2 pixels, in rows of width / 2 pixels. ONE says that a pixel is
+// one number; then the compiler finds vectors.
+template <bool ONE>
+void add_four(const float* from, Size rows, Size width, Size images, float* to) {
+  if (ONE) images = 1;
+  for (Size y = 0; y < rows; y++) {
+    const float *above = from + 2 * y * width * images, *below = above + width * images;
+    for (Size c = 0; c < width / 2; c++, to += images)
+      for (Size n = 0, at = 2 * c * images; n < images; n++, at++)
+        to[n] = (above[at] + below[at]) + (above[at + images] + below[at + images]);
+  }
+}
+
+// Its transpose.
+template <bool ONE>
+void to_four(const float* from, Size rows, Size width, Size images, float* to) {
+  if (ONE) images = 1;
+  const Size columns = width / 2;
+  for (Size y = 0; y < rows; y++, from += columns * images) {
+    float* above = to + 2 * y * width * images;
+    for (Size c = 0; c < columns; c++)
+      for (Size n = 0, at = 2 * c * images; n < images; n++, at++)
+        above[at] = above[at + images] = from[c * images + n];
+    std::memcpy(above + width * images, above, 4 * 2 * columns * images);
   }
 }
 
 ffi::Error Subsample(Array coefficient, Array bias, Array states, Result out, Size activation) {
   const auto d = states.dimensions();
   const Size maps = d[0], height = d[1], width = d[2], images = d[3];
-  const Size rows = height / 2, run = width / 2 * images;
-  float* sums = room(0, up(run, WIDTH));
-  std::memset(sums, 0, 4 * up(run, WIDTH));
-  for (Size m = 0; m < maps; m++)
-    for (Size y = 0; y < rows; y++) {
-      add_four(states.typed_data() + (m * height + 2 * y) * width * images, width, images,
-               sums);
-      float* to = out->typed_data() + (m * rows + y) * run;
-      for (Size x = 0; x < run; x += WIDTH) {
-        const Lanes weighed =
-            load(sums + x) * coefficient.typed_data()[m] + bias.typed_data()[m];
-        store(to + x, activated(static_cast<Activation>(activation), weighed), run - x);
-      }
+  const Size rows = height / 2, map = rows * (width / 2) * images;
+  float* sums = room(0, map);
+  for (Size m = 0; m < maps; m++) {
+    const float* from = states.typed_data() + m * height * width * images;
+    (images == 1 ? add_four<true> : add_four<false>)(from, rows, width, images, sums);
+    float* to = out->typed_data() + m * map;
+    for (Size x = 0; x < map; x += WIDTH) {
+      const Lanes weighed = load(sums + x) * coefficient.typed_data()[m] + bias.typed_data()[m];
+      store(to + x, activated(static_cast<Activation>(activation), weighed), map - x);
     }
+  }
   return ffi::Error::Success();
 }
 
@@ -687,32 +710,28 @@ ffi::Error SubsampleBack(Array coefficient, Array states, Array outputs, Array g
                          Result to_coefficient, Result to_bias, Result to_states, Size activation) {
   const auto d = states.dimensions();
   const Size maps = d[0], height = d[1], width = d[2], images = d[3];
-  const Size rows = height / 2, columns = width / 2, run = columns * images;
-  float *sums = room(0, up(run, WIDTH)), *own = room(1, up(run, WIDTH));
-  std::memset(sums, 0, 4 * up(run, WIDTH));
-  std::memset(own, 0, 4 * up(run, WIDTH));
+  const Size rows = height / 2, map = rows * (width / 2) * images;
+  float *sums = room(0, map), *own = room(1, map);
   if (height % 2 || width % 2) std::memset(to_states->typed_data(), 0, to_states->size_bytes());
   for (Size m = 0; m < maps; m++) {
-    const float weight = coefficient.typed_data()[m];
+    const Size at = m * height * width * images;
+    const auto add = images == 1 ? add_four<true> : add_four<false>;
+    add(states.typed_data() + at, rows, width, images, sums);
+    to_bias->typed_data()[m] =
+        through_activation(static_cast<Activation>(activation), outputs.typed_data() + m * map,
+                           gradient.typed_data() + m * map, map, own);
     float total = 0;
     Lanes products{};
-    for (Size y = 0; y < rows; y++) {
-      const Size at = (m * height + 2 * y) * width * images, from = (m * rows + y) * run;
-      add_four(states.typed_data() + at, width, images, sums);
-      total += through_activation(static_cast<Activation>(activation),
-                                  outputs.typed_data() + from, gradient.typed_data() + from, run,
-                                  own);
-      for (Size x = 0; x < run; x += WIDTH) products += load(own + x) * load(sums + x);
-      float* to = to_states->typed_data() + at;
-      for (Size c = 0; c < columns; c++)
-        for (Size n = 0; n < images; n++) {
-          const float value = weight * own[c * images + n];
-          to[2 * c * images + n] = to[(2 * c + 1) * images + n] = value;
-        }
-      std::memcpy(to + width * images, to, 4 * 2 * columns * images);
+    Size x = 0;
+    const Lanes weight = all(coefficient.typed_data()[m]);
+    for (; x + WIDTH <= map; x += WIDTH) {
+      products += load(own + x) * load(sums + x);
+      store(own + x, load(own + x) * weight);
     }
-    to_coefficient->typed_data()[m] = sum(products);
-    to_bias->typed_data()[m] = total;
+    for (; x < map; x++) total += own[x] * sums[x], own[x] *= weight[0];
+    to_coefficient->typed_data()[m] = sum(products) + total;
+    const auto spread = images == 1 ? to_four<true> : to_four<false>;
+    spread(own, rows, width, images, to_states->typed_data() + at);
   }
   return ffi::Error::Success();
 }
