@@ -26,13 +26,18 @@ namespace ffi = xla::ffi;
 using Size = int64_t;
 
 #if defined(__AVX512F__)
-constexpr int WIDTH = 16, VECTORS = 4;  // 24 of 32 registers hold sums
+constexpr int WIDTH = 16, REGISTERS = 32;
 #elif defined(__AVX__)
-constexpr int WIDTH = 8, VECTORS = 2;  // 12 of 16
+constexpr int WIDTH = 8, REGISTERS = 16;
 #else
-constexpr int WIDTH = 4, VECTORS = 4;  // NEON has 32; SSE's 16 spill
+constexpr int WIDTH = 4, REGISTERS = 32;  // NEON's; with SSE's 16 sums spill
 #endif
+constexpr bool MANY = REGISTERS == 32;
+
+// Maps and vectors whose sums are made together: 24 of 32 registers, or 12 of 16, where all inputs
+// are read, and with a table 21 or 9. The others hold the states, so that each is loaded once.
 constexpr int MAPS = 6, SPARSE = 3;
+constexpr int most_vectors(int maps) { return maps == SPARSE ? (MANY ? 7 : 3) : (MANY ? 4 : 2); }
 
 typedef float Lanes __attribute__((vector_size(4 * WIDTH)));
 typedef float Loose __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
@@ -230,10 +235,20 @@ void units(const Block& block, Plane in, Window window, Place place, Size map) {
     }
 }
 
-template <int M, int U = M == SPARSE ? 2 * VECTORS : VECTORS>
-void some_units(const Block& block, Plane in, Window window, Place place, Size count, Size map) {
-  for (; count >= U; count -= U, place.move(U)) units<M, U>(block, in, window, place, map);
-  if constexpr (U > 1) some_units<M, U / 2>(block, in, window, place, count, map);
+// `each` vectors at a time; fewer than U, and the last ones, are for a smaller U.
+template <int M, int U = most_vectors(M)>
+void some_units(const Block& block, Plane in, Window window, Place place, Size count, Size each,
+                Size map) {
+  if (each == U)
+    for (; count >= U; count -= U, place.move(U)) units<M, U>(block, in, window, place, map);
+  if constexpr (U > 1)
+    if (count) some_units<M, U - 1>(block, in, window, place, count, std::min(each, count), map);
+}
+
+template <int M>
+void every_unit(const Block& block, Plane in, Window window, Place place, Size count, Size map) {
+  const Size calls = (count + most_vectors(M) - 1) / most_vectors(M);
+  some_units<M>(block, in, window, place, count, (count + calls - 1) / calls, map);
 }
 
 // Of a layer's maps: how many, what they read, and how their outputs lie.
@@ -299,11 +314,11 @@ void all_units(const Layer& layer, Plane in, float* out) {
     }
     for (const Part& part : parts) {
       switch (part.maps) {
-        case MAPS: some_units<MAPS>(part.block, in, window, place, count, map); break;
-        case 4: some_units<4>(part.block, in, window, place, count, map); break;
-        case SPARSE: some_units<SPARSE>(part.block, in, window, place, count, map); break;
-        case 2: some_units<2>(part.block, in, window, place, count, map); break;
-        default: some_units<1>(part.block, in, window, place, count, map);
+        case MAPS: every_unit<MAPS>(part.block, in, window, place, count, map); break;
+        case 4: every_unit<4>(part.block, in, window, place, count, map); break;
+        case SPARSE: every_unit<SPARSE>(part.block, in, window, place, count, map); break;
+        case 2: every_unit<2>(part.block, in, window, place, count, map); break;
+        default: every_unit<1>(part.block, in, window, place, count, map);
       }
       place.to += part.maps * map, place.end += part.maps * map;
     }
@@ -312,10 +327,11 @@ void all_units(const Layer& layer, Plane in, float* out) {
     for (Size y = 0; y < layer.rows; y++)
       for (Size x = 0; x < run; x += WIDTH)
         every_map(y, std::min(x, last), layer.stride * pixel, pixel, layer.columns);
-  } else if (whole >= VECTORS) {  // in a row, one behind the other
+  } else if (whole >= 4) {  // in a row, one behind the other: so many that they stay near
+    const Size some = layer.table ? most_vectors(SPARSE) : 2 * most_vectors(MAPS);
     for (Size y = 0; y < layer.rows; y++) {
-      for (Size x = 0; x < whole; x += 2 * VECTORS)
-        every_map(y, x * WIDTH, WIDTH, WIDTH, std::min<Size>(2 * VECTORS, whole - x));
+      for (Size x = 0; x < whole; x += some)
+        every_map(y, x * WIDTH, WIDTH, WIDTH, std::min(some, whole - x));
       if (run % WIDTH) every_map(y, last, WIDTH, WIDTH, 1);
     }
   } else {  // rows of few vectors: one below the other
@@ -327,11 +343,6 @@ void all_units(const Layer& layer, Plane in, float* out) {
 // The gradient of the kernel: the sums over all units of gradient times state, for M maps and I rows
 // and J columns of the window at a time.
 
-#if defined(__AVX__) && !defined(__AVX512F__)
-constexpr bool MANY = false;  // registers
-#else
-constexpr bool MANY = true;
-#endif
 constexpr Size NEAR = 1 << 17, FAR = 1 << 18;  // bytes that are gone through many times
 
 struct Slide {
@@ -439,32 +450,30 @@ void kernel_gradient(const Layer& layer, Plane in, Plane gradients, Size own_rig
 }
 
 // Of few images a run is shorter than it takes to add up the lanes of a vector. Then the lanes are
-// maps, and states are what all of them are multiplied with.
-template <int J>
-void add_products_of_maps(const float* gradients, Size maps, const float* states, Size row,
-                          Size pixel, Size rows, Size run, Lanes (&sums)[J]) {
-  for (Size y = 0; y < rows; y++)
-    for (Size x = 0; x < run; x++, gradients += maps) {
-      const Lanes gradient = load(gradients);
-      const float* from = states + y * row + x;
-      for (int j = 0; j < J; j++) sums[j] += gradient * from[j * pixel];
-    }
-}
-
-template <int J>
-void kernel_gradient_of_maps(const Layer& layer, Plane in, const float* gradients, Size maps,
-                             Size input, Size row, Size column, float* to) {
+// maps, and states are what all of them are multiplied with. `gradients` are [units][maps].
+template <int I, int J>
+void add_products_of_maps(const Layer& layer, Plane in, const float* gradients, Size maps,
+                          Size input, Size row, Size column, float* to) {
   const Window window = layer.window;
   const Size taps = window.rows * window.columns, weights = layer.inputs * taps;
+  const Size run = layer.columns * window.pixel;
   const float* states = in.first + input * in.map + row * in.row + column * window.pixel;
   for (Size first = 0; first < layer.maps; first += WIDTH) {
-    Lanes sums[J] = {};
-    add_products_of_maps(gradients + first, maps, states, in.row, window.pixel, layer.rows,
-                         layer.columns * window.pixel, sums);
+    Lanes sums[I][J] = {};
+    const float* at = gradients + first;
+    for (Size y = 0; y < layer.rows; y++)
+      for (Size x = 0; x < run; x++, at += maps) {
+        const Lanes gradient = load(at);
+        const float* from = states + y * in.row + x;
+        for (int i = 0; i < I; i++)
+          for (int j = 0; j < J; j++) sums[i][j] += gradient * from[i * in.row + j * window.pixel];
+      }
     for (Size m = first; m < std::min(first + WIDTH, layer.maps); m++)
-      if (!layer.table || layer.table[m * layer.inputs + input])
-        for (int j = 0; j < J; j++)
-          to[m * weights + input * taps + row * window.columns + column + j] = sums[j][m - first];
+      if (!layer.table || layer.table[m * layer.inputs + input]) {
+        float* own = to + m * weights + input * taps + row * window.columns + column;
+        for (int i = 0; i < I; i++)
+          for (int j = 0; j < J; j++) own[i * window.columns + j] = sums[i][j][m - first];
+      }
   }
 }
 
@@ -472,41 +481,52 @@ void kernel_gradient_of_few(const Layer& layer, Plane in, Plane gradients, float
   const Size run = layer.columns * layer.window.pixel, maps = up(layer.maps, WIDTH);
   float* turned = room(5, layer.rows * run * maps);
   std::memset(turned, 0, 4 * layer.rows * run * maps);
-  for (Size m = 0; m < layer.maps; m++)
-    for (Size y = 0; y < layer.rows; y++)
-      for (Size x = 0; x < run; x++)
-        turned[(y * run + x) * maps + m] = gradients.first[m * gradients.map + y * gradients.row + x];
-  std::memset(to, 0, 4 * layer.maps * layer.inputs * layer.window.rows * layer.window.columns);
+  for (Size y = 0; y < layer.rows; y++)
+    for (Size m = 0; m < layer.maps; m++) {
+      const float* from = gradients.first + m * gradients.map + y * gradients.row;
+      for (Size x = 0; x < run; x++) turned[(y * run + x) * maps + m] = from[x];
+    }
+  const Window window = layer.window;
+  std::memset(to, 0, 4 * layer.maps * layer.inputs * window.rows * window.columns);
   for (Size i = 0; i < layer.inputs; i++)
-    for (Size row = 0; row < layer.window.rows; row++)
-      for (Size column = 0; column < layer.window.columns;) {
-        const Size left = layer.window.columns - column;
-        if (left >= 5) {
-          kernel_gradient_of_maps<5>(layer, in, turned, maps, i, row, column, to), column += 5;
+    for (Size row = 0; row < window.rows;) {
+      const Size rows = MANY && window.columns == 5 && window.rows - row >= 5 ? 5 : 1;
+      for (Size column = 0; column < window.columns;) {
+        const Size left = window.columns - column;
+        if (rows == 5) {
+          add_products_of_maps<MANY ? 5 : 1, 5>(layer, in, turned, maps, i, row, column, to), column += 5;
+        } else if (left >= 5) {
+          add_products_of_maps<1, 5>(layer, in, turned, maps, i, row, column, to), column += 5;
         } else if (left >= 3) {
-          kernel_gradient_of_maps<3>(layer, in, turned, maps, i, row, column, to), column += 3;
+          add_products_of_maps<1, 3>(layer, in, turned, maps, i, row, column, to), column += 3;
         } else {
-          kernel_gradient_of_maps<1>(layer, in, turned, maps, i, row, column, to), column += 1;
+          add_products_of_maps<1, 1>(layer, in, turned, maps, i, row, column, to), column += 1;
         }
       }
+      row += rows;
+    }
 }
 
-// gradient times slope, a run of `lanes` numbers; returns their sum.
-float through_activation(Activation f, const float* states, const float* gradient, Size lanes,
-                         float* to) {
-  Lanes total{};
-  for (Size x = 0; x < lanes; x += WIDTH) {
-    const Size left = lanes - x;
-    Lanes state{}, own{};
-    if (left >= WIDTH) {
-      state = load(states + x), own = load(gradient + x);
-    } else {
-      std::memcpy(&state, states + x, 4 * left), std::memcpy(&own, gradient + x, 4 * left);
+// gradient times slope, in rows of `run` numbers, each with zeros up to a whole vector; the arrays
+// have `left` numbers. Returns the sum.
+float through_activation(Activation f, const float* states, const float* gradient, Size left,
+                         Size rows, Size run, float* to, Size row) {
+  Lanes total{}, number{};
+  for (int i = 0; i < WIDTH; i++) number[i] = i;
+  for (Size y = 0; y < rows; y++, states += run, gradient += run, left -= run, to += row)
+    for (Size x = 0; x < run; x += WIDTH) {
+      Lanes state{}, own{};
+      if (left - x >= WIDTH) {
+        state = load(states + x), own = load(gradient + x);
+      } else {
+        const Size bytes = 4 * (left - x);
+        std::memcpy(&state, states + x, bytes), std::memcpy(&own, gradient + x, bytes);
+      }
+      own *= slope(f, state);
+      if (run - x < WIDTH) own = number < static_cast<float>(run - x) ? own : Lanes{};
+      store(to + x, own);
+      total += own;
     }
-    own *= slope(f, state);
-    store(to + x, own, left);
-    total += own;
-  }
   return sum(total);
 }
 
@@ -580,12 +600,13 @@ void states_gradient(const Shape& s, const Layer& layer, Plane gradients, Size b
       const Size taps = high * wide, run = columns * s.images;
       float* turned = room(3, layer.maps * layer.inputs * taps);
       for (Size m = 0; m < layer.maps; m++)
-        for (Size i = 0; i < layer.inputs; i++)
-          for (Size y = 0; y < high; y++)
-            for (Size x = 0; x < wide; x++)
-              turned[(i * layer.maps + m + 1) * taps - 1 - y * wide - x] =
-                  layer.kernel[(m * layer.inputs + i) * s.size * s.size +
-                               (down + y * s.stride) * s.size + right + x * s.stride];
+        for (Size i = 0; i < layer.inputs; i++) {
+          const float* from =
+              layer.kernel + ((m * layer.inputs + i) * s.size + down) * s.size + right;
+          float* to = turned + (i * layer.maps + m + 1) * taps;
+          for (Size y = 0; y < high; y++, from += s.stride * s.size)
+            for (Size x = 0; x < wide; x++) *--to = from[x * s.stride];
+        }
       const bool whole = s.stride == 1 && !s.padding;
       float* part = whole ? to : room(4, layer.inputs * rows * run);
       const float* first = gradients.first + (border - high + 1) * gradients.row +
@@ -613,24 +634,34 @@ ffi::Error convolve_back(Array kernel, Array states, Array outputs, Array gradie
   const Plane in = bordered(states.typed_data(), s.inputs, s.height, s.width * s.images, padding,
                             padding * s.images, s.row(), 0);
   const Size rows = s.rows(), columns = s.columns(), run = columns * s.images;
-  float* sums = room(1, s.maps * rows * run);  // the gradients of the weighted sums
-  for (Size m = 0; m < s.maps; m++) {
-    const Size at = m * rows * run;
-    to_bias->typed_data()[m] =
-        through_activation(static_cast<Activation>(activation), outputs.typed_data() + at,
-                           gradient.typed_data() + at, rows * run, sums + at);
-  }
-  // With a border for the windows of `states_gradient`, and zeros where a vector reads too far.
+  // The gradients of the weighted sums, with a border for the windows of `states_gradient`, and
+  // zeros where a vector reads too far.
   const Size border = to_states ? s.border() : 0, before = border * s.images;
   const Size across = std::max(run, to_states ? s.share(s.width, 0) * s.images : 0);
-  const Plane wide = bordered(sums, s.maps, rows, run, border, before,
-                              2 * before + up(across, WIDTH), 2);
+  const Size row = 2 * before + up(across, WIDTH), map = (rows + 2 * border) * row;
+  float* first = room(1, s.maps * map + WIDTH);
+  if (row != run) std::memset(first, 0, 4 * (s.maps * map + WIDTH));
+  const Plane wide{first, row, map, border, border + rows};
+  Plane bare{first + border * row + before, row, map, 0, rows};
+  for (Size m = 0; m < s.maps; m++) {
+    const Size at = m * rows * run;
+    to_bias->typed_data()[m] = through_activation(
+        static_cast<Activation>(activation), outputs.typed_data() + at, gradient.typed_data() + at,
+        s.maps * rows * run - at, rows, run, first + m * map + border * row + before, row);
+  }
   // For the kernel a run is a pixel where the window leaves some out: then each pixel has the zeros.
   const Size pixel = up(s.images, WIDTH);
-  Plane bare{wide.first + border * wide.row + before, wide.row, wide.map, 0, rows};
   const bool apart = stride > 1 && pixel != s.images;
-  if (apart) bare = bordered(sums, s.maps * rows * columns, 1, s.images, 0, 0, pixel, 5);
-  if (apart) bare.row = columns * pixel, bare.map = rows * bare.row;
+  if (apart) {
+    float* to = room(2, s.maps * rows * columns * pixel);
+    std::memset(to, 0, 4 * s.maps * rows * columns * pixel);
+    for (Size m = 0; m < s.maps; m++)
+      for (Size y = 0; y < rows; y++)
+        for (Size c = 0; c < columns; c++)
+          std::memcpy(to + ((m * rows + y) * columns + c) * pixel,
+                      bare.first + m * map + y * row + c * s.images, 4 * s.images);
+    bare = {to, columns * pixel, rows * columns * pixel, 0, rows};
+  }
   for (Size g = 0; g < groups; g++) {
     const Layer layer = layer_of(s, kernel.typed_data(), nullptr, NONE, table, g, groups);
     const Plane own{in.first + g * layer.inputs * in.map, in.row, in.map, in.top, in.bottom};
@@ -641,8 +672,8 @@ ffi::Error convolve_back(Array kernel, Array states, Array outputs, Array gradie
     else
       kernel_gradient(layer, own, narrow, apart ? pixel : s.images, to);
     if (to_states)
-      states_gradient(s, layer, {wide.first + g * layer.maps * wide.map, wide.row, wide.map, border, border + rows}, border,
-                      to_states + g * layer.inputs * s.height * s.width * s.images);
+      states_gradient(s, layer, {wide.first + g * layer.maps * map, row, map, border, border + rows},
+                      border, to_states + g * layer.inputs * s.height * s.width * s.images);
   }
   return ffi::Error::Success();
 }
@@ -719,7 +750,7 @@ ffi::Error SubsampleBack(Array coefficient, Array states, Array outputs, Array g
     add(states.typed_data() + at, rows, width, images, sums);
     to_bias->typed_data()[m] =
         through_activation(static_cast<Activation>(activation), outputs.typed_data() + m * map,
-                           gradient.typed_data() + m * map, map, own);
+                           gradient.typed_data() + m * map, (maps - m) * map, 1, map, own, map);
     float total = 0;
     Lanes products{};
     Size x = 0;

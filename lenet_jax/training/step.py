@@ -171,10 +171,11 @@ def update(
     (loss, errors), gradients = _in_parts(
         recipe.mesh, lambda *part: gradient(state.params, *part), nothing, batch
     )
-    total = gradients, loss, errors, present.sum()
+    count = present.sum()
     if recipe.mesh.shape["data"] > 1:  # alone, a device would pay for the sum and gain nothing
-        total = lax.psum(total, "data")
-    gradients, loss, errors, count = total
+        counts = errors.astype(jnp.float32), count.astype(jnp.float32)  # else they were a sum apart
+        gradients, loss, counts = lax.psum((gradients, loss, counts), "data")
+        errors, count = (each.astype(jnp.int32) for each in counts)
     gradients = jax.tree.map(lambda g: g / count, gradients)
     updates, opt_state = recipe.optimizer.update(
         gradients, state.opt_state, state.params, curvature=state.curvature
