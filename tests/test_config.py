@@ -32,7 +32,7 @@ BELOW = {
     "layers": set(),
     "data": {"experiment", "models", "layers"},
     "models": {"layers"},
-    "native": {"layers", "settings"},
+    "native": {"data", "layers", "settings"},
     "experiment": {"models"},
 }
 BELOW["training"] = {"experiment", "layers", "models", "data", "native"}

@@ -4,18 +4,21 @@ import os
 import stat
 import subprocess
 import sys
-from pathlib import Path
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lenet_jax.data import distort
 from lenet_jax.errors import UserError
+from lenet_jax.experiment import Distortion
 from lenet_jax.models.lenet import TABLE_I
-from lenet_jax.native import library, operations
+from lenet_jax.native import formulation, library, operations
 from lenet_jax.native.operations import Convolved
 
 pytestmark = pytest.mark.skipif(
@@ -169,6 +172,40 @@ def test_subsampling_and_its_gradients(images, height, width, activation):
         close(mine, theirs)
 
 
+@pytest.mark.parametrize("images", [1, 3, 17])
+@pytest.mark.parametrize(
+    ("shape", "shown"), [((28, 28), (28, 28)), ((7, 12), (9, 5)), ((1, 1), (3, 3))]
+)
+def test_sampled_images(images, shape, shown):
+    """Against SciPy, in float64; places beyond the edges are 0."""
+    rng = np.random.default_rng(0)
+    pictures = rng.uniform(0, 255, (images, *shape)).astype(np.float32)
+    edge = np.array(shape).reshape(2, 1, 1)
+    places = rng.uniform(-3, edge + 2, (images, 2, *shown)).astype(np.float32)
+    places[0, :, 0, 0], places[0, :, 0, 1], places[0, :, 0, 2] = -1e9, 1e9, edge[:, 0, 0] - 1
+    ours = jax.vmap(operations.sample)(jnp.asarray(pictures), jnp.asarray(places))
+    theirs = [
+        scipy.ndimage.map_coordinates(
+            picture.astype(float), place.astype(float), order=1, mode="grid-constant"
+        )
+        for picture, place in zip(pictures, places, strict=True)
+    ]
+    np.testing.assert_allclose(ours, theirs, atol=2e-4)
+
+
+def test_distorted_images_are_those_of_the_other_formulation():
+    """Each image by its own key, with the same random numbers: equal to float32 rounding."""
+    ranges = Distortion(translation=2, rotation=10, scaling=0.1, elastic=1.2, inverted=0.1)
+    images = jnp.asarray(np.random.default_rng(1).integers(0, 256, (5, 28, 28), np.uint8))
+    keys = jax.random.split(jax.random.key(2), 5)
+    both = [
+        jax.jit(partial(distort.distort, ranges, sample=sample))(keys, images)
+        for sample in (formulation.sample, distort.sample)
+    ]
+    np.testing.assert_allclose(*both, atol=1e-3)
+    assert np.ptp(np.asarray(both[0])) > 200
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_states_of_an_image_do_not_depend_on_its_batch(name):
     how, maps, inputs, height, width = LAYERS[name]
@@ -269,4 +306,3 @@ def test_a_folder_that_others_may_write_is_not_used(tmp_path, monkeypatch):
     assert library._folder() != folder
     folder.chmod(0o700)
     assert library._folder() == folder
-    assert Path(library.SOURCE).is_file()

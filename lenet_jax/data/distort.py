@@ -5,6 +5,7 @@ comes from a key and its number, so that a fixed set of 540,000 need not be stor
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,16 +16,29 @@ from jax.scipy.ndimage import map_coordinates
 GRID = 4  # pixels between the random numbers of an elastic field
 
 
-def distort(ranges: Any, keys: jax.Array, images: jax.Array) -> jax.Array:
+def sample(image: jax.Array, places: jax.Array) -> jax.Array:
+    """image [h, w] at places [2, ...] in rows and columns: bilinear, and 0 beyond the edges."""
+    return map_coordinates(image, list(places), order=1, mode="constant", cval=0.0)
+
+
+def distort(
+    ranges: Any, keys: jax.Array, images: jax.Array, sample: Callable[..., jax.Array] = sample
+) -> jax.Array:
     """A random distortion of each image: float32 [n, h, w] in 0..255 from uint8 [n, h, w].
 
-    `ranges` is a `training.config.Distortion`, `keys` [n] are one for each image. First the elastic
+    `ranges` is a `Distortion`, `keys` [n] are one for each image. First the elastic
     field, then the affine map, sampled once; then the noise.
     """
-    return jax.vmap(lambda key, image: _one(ranges, key, image))(keys, images.astype(jnp.float32))
+
+    def one(key: jax.Array, image: jax.Array) -> jax.Array:
+        return _one(ranges, sample, key, image)
+
+    return jax.vmap(one)(keys, images.astype(jnp.float32))
 
 
-def _one(ranges: Any, key: jax.Array, image: jax.Array) -> jax.Array:
+def _one(
+    ranges: Any, sample: Callable[..., jax.Array], key: jax.Array, image: jax.Array
+) -> jax.Array:
     for_map, for_field, for_noise = jax.random.split(key, 3)
     if ranges.moves:
         places = moved(image.shape, *affine_map(ranges, for_map))
@@ -71,7 +85,8 @@ def elastic_field(
     pixels: as smooth as noise for each pixel, and a sixteenth of the random numbers.
     """
     rows, columns = (_bumps(length, smoothness) for length in shape)
-    heights = jax.random.normal(key, (2, rows.shape[1], columns.shape[1]))
+    bumps = 2, rows.shape[1], columns.shape[1]
+    heights = jax.random.normal(key, (math.prod(bumps),)).reshape(bumps)  # XLA vectorises long axes
     return size * jnp.einsum("hi,dij,wj->dhw", rows, heights, columns)
 
 
@@ -94,8 +109,3 @@ def shifted(images: jax.Array, versions: jax.Array) -> jax.Array:
         return jax.lax.dynamic_slice(jnp.pad(image, 1), start, image.shape)
 
     return jax.vmap(one)(images, versions)
-
-
-def sample(image: jax.Array, places: jax.Array) -> jax.Array:
-    """image [h, w] at places [2, ...] in rows and columns: bilinear, and 0 beyond the edges."""
-    return map_coordinates(image, list(places), order=1, mode="constant", cval=0.0)

@@ -1,4 +1,4 @@
-"""Where it is decided how layers are computed: on a CPU natively, else as they are written."""
+"""Where it is decided how things are computed: on a CPU natively, else as they are written."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from lenet_jax.data import distort
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.pooling import Subsampling
 from lenet_jax.native import library, operations
@@ -24,6 +25,13 @@ def fastest() -> AbstractContextManager[Any]:
     that a native kernel takes together.
     """
     return nn.intercept_methods(_native) if library.kind() == "native" else nullcontext()
+
+
+def sample(image: jax.Array, places: jax.Array) -> jax.Array:
+    """`distort.sample` as fast as this machine can."""
+    if library.kind() != "native":
+        return distort.sample(image, places)
+    return lax.platform_dependent(image, places, cpu=operations.sample, default=distort.sample)
 
 
 def _native(next_method: Callable[..., Any], args: tuple, kwargs: dict, context) -> Any:

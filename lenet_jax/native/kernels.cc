@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "xla/ffi/api/ffi.h"
@@ -120,6 +121,9 @@ inline Lanes slope(Activation f, Lanes x) {
     default: return all(1);
   }
 }
+
+template <int N>
+using number = std::integral_constant<int, N>;
 
 inline Size up(Size a, Size b) { return (a + b - 1) / b * b; }
 
@@ -440,24 +444,25 @@ void kernel_gradient(const Layer& layer, Plane in, Plane gradients, Size own_rig
             at += M;
           };
           if constexpr (MANY) {
-            if (end - at >= 4) maps(std::integral_constant<int, 4>{});
-            if (end - at >= 3) maps(std::integral_constant<int, 3>{});
+            if (end - at >= 4) maps(number<4>{});
+            if (end - at >= 3) maps(number<3>{});
           }
-          if (end - at >= 2) maps(std::integral_constant<int, 2>{});
-          if (end - at >= 1) maps(std::integral_constant<int, 1>{});
+          if (end - at >= 2) maps(number<2>{});
+          if (end - at >= 1) maps(number<1>{});
         }
   }
 }
 
 // Of few images a run is shorter than it takes to add up the lanes of a vector. Then the lanes are
-// maps, and states are what all of them are multiplied with. `gradients` are [units][maps].
-template <int I, int J>
+// maps, and states are what all of them are multiplied with. `gradients` are [units][maps]. ONE says
+// that a pixel is one number; then places in a row need no registers.
+template <int I, int J, bool ONE>
 void add_products_of_maps(const Layer& layer, Plane in, const float* gradients, Size maps,
                           Size input, Size row, Size column, float* to) {
   const Window window = layer.window;
   const Size taps = window.rows * window.columns, weights = layer.inputs * taps;
-  const Size run = layer.columns * window.pixel;
-  const float* states = in.first + input * in.map + row * in.row + column * window.pixel;
+  const Size pixel = ONE ? 1 : window.pixel, run = layer.columns * pixel;
+  const float* states = in.first + input * in.map + row * in.row + column * pixel;
   for (Size first = 0; first < layer.maps; first += WIDTH) {
     Lanes sums[I][J] = {};
     const float* at = gradients + first;
@@ -466,7 +471,7 @@ void add_products_of_maps(const Layer& layer, Plane in, const float* gradients, 
         const Lanes gradient = load(at);
         const float* from = states + y * in.row + x;
         for (int i = 0; i < I; i++)
-          for (int j = 0; j < J; j++) sums[i][j] += gradient * from[i * in.row + j * window.pixel];
+          for (int j = 0; j < J; j++) sums[i][j] += gradient * from[i * in.row + j * pixel];
       }
     for (Size m = first; m < std::min(first + WIDTH, layer.maps); m++)
       if (!layer.table || layer.table[m * layer.inputs + input]) {
@@ -477,6 +482,7 @@ void add_products_of_maps(const Layer& layer, Plane in, const float* gradients, 
   }
 }
 
+template <bool ONE>
 void kernel_gradient_of_few(const Layer& layer, Plane in, Plane gradients, float* to) {
   const Size run = layer.columns * layer.window.pixel, maps = up(layer.maps, WIDTH);
   float* turned = room(5, layer.rows * run * maps);
@@ -493,14 +499,18 @@ void kernel_gradient_of_few(const Layer& layer, Plane in, Plane gradients, float
       const Size rows = MANY && window.columns == 5 && window.rows - row >= 5 ? 5 : 1;
       for (Size column = 0; column < window.columns;) {
         const Size left = window.columns - column;
+        auto add = [&](auto high, auto wide) {
+          add_products_of_maps<high, wide, ONE>(layer, in, turned, maps, i, row, column, to);
+          column += wide;
+        };
         if (rows == 5) {
-          add_products_of_maps<MANY ? 5 : 1, 5>(layer, in, turned, maps, i, row, column, to), column += 5;
+          add(number<MANY ? 5 : 1>{}, number<5>{});
         } else if (left >= 5) {
-          add_products_of_maps<1, 5>(layer, in, turned, maps, i, row, column, to), column += 5;
+          add(number<1>{}, number<5>{});
         } else if (left >= 3) {
-          add_products_of_maps<1, 3>(layer, in, turned, maps, i, row, column, to), column += 3;
+          add(number<1>{}, number<3>{});
         } else {
-          add_products_of_maps<1, 1>(layer, in, turned, maps, i, row, column, to), column += 1;
+          add(number<1>{}, number<1>{});
         }
       }
       row += rows;
@@ -604,6 +614,10 @@ void states_gradient(const Shape& s, const Layer& layer, Plane gradients, Size b
           const float* from =
               layer.kernel + ((m * layer.inputs + i) * s.size + down) * s.size + right;
           float* to = turned + (i * layer.maps + m + 1) * taps;
+          if (s.stride == 1) {
+            std::reverse_copy(from, from + taps, to - taps);
+            continue;
+          }
           for (Size y = 0; y < high; y++, from += s.stride * s.size)
             for (Size x = 0; x < wide; x++) *--to = from[x * s.stride];
         }
@@ -668,7 +682,7 @@ ffi::Error convolve_back(Array kernel, Array states, Array outputs, Array gradie
     const Plane narrow{bare.first + g * layer.maps * bare.map, bare.row, bare.map, 0, rows};
     float* to = to_kernel->typed_data() + g * layer.maps * layer.inputs * size * size;
     if (stride == 1 && run <= WIDTH && layer.maps >= WIDTH / 2)
-      kernel_gradient_of_few(layer, own, narrow, to);
+      (s.images == 1 ? kernel_gradient_of_few<true> : kernel_gradient_of_few<false>)(layer, own, narrow, to);
     else
       kernel_gradient(layer, own, narrow, apart ? pixel : s.images, to);
     if (to_states)

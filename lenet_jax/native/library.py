@@ -1,4 +1,4 @@
-"""kernels.cc as a library of this machine: compiled once, kept, checked each time it is loaded."""
+"""SOURCES as a library of this machine: compiled once, kept, checked each time it is loaded."""
 
 import ctypes
 import hashlib
@@ -17,11 +17,11 @@ import jax
 from lenet_jax import settings
 from lenet_jax.errors import UserError
 
-SOURCE = Path(__file__).with_name("kernels.cc")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.cc", "sampling.cc"))
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-std=c++17", "-shared", "-fPIC")
 HANDLERS = (
     *("LenetConvolve", "LenetConvolveBack", "LenetConvolveBackFirst"),
-    *("LenetSubsample", "LenetSubsampleBack"),
+    *("LenetSubsample", "LenetSubsampleBack", "LenetSample"),
 )
 CHOICES = "auto", "native", "xla"
 SECONDS = 180  # that a compiler may take
@@ -119,7 +119,7 @@ def _folder() -> Path:
 def _key(compiler: str) -> str:
     """Of all that the library depends on."""
     parts = [
-        SOURCE.read_text(),
+        *(source.read_text() for source in SOURCES),
         compiler,
         _output([*compiler.split(), "--version"]),
         " ".join(FLAGS),
@@ -142,9 +142,9 @@ def _compile(compiler: str, path: Path, mark: Path) -> None:
     """Into files of this process's own, which then take their names at once."""
     own = path.with_name(f"{path.name}.{os.getpid()}")
     include = jax.ffi.include_dir()
-    command = [*compiler.split(), *FLAGS, f"-isystem{include}", str(SOURCE), "-o", str(own)]
+    command = [*compiler.split(), *FLAGS, f"-isystem{include}", *map(str, SOURCES)]
     try:
-        _output(command)
+        _output([*command, "-o", str(own)])
         digest = hashlib.sha256(own.read_bytes()).hexdigest()
         os.replace(own, path)
         own.write_text(digest)

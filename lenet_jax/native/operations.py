@@ -89,6 +89,12 @@ def _subsample_backward(activation: Activation, saved, gradient: jax.Array):
 subsample.defvjp(_subsample_forward, _subsample_backward)
 
 
+def sample(image: jax.Array, places: jax.Array) -> Any:
+    """`data.distort.sample`; under vmap all images in one call."""
+    out = _like(places.shape[1:])
+    return jax.ffi.ffi_call("LenetSample", out, vmap_method="broadcast_all")(image, places)
+
+
 def _call(name: str, out: Any, given: tuple[jax.Array, ...], attributes: dict[str, Any]) -> Any:
     return jax.ffi.ffi_call(name, out, vmap_method="sequential")(*given, **attributes)
 

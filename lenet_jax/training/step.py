@@ -23,6 +23,7 @@ from lenet_jax.experiment import SDLM, Distortion, Experiment, Loss
 from lenet_jax.layers import contract
 from lenet_jax.layers.contract import Shape, shown, window
 from lenet_jax.layers.network import Network
+from lenet_jax.native import formulation
 from lenet_jax.training import curvature, losses, optimizers
 from lenet_jax.training.replicas import BATCHES, STACKED, for_each_seed, on_cores
 from lenet_jax.training.scoring import CACHED, Params, predict
@@ -229,7 +230,7 @@ def distorted(
     keys = jax.vmap(partial(jax.random.fold_in, draw))(samples)
     if recipe.distortion.of_pictures:
         return views.view(recipe.distortion, keys, images, window(recipe.model))
-    changed = distort.distort(recipe.distortion, keys, images)
+    changed = distort.distort(recipe.distortion, keys, images, formulation.sample)
     original = fixed & (samples < recipe.examples)
     return jnp.where(original[:, None, None], images, changed)
 
