@@ -25,8 +25,8 @@ def main(arguments: Sequence[str]) -> int:
     several = f"{n:,} networks, " if (n := len(experiment.all_seeds)) > 1 else ""
     examples = f"{len(data.train):,} training examples"
     commandline.log(f"{experiment.name} on {data.name}: {several}{examples}, {data.source}")
-    if reason := library.why_not():
-        commandline.log(reason)
+    if remark := library.remark():
+        commandline.log(remark)
     try:
         with loop.Signals() as stopping:
             result = loop.train(experiment, data, workdir, commandline.log, stopping)

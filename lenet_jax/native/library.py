@@ -41,36 +41,49 @@ def chosen() -> str:
     return word
 
 
-def kind() -> str:
-    """Which kernels run on a CPU: "native" or "xla". Compiles them where that was not done yet.
+def kind(build: bool = False) -> str:
+    """Which kernels run on a CPU: "native" or "xla".
 
-    Raises UserError where LENET_JAX_KERNELS asks for native ones and there are none.
+    They are compiled, where that was not done yet, if `build` says so or LENET_JAX_KERNELS is
+    native: training waits for it, one prediction is made without. Raises UserError where they are
+    asked for and cannot be had.
     """
     word = chosen()
     if word == "xla":
         return word
-    reason = _loaded()
+    reason = _loaded(build or word == "native")
     if reason and word == "native":
         raise UserError(f"LENET_JAX_KERNELS is native, and {reason}. Install {INSTALL}")
     return "xla" if reason else "native"
 
 
-def why_not() -> str:
-    """In a line, why the slower kernels run though nobody asked for them; else empty."""
-    reason = _loaded() if chosen() == "auto" else ""
-    return f"{reason}: training takes a few times as long. Install {INSTALL}" if reason else ""
+def remark() -> str:
+    """In a line, why the slower kernels run though nobody asked for them, or why the native ones
+    are compiled at each start; else empty.
+    """
+    word = chosen()
+    if word == "auto" and (reason := _loaded(build=True)):
+        return f"{reason}: training takes a few times as long. Install {INSTALL}"
+    if word != "xla" and not _folder():
+        return f"{_kept_in()} cannot be used: the native kernels are compiled at each start"
+    return ""
 
 
 def begin() -> None:
     """Compiles in a thread, where that is still to be done, while other things are made ready."""
     if chosen() != "xla":
-        threading.Thread(target=_loaded, name="kernels", daemon=True).start()
+        threading.Thread(target=_loaded, args=(True,), name="kernels", daemon=True).start()
 
 
-def _loaded() -> str:
+def _loaded(build: bool) -> str:
     """Registers the handlers with jax, once; returns why that could not be, or nothing."""
     with ONE_AT_A_TIME:
-        return _load()
+        try:
+            if build or _load.cache_info().currsize or _is_kept():
+                return _load()
+        except Missing as error:
+            return str(error)
+    return "not compiled yet"
 
 
 @cache
@@ -88,23 +101,41 @@ def _load() -> str:
 
 def _built() -> Path:
     """The library, from the cache folder if it is whole there."""
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
-    if not compiler:
-        raise Missing("there is no C++ compiler")
-    path = _folder() / f"kernels-{_key(compiler)}.so"
-    mark = path.with_suffix(".sha256")
-    try:
-        if mark.read_text() == hashlib.sha256(path.read_bytes()).hexdigest():
-            return path
-    except OSError:
-        pass
-    _compile(compiler, path, mark)
+    compiler = _compiler()
+    path = (_folder() or Path(tempfile.mkdtemp(prefix="lenet_jax_native_"))) / _name(compiler)
+    if not _whole(path):
+        _compile(compiler, path)
     return path
 
 
-def _folder() -> Path:
-    """A folder that nobody else can write; a temporary one where there is no such in the cache."""
-    folder = settings.cache_folder() / "native"
+def _is_kept() -> bool:
+    folder = _folder()
+    return bool(folder) and _whole(folder / _name(_compiler()))
+
+
+def _compiler() -> str:
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
+    if not compiler:
+        raise Missing("there is no C++ compiler")
+    return compiler
+
+
+def _whole(path: Path) -> bool:
+    """Whether it is what was compiled: a file beside it has its SHA-256."""
+    try:
+        said = path.with_suffix(".sha256").read_text()
+        return said == hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return False
+
+
+def _kept_in() -> Path:
+    return settings.cache_folder() / "native"
+
+
+def _folder() -> Path | None:
+    """Where libraries are kept, if the folder can be written and nobody else can write it."""
+    folder = _kept_in()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         about = folder.stat()
@@ -113,11 +144,11 @@ def _folder() -> Path:
             return folder
     except OSError:
         pass
-    return Path(tempfile.mkdtemp(prefix="lenet_jax_native_"))
+    return None
 
 
-def _key(compiler: str) -> str:
-    """Of all that the library depends on."""
+def _name(compiler: str) -> str:
+    """Of the library, with a hash of all that it depends on."""
     parts = [
         *(source.read_text() for source in SOURCES),
         compiler,
@@ -126,7 +157,8 @@ def _key(compiler: str) -> str:
         _processor(),
         jax.__version__,
     ]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return f"kernels-{digest[:24]}.so"
 
 
 def _processor() -> str:
@@ -138,7 +170,7 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(named)}))
 
 
-def _compile(compiler: str, path: Path, mark: Path) -> None:
+def _compile(compiler: str, path: Path) -> None:
     """Into files of this process's own, which then take their names at once."""
     own = path.with_name(f"{path.name}.{os.getpid()}")
     include = jax.ffi.include_dir()
@@ -148,7 +180,7 @@ def _compile(compiler: str, path: Path, mark: Path) -> None:
         digest = hashlib.sha256(own.read_bytes()).hexdigest()
         os.replace(own, path)
         own.write_text(digest)
-        os.replace(own, mark)
+        os.replace(own, path.with_suffix(".sha256"))
     except OSError as error:
         raise Missing(f"cannot write {path}: {error.strerror}") from error
     finally:

@@ -76,7 +76,7 @@ def train(
     mesh = replicas.mesh(choose_devices(experiment, log), len(seeds))
     contract.check(experiment.model, dataset.shape, dataset.classes)
     recipe = step.recipe(experiment, len(dataset.train), mesh, dataset.shape)
-    kernels = library.kind() if replicas.on_cores(mesh) else "xla"
+    kernels = library.kind(build=True) if replicas.on_cores(mesh) else "xla"
     resolved = resolved_of(experiment, dataset) | {"kernels": kernels}
     batch_size, examples = experiment.batch_size, len(dataset.train)
     versions = experiment.distortion.versions or 1
