@@ -147,15 +147,28 @@ def onnx_session(model: LeNet5, path: Path, threads: int):
     """
     import onnxruntime
 
+    export(model, path, torch.uint8)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def opencv_network(model: LeNet5, path: Path, threads: int):
+    """The network exported to `path`, as a network of OpenCV's dnn, for float32 [n, 28, 28]."""
+    import cv2
+
+    export(model, path, torch.float32)
+    cv2.setNumThreads(threads)
+    return cv2.dnn.readNetFromONNX(str(path))
+
+
+def export(model: LeNet5, path: Path, pixels: torch.dtype) -> None:
     torch.onnx.export(
         model,
-        (torch.zeros(2, 28, 28, dtype=torch.uint8),),
+        (torch.zeros(2, 28, 28, dtype=pixels),),
         str(path),
         dynamo=False,  # the newer exporter asks for one more package
         input_names=["images"],
         output_names=["scores"],
         dynamic_axes={"images": {0: "n"}, "scores": {0: "n"}},
     )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

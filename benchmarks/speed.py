@@ -1,8 +1,8 @@
-"""This project and PyTorch side by side: python -m benchmarks.speed
+"""This project and others side by side: python -m benchmarks.speed
 
 Each side works in a process of its own, on the same cores, one at a time, in turns. The table is
-printed and written into benchmarks/README.md, its numbers to results/speed.json. Wants the extra
-`bench` (torch on its CPU build, onnxruntime, onnx).
+printed and, where all jobs were measured, written into benchmarks/README.md, its numbers to
+results/speed.json. Wants the extra `bench` (torch on its CPU build, onnxruntime, onnx, OpenCV).
 """
 
 import argparse
@@ -32,14 +32,15 @@ MANY = 10_000
 
 # job: unit, our setting and theirs, and the ratio to the best peer that is aimed at
 JOBS = {
-    "training, batch 1": ("updates/s", "train 1", "train 1", 10.0),
-    "training, batch 64": ("images/s", "train 64", "train 64", 2.0),
-    "training, batch 256": ("images/s", "train 256", "train 256", 1.5),
-    "ten replicas, batch 1": ("replica-updates/s", "replicas 10", "train 1", 12.0),
-    "inference, 10,000 images": ("images/s", f"infer {MANY}", f"infer {MANY}", 1.5),
-    "inference, one image": ("us", "infer 1", "infer 1", 1 / 1.5),
+    "training, batch 1": ("updates/s", "train 1", "train 1", 15.0),
+    "training, batch 64": ("images/s", "train 64", "train 64", 5.0),
+    "training, batch 256": ("images/s", "train 256", "train 256", 5.0),
+    "ten replicas, batch 1": ("replica-updates/s", "replicas 10", "train 1", 30.0),
+    "inference, 10,000 images": ("images/s", f"infer {MANY}", f"infer {MANY}", 3.0),
+    "inference, one image": ("us", "infer 1", "infer 1", 1.0),
 }
-PEERS = ("PyTorch eager", "PyTorch compile", "ONNX Runtime")
+COLD = "time to 99 %"
+PEERS = ("PyTorch eager", "PyTorch compile", "ONNX Runtime", "OpenCV")
 
 
 def data() -> tuple[np.ndarray, np.ndarray]:
@@ -57,9 +58,11 @@ def ours(cores: int) -> Callable[[str], tuple[Callable[[int], Any], int]]:
     import jax
 
     from lenet_jax.experiment import MAP, Experiment
+    from lenet_jax.native import library
     from lenet_jax.recognition.predictor import predictor
     from lenet_jax.training import loop, replicas, step
 
+    library.kind(build=True)
     images, labels = data()
 
     def training(batch_size: int, seeds: int):
@@ -105,7 +108,10 @@ def ours(cores: int) -> Callable[[str], tuple[Callable[[int], Any], int]]:
 
 
 def theirs(cores: int, mode: str) -> Callable[[str], tuple[Callable[[int], Any], int] | None]:
-    """The same of PyTorch in a mode, or of ONNX Runtime, which does not train."""
+    """The same of PyTorch in a mode, or of a runtime ("onnx", "opencv"), which does not train.
+
+    OpenCV works on one image at a time.
+    """
     import tempfile
 
     import torch
@@ -138,6 +144,13 @@ def theirs(cores: int, mode: str) -> Callable[[str], tuple[Callable[[int], Any],
                 session = pytorch.onnx_session(model, Path(folder) / "lenet5.onnx", cores)
             given = {"images": images[:number].numpy()}
             return lambda steps: [session.run(None, given) for _ in range(steps)], number
+        if mode == "opencv":
+            if number > 1:
+                return None
+            with tempfile.TemporaryDirectory() as folder:
+                network = pytorch.opencv_network(model, Path(folder) / "lenet5.onnx", cores)
+            image = images[:1].float().numpy()
+            return lambda steps: [_forward(network, image) for _ in range(steps)], 1
         predict = pytorch.predictor(model, mode)  # type: ignore[arg-type]
         return lambda steps: [predict(images[:number]) for _ in range(steps)], number
 
@@ -145,9 +158,14 @@ def theirs(cores: int, mode: str) -> Callable[[str], tuple[Callable[[int], Any],
         kind, number = name.split()
         if kind == "infer":
             return inference(int(number))
-        return None if mode == "onnx" else training(int(number))
+        return None if mode in ("onnx", "opencv") else training(int(number))
 
     return job
+
+
+def _forward(network: Any, image: np.ndarray) -> np.ndarray:
+    network.setInput(image)
+    return network.forward()
 
 
 def matrix_product() -> float:
@@ -168,6 +186,7 @@ def serve(side: str, cores: int, pipe) -> None:
         "PyTorch eager": lambda: theirs(cores, "eager"),
         "PyTorch compile": lambda: theirs(cores, "compile"),
         "ONNX Runtime": lambda: theirs(cores, "onnx"),
+        "OpenCV": lambda: theirs(cores, "opencv"),
     }[side]()
     ready: dict[str, Any] = {}
     while name := pipe.recv():
@@ -221,8 +240,12 @@ def check_baseline() -> None:
     np.testing.assert_allclose(other.numpy(), own, rtol=1e-5)
 
 
-def measure(rounds: int) -> dict[str, Any]:
+def measure(rounds: int, only: str | None = None) -> dict[str, Any]:
+    """The rows of all jobs, or of one."""
+    from lenet_jax.native import library
+
     check_baseline()
+    jobs = {job: each for job, each in JOBS.items() if only in (None, job)}
     cores = len(os.sched_getaffinity(0))
     context = multiprocessing.get_context("spawn")
     sides = {}
@@ -233,7 +256,7 @@ def measure(rounds: int) -> dict[str, Any]:
     found: dict[tuple[str, str], list[float]] = {}
     products = [matrix_product()]
     for number in range(rounds):
-        for job, (_, own, peer, _) in JOBS.items():
+        for job, (_, own, peer, _) in jobs.items():
             for side, pipe in sides.items():
                 pipe.send(own if side == "ours" else peer)
                 if (rate := pipe.recv()) is not None:
@@ -243,7 +266,7 @@ def measure(rounds: int) -> dict[str, Any]:
     for pipe in sides.values():
         pipe.send("")
     rows = []
-    for job, (unit, setting, _, target) in JOBS.items():
+    for job, (unit, setting, _, target) in jobs.items():
         for peer in PEERS:
             if (job, peer) in found:
                 own, other = (
@@ -251,7 +274,8 @@ def measure(rounds: int) -> dict[str, Any]:
                     for side in ("ours", peer)
                 )
                 rows.append(row(job, setting, unit, own, other, peer, target))
-    rows += cold.rows(COLD_ROUNDS)
+    if only in (None, COLD):
+        rows += cold.rows(COLD_ROUNDS)
     product = statistics.median(products)
     flops = flops_per_image()
     return {
@@ -260,9 +284,10 @@ def measure(rounds: int) -> dict[str, Any]:
         "flops_per_image_trained": flops,
         "share_of_limit": {
             job: statistics.median(found[job, "ours"]) * flops / product
-            for job in JOBS
+            for job in jobs
             if job.startswith("training") or job.startswith("ten")
         },
+        "kernels": library.kind(),
         **conditions(),
     }
 
@@ -301,7 +326,7 @@ def conditions() -> dict[str, Any]:
     from lenet_jax.measurement import records
 
     versions = {"python": platform.python_version()}
-    for name in ("jax", "torch", "onnxruntime"):
+    for name in ("jax", "torch", "onnxruntime", "opencv-python-headless"):
         with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)
     cores = len(os.sched_getaffinity(0))
@@ -339,13 +364,17 @@ def table(found: dict[str, Any]) -> str:
         "lowest to highest in brackets; "
         f"{hardware['processor']}, {hardware['cores']} cores; "
         + ", ".join(f"{name} {number}" for name, number in versions.items())
-        + f"; commit {found['commit'] or 'not recorded'}. "
+        + f"; {found['kernels']} kernels; commit {found['commit'] or 'not recorded'}. "
         f"A 2048 x 2048 float32 product reached {found['matrix_product_flops'] / 1e9:,.0f} "
-        f"GFLOP/s in the same run; an image trained takes "
-        f"{found['flops_per_image_trained'] / 1e6:.2f} MFLOP, so of that limit we reach "
-        + ", ".join(f"{100 * s:.0f} % ({job})" for job, s in found["share_of_limit"].items())
-        + ".",
+        "GFLOP/s in the same run.",
     ]
+    if found["share_of_limit"]:
+        lines[-1] += (
+            f" An image trained takes {found['flops_per_image_trained'] / 1e6:.2f} MFLOP, so of "
+            "that limit we reach "
+            + ", ".join(f"{100 * s:.0f} % ({job})" for job, s in found["share_of_limit"].items())
+            + "."
+        )
     cold_rows = [row for row in found["rows"] if "stages" in row]
     for row in cold_rows[:1]:
         errors = {"ours": row["test_error_percent"]["ours"]}
@@ -361,8 +390,17 @@ def table(found: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    argparse.ArgumentParser("python -m benchmarks.speed", description=__doc__).parse_args()
-    found = measure(ROUNDS)
+    arguments = argparse.ArgumentParser("python -m benchmarks.speed", description=__doc__)
+    jobs = [*JOBS, COLD]
+    one = f"one job, printed and not stored: {'; '.join(jobs)}"
+    arguments.add_argument("--only", choices=jobs, metavar="JOB", help=one.replace("%", "%%"))
+    arguments.add_argument("--rounds", type=int, default=ROUNDS, help=f"default: {ROUNDS}")
+    given = arguments.parse_args()
+    if given.rounds < 1:
+        arguments.error(f"--rounds is {given.rounds}, allowed is 1 or more")
+    found = measure(0 if given.only == COLD else given.rounds, given.only)
+    if given.only:
+        return print(table(found))
     results = ROOT / "results"
     results.mkdir(exist_ok=True)
     (results / "speed.json").write_text(json.dumps(found, indent=2) + "\n")
