@@ -63,17 +63,23 @@ def kind_of(name: str, program: str) -> str | None:
     place = re.search(r'op_name="([^"]*)"', line)
     path = place[1] if place else ""
     layer = re.search(r"/(c1|s2|c3|s4|c5|f6|output)/", path)
-    product = "dot" in name or "ynn" in name
     back = "backward " if "transpose(" in path else ""
     where = layer[1].upper() if layer else "elsewhere"
+    if "ffi_call" in name:
+        return f"{where}, {back}native kernel"
+    product = "dot" in name or "ynn" in name
     return f"{where}, {back}{'products' if product else 'patches and elementwise'}"
 
 
 def main() -> None:
     argparse.ArgumentParser("python -m benchmarks.profile", description=__doc__).parse_args()
+
+    from lenet_jax.native import library
+
+    kernels = library.kind(build=True)
     found: dict[str, Any] = {f"batch {n}": profile(n) for n in BATCHES}
     (ROOT / "results" / "profile.json").write_text(
-        json.dumps({"us_an_image": found, **conditions()}, indent=2) + "\n"
+        json.dumps({"us_an_image": found, "kernels": kernels, **conditions()}, indent=2) + "\n"
     )
     totals = {batch: sum(shares.values()) for batch, shares in found.items()}
     kinds = sorted(
