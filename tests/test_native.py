@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import jax
@@ -214,6 +215,30 @@ def test_states_of_an_image_do_not_depend_on_its_batch(name):
     for some in (slice(0, 1), slice(3, 19), slice(2, 19)):
         part = operations.convolve(how, kernel, bias, np.ascontiguousarray(states[..., some]))
         np.testing.assert_array_equal(part, whole[..., some])
+
+
+def test_two_devices_at_once_do_not_disturb_each_other():
+    """Layers of different sizes, so that each wants other buffers than the one beside it."""
+    devices = jax.devices()[:2]
+    assert len(devices) == 2
+
+    def program(name, device):
+        how, *shape = LAYERS[name]
+        kernel, bias, states, weights = drawn(how, *shape, images=17)
+        given = jax.device_put((kernel, bias, states), device)
+
+        def objective(kernel, bias, states):
+            return jnp.vdot(operations.convolve(how, kernel, bias, states), weights)
+
+        gradient = jax.jit(jax.grad(objective, (0, 1, 2)))
+        return lambda: jax.tree.map(np.asarray, gradient(*given))
+
+    programs = [program("C1", devices[0]), program("C3", devices[1])]
+    alone = [run() for run in programs]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(lambda n: programs[n % 2](), range(60)))
+    for n, gradients in enumerate(together):
+        jax.tree.map(np.testing.assert_array_equal, gradients, alone[n % 2])
 
 
 @pytest.mark.parametrize("activation", operations.ACTIVATIONS)
