@@ -4,7 +4,7 @@
     python -m lenet_jax.train --config experiments/alexnet.py:shapes
 
 Published, on the validation set of ImageNet 2012: 40.7 % top-1, 18.2 % top-5, one network, ten
-views averaged. Not measured here: at the speed of results/alexnet-speed.json, 21 pictures a second,
+views averaged. Not measured here: at the speed of results/alexnet-speed.json, 19 pictures a second,
 90 epochs would take two cores two months. The command above is exact, where TFDS has prepared
 `imagenet2012` or --data.manual-dir holds its folders train and val.
 

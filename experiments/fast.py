@@ -7,8 +7,7 @@
 
 0.99, 0.93 and 0.86 % with seeds 0 to 2 after the two epochs. Measured on MNIST (TFDS mnist/3.0.1),
 jax 0.10.2, Python 3.11, two cores of an AMD EPYC: `python -m lenet_jax.reproduce --only fast`
-(results/fast.json). benchmarks/README.md has the times, measured with the initialisation at v = 1.1
-and 0.55, with which these seeds ended at 0.87, 1.01 and 0.85 % (results/speed.json).
+(results/fast.json). benchmarks/README.md has the times beside PyTorch's.
 
 The network of experiments/classic.py and its loss with a smaller j; Muon in the place of the
 second-order method. Step sizes, batch and epochs were chosen on 10,000 held-out training examples

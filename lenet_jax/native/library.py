@@ -63,7 +63,7 @@ def remark() -> str:
     """
     word = chosen()
     if word == "auto" and (reason := _loaded(build=True)):
-        return f"{reason}: training takes a few times as long. Install {INSTALL}"
+        return f"{reason}: training takes longer. Install {INSTALL}"
     if word != "xla" and not _folder():
         return f"{_kept_in()} cannot be used: the native kernels are compiled at each start"
     return ""
