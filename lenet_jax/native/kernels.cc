@@ -4,9 +4,9 @@
 // pixels and in each of these all images, is one run of numbers; a window that moves by one pixel
 // reads the same run `images` numbers further on. So the lanes of a vector are neighbours in that
 // run, whatever the number of images is: with 32 images two vectors are a pixel, with one image a
-// vector is sixteen pixels. There are no patches: each weight is multiplied with the vectors that it
-// meets, and the sums of MAPS maps and VECTORS vectors stay in registers until bias and activation
-// are done. Where a table leaves connections out, maps are taken by threes and for each input only
+// vector is sixteen pixels. There are no patches: each weight is multiplied with the vectors that
+// it meets, and the sums of some maps and vectors stay in registers until bias and activation are
+// done. Where a table leaves connections out, maps are taken by threes and for each input only
 // those that read it.
 //
 // The sum of a unit runs over inputs, rows and columns of its window in that order, however many
@@ -71,8 +71,8 @@ inline float sum(typename Few<N>::Type a) {
 enum Activation { NONE, RELU, TANH, SCALED_TANH, SIGMOID };
 constexpr float A = 1.7159f, S = 2.0f / 3;  // appendix A
 
-// 1 / q for q that are neither tiny nor huge: from the bits of q, then three steps of Newton's, to a
-// last bit. A division takes as long as thirty products.
+// 1 / q for q that are neither tiny nor huge: from the bits of q, then three steps of Newton's, to
+// a last bit. A division takes as long as thirty products.
 inline Lanes inverse(Lanes q) {
   typedef int32_t Bits __attribute__((vector_size(4 * WIDTH)));
   Bits bits;
@@ -263,8 +263,8 @@ struct Layer {
   Size inputs, maps;
   const int32_t* table;  // [maps][inputs], 1 where a map reads an input, or null: it reads all
   Window window;
-  Size stride;        // pixels
-  Size rows, columns; // of the outputs
+  Size stride;         // pixels
+  Size rows, columns;  // of the outputs
 
   // What `maps` maps from the `first` on read is put behind `reads`, where there is room for it.
   Block block(Size first, int maps, Read*& reads) const {
@@ -344,8 +344,8 @@ void all_units(const Layer& layer, Plane in, float* out) {
   }
 }
 
-// The gradient of the kernel: the sums over all units of gradient times state, for M maps and I rows
-// and J columns of the window at a time.
+// The gradient of the kernel: the sums over all units of gradient times state, for M maps and I
+// rows and J columns of the window at a time.
 
 constexpr Size NEAR = 1 << 17, FAR = 1 << 18;  // bytes that are gone through many times
 
@@ -454,8 +454,8 @@ void kernel_gradient(const Layer& layer, Plane in, Plane gradients, Size own_rig
 }
 
 // Of few images a run is shorter than it takes to add up the lanes of a vector. Then the lanes are
-// maps, and states are what all of them are multiplied with. `gradients` are [units][maps]. ONE says
-// that a pixel is one number; then places in a row need no registers.
+// maps, and states are what all of them are multiplied with. `gradients` are [units][maps]. ONE
+// says that a pixel is one number; then places in a row need no registers.
 template <int I, int J, bool ONE>
 void add_products_of_maps(const Layer& layer, Plane in, const float* gradients, Size maps,
                           Size input, Size row, Size column, float* to) {
@@ -557,7 +557,8 @@ struct Shape {
     return first < size ? (size - first + stride - 1) / stride : 0;
   }
   Size border() const {
-    return std::max({share_of_window(0) - 1, share(height, 0) - rows(), share(width, 0) - columns()});
+    const Size down = share(height, 0) - rows(), right = share(width, 0) - columns();
+    return std::max({share_of_window(0) - 1, down, right});
   }
   // Numbers in a row of states with their border, and after it what a last vector may read.
   Size row() const {
@@ -597,8 +598,8 @@ ffi::Error Convolve(Array kernel, Array bias, Array states, Result out, Size siz
 }
 
 // The gradient of states: sums over the gradients of the outputs, with the kernel turned round, its
-// maps and inputs exchanged. A window that moves by more than a pixel is several smaller ones: those
-// pixels that are as far from a window's first one, modulo the stride, meet the same weights.
+// maps and inputs exchanged. A window that moves by more than a pixel is several smaller ones:
+// those pixels that are as far from a window's first one, modulo the stride, meet the same weights.
 void states_gradient(const Shape& s, const Layer& layer, Plane gradients, Size border, float* to) {
   std::vector<int32_t> table(layer.table ? layer.maps * layer.inputs : 0);
   for (size_t at = 0; at < table.size(); at++)
@@ -663,7 +664,7 @@ ffi::Error convolve_back(Array kernel, Array states, Array outputs, Array gradie
         static_cast<Activation>(activation), outputs.typed_data() + at, gradient.typed_data() + at,
         s.maps * rows * run - at, rows, run, first + m * map + border * row + before, row);
   }
-  // For the kernel a run is a pixel where the window leaves some out: then each pixel has the zeros.
+  // For the kernel a run is a pixel where the window leaves some out; then each pixel has zeros.
   const Size pixel = up(s.images, WIDTH);
   const bool apart = stride > 1 && pixel != s.images;
   if (apart) {
@@ -681,13 +682,17 @@ ffi::Error convolve_back(Array kernel, Array states, Array outputs, Array gradie
     const Plane own{in.first + g * layer.inputs * in.map, in.row, in.map, in.top, in.bottom};
     const Plane narrow{bare.first + g * layer.maps * bare.map, bare.row, bare.map, 0, rows};
     float* to = to_kernel->typed_data() + g * layer.maps * layer.inputs * size * size;
-    if (stride == 1 && run <= WIDTH && layer.maps >= WIDTH / 2)
-      (s.images == 1 ? kernel_gradient_of_few<true> : kernel_gradient_of_few<false>)(layer, own, narrow, to);
-    else
+    if (stride == 1 && run <= WIDTH && layer.maps >= WIDTH / 2) {
+      const auto of_few = s.images == 1 ? kernel_gradient_of_few<true>
+                                        : kernel_gradient_of_few<false>;
+      of_few(layer, own, narrow, to);
+    } else {
       kernel_gradient(layer, own, narrow, apart ? pixel : s.images, to);
+    }
+    const float* of_group = wide.first + g * layer.maps * map;
     if (to_states)
-      states_gradient(s, layer, {wide.first + g * layer.maps * map, row, map, border, border + rows},
-                      border, to_states + g * layer.inputs * s.height * s.width * s.images);
+      states_gradient(s, layer, {of_group, row, map, border, border + rows}, border,
+                      to_states + g * layer.inputs * s.height * s.width * s.images);
   }
   return ffi::Error::Success();
 }
@@ -707,8 +712,8 @@ ffi::Error ConvolveBackFirst(Array kernel, Array states, Array outputs, Array gr
                        padding, groups, activation, table);
 }
 
-// Subsampling: of a map the sums of 2x2 pixels, in rows of width / 2 pixels. ONE says that a pixel is
-// one number; then the compiler finds vectors.
+// Subsampling: of a map the sums of 2x2 pixels, in rows of width / 2 pixels. ONE says that a pixel
+// is one number; then the compiler finds vectors.
 template <bool ONE>
 void add_four(const float* from, Size rows, Size width, Size images, float* to) {
   if (ONE) images = 1;
@@ -783,25 +788,22 @@ ffi::Error SubsampleBack(Array coefficient, Array states, Array outputs, Array g
 
 }  // namespace
 
-#define WINDOW                                                                           \
-  Attr<int64_t>("size").Attr<int64_t>("stride").Attr<int64_t>("padding").Attr<int64_t>("groups") \
-      .Attr<int64_t>("activation").Attr<ffi::Span<const int32_t>>("table")
+#define WINDOW                                                                       \
+  Attr<Size>("size").Attr<Size>("stride").Attr<Size>("padding").Attr<Size>("groups") \
+      .Attr<Size>("activation").Attr<Table>("table")
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    LenetConvolve, Convolve, ffi::Ffi::Bind().Arg<Array>().Arg<Array>().Arg<Array>().Ret<Array>().WINDOW);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    LenetConvolveBack, ConvolveBack,
-    ffi::Ffi::Bind().Arg<Array>().Arg<Array>().Arg<Array>().Arg<Array>().Ret<Array>().Ret<Array>()
-        .Ret<Array>().WINDOW);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    LenetConvolveBackFirst, ConvolveBackFirst,
-    ffi::Ffi::Bind().Arg<Array>().Arg<Array>().Arg<Array>().Arg<Array>().Ret<Array>().Ret<Array>()
-        .WINDOW);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    LenetSubsample, Subsample,
-    ffi::Ffi::Bind().Arg<Array>().Arg<Array>().Arg<Array>().Ret<Array>().Attr<int64_t>(
-        "activation"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    LenetSubsampleBack, SubsampleBack,
-    ffi::Ffi::Bind().Arg<Array>().Arg<Array>().Arg<Array>().Arg<Array>().Ret<Array>().Ret<Array>()
-        .Ret<Array>().Attr<int64_t>("activation"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LenetConvolve, Convolve, ffi::Ffi::Bind()
+    .Arg<Array>().Arg<Array>().Arg<Array>()
+    .Ret<Array>().WINDOW);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LenetConvolveBack, ConvolveBack, ffi::Ffi::Bind()
+    .Arg<Array>().Arg<Array>().Arg<Array>().Arg<Array>()
+    .Ret<Array>().Ret<Array>().Ret<Array>().WINDOW);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LenetConvolveBackFirst, ConvolveBackFirst, ffi::Ffi::Bind()
+    .Arg<Array>().Arg<Array>().Arg<Array>().Arg<Array>()
+    .Ret<Array>().Ret<Array>().WINDOW);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LenetSubsample, Subsample, ffi::Ffi::Bind()
+    .Arg<Array>().Arg<Array>().Arg<Array>()
+    .Ret<Array>().Attr<Size>("activation"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LenetSubsampleBack, SubsampleBack, ffi::Ffi::Bind()
+    .Arg<Array>().Arg<Array>().Arg<Array>().Arg<Array>()
+    .Ret<Array>().Ret<Array>().Ret<Array>().Attr<Size>("activation"));
