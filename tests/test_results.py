@@ -41,6 +41,7 @@ from lenet_jax.layers.inputs import normalize
 from lenet_jax.measurement import records, rejection, robustness
 from lenet_jax.models.connected import FullyConnected
 from lenet_jax.models.lenet import TABLE_I, LeNet5
+from lenet_jax.native import library
 from lenet_jax.recognition import networks
 from lenet_jax.recognition.predictor import predictor
 from lenet_jax.reports import family, published, results
@@ -115,6 +116,9 @@ def test_a_measurement_says_its_source_command_and_day(tmp_path, monkeypatch):
     for file in files.values():
         file.parent.mkdir(exist_ok=True)
         file.write_text("")
+    kernels = package / "native" / "kernels.cc"
+    kernels.parent.mkdir()
+    kernels.write_text("")
     monkeypatch.setattr(lenet_jax, "__file__", str(files["__init__"]))
     monkeypatch.setattr(records, "__file__", str(files["measurement/records"]))
     monkeypatch.setattr(sys, "orig_argv", ["/usr/bin/python3", "-m", "x", "one two"])
@@ -132,6 +136,10 @@ def test_a_measurement_says_its_source_command_and_day(tmp_path, monkeypatch):
     (tmp_path / "other").write_text("no source")
     assert records.origin()["commit"] == found["commit"]
     files["train"].write_text("epoch")
+    assert records.origin()["commit"] == found["commit"] + "+"
+    git("checkout", ".")
+    assert records.origin()["commit"] == found["commit"]
+    kernels.write_text("// other ones")
     assert records.origin()["commit"] == found["commit"] + "+"
 
 
@@ -301,6 +309,7 @@ def test_a_record_holds_what_was_measured(quick):
     times = [json.loads(line) for line in (run / "times.jsonl").read_text().splitlines()]
     seconds = sum(2 * 1000 / row["images_per_second"] for row in times)
     assert found["wall_seconds"] == round(seconds)
+    assert found["kernels"] == library.kind()
     assert found["hardware"] and found["versions"]["jax"] == jax.__version__
     assert (
         found["command"] == f"python -m lenet_jax.reproduce --quick --out {quick.name}"

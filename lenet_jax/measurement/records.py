@@ -101,6 +101,7 @@ def of(
     labels = jnp.asarray(data.test.labels)
     record["test_loss"] = [float(loss(jnp.asarray(one), labels).mean()) for one in scores]
     record["curve"] = curve
+    record["kernels"] = " and ".join(sorted({run.record.get("kernels", "xla") for run in runs}))
     if changed:
         by_level = [robustness.curves(run.recipe, run.params, data.test) for run in runs]
         record["robustness"] = {
@@ -276,7 +277,7 @@ def commit() -> str | None:
     if not git("ls-files", "--", __file__):  # installed somewhere in another project's clone
         return None
     found = git("rev-parse", "--short=12", "HEAD")
-    sources = "lenet_jax/*.py", "experiments/*.py", "benchmarks/*.py"
+    sources = "lenet_jax/*.py", "lenet_jax/*.cc", "experiments/*.py", "benchmarks/*.py"
     changed = git("status", "--porcelain", "--untracked-files=no", "--", *sources)
     return found + ("+" if changed else "")
 
