@@ -20,6 +20,7 @@ from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import SDLM, SGD, Adam, CrossEntropy, Distortion, Experiment
 from lenet_jax.models.nielsen import Nielsen
+from lenet_jax.native import library
 from lenet_jax.training import feeding, loop, replicas, scoring, step
 
 
@@ -90,6 +91,23 @@ def test_rows_and_result_are_what_numpy_finds(tmp_path):
     record = json.loads((tmp_path / "run" / "result.json").read_text())
     assert record["test_error_percent"] == pytest.approx(100 * last["test_errors"] / 11)
     assert record["train_error_percent"] == pytest.approx(100 * last["train_errors"] / 30)
+
+
+def test_a_run_resumed_with_other_kernels_says_so(tmp_path):
+    looks = iter([False, True])
+    with pytest.raises(loop.Interrupted):
+        loop.train(LINEAR, DATASET, tmp_path, print, stopping=lambda: next(looks))
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text())
+    own = library.kind()
+    other = {"native": "xla", "xla": "native"}[own]
+    assert config["kernels"] == own
+    file.write_text(json.dumps(config | {"kernels": other}))
+    said = []
+    loop.train(LINEAR, DATASET, tmp_path, said.append)
+    words = f"it was begun with {other} kernels: with {own} ones the last bits differ"
+    assert said.index(words) == 1 and said[0].startswith("resuming from step")
+    assert json.loads((tmp_path / "result.json").read_text())["kernels"] == own
 
 
 @pytest.mark.parametrize(
