@@ -13,10 +13,14 @@ def main(arguments: Sequence[str]) -> int:
     experiment = commandline.experiment("train", __doc__ or "", arguments)
     workdir = experiment.workdir or Path("runs") / experiment.name
 
+    import jax
+
     from lenet_jax.data import dataset
     from lenet_jax.native import library
 
-    library.begin()
+    on_cpu = jax.default_backend() == "cpu"
+    if on_cpu:
+        library.begin()
     data = dataset.of(experiment.data, log=commandline.log)
 
     from lenet_jax.reports import figures
@@ -25,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     several = f"{n:,} networks, " if (n := len(experiment.all_seeds)) > 1 else ""
     examples = f"{len(data.train):,} training examples"
     commandline.log(f"{experiment.name} on {data.name}: {several}{examples}, {data.source}")
-    if remark := library.remark():
+    if on_cpu and (remark := library.remark()):
         commandline.log(remark)
     try:
         with loop.Signals() as stopping:

@@ -1,9 +1,5 @@
-"""The native kernels against float64 references, and the library that they come in."""
+"""The native kernels against float64 references; the gate runs this under the sanitizers too."""
 
-import os
-import stat
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -16,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lenet_jax.data import distort
-from lenet_jax.errors import UserError
 from lenet_jax.experiment import Distortion
 from lenet_jax.models.lenet import TABLE_I
 from lenet_jax.native import formulation, library, operations
@@ -259,95 +254,3 @@ def test_what_is_not_finite_comes_through(activation):
         np.testing.assert_array_equal(np.isnan(out), reached & np.isnan(sums))
         plain = operations.convolve(how, kernel, bias, states)
         np.testing.assert_array_equal(out[~reached], np.asarray(plain)[~reached])
-
-
-def run(code, **changes):
-    """A program of its own with other variables of the environment."""
-    environment = os.environ | changes
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
-    )
-
-
-KIND = """
-from lenet_jax.native import library
-print(library.kind(build=True), library.remark(), sep='|')
-"""
-
-
-@pytest.mark.parametrize(
-    ("compiler", "reason"),
-    [
-        ("false", "false failed"),
-        ("/nowhere/c++", "/nowhere/c++: No such file"),
-    ],
-)
-def test_without_a_compiler_the_other_kernels_run(tmp_path, compiler, reason):
-    cache = {"XDG_CACHE_HOME": str(tmp_path), "CXX": compiler}
-    done = run(KIND, **cache, LENET_JAX_KERNELS="auto")
-    assert done.stdout.startswith("xla|no native kernels (") and reason in done.stdout
-    assert "Install a C++17 compiler" in done.stdout and not done.stderr
-    refused = run(KIND, **cache, LENET_JAX_KERNELS="native")
-    assert "UserError: LENET_JAX_KERNELS is native, and no native kernels" in refused.stderr
-
-
-def test_a_compiler_that_hangs_is_stopped(tmp_path):
-    compiler = tmp_path / "c++"
-    compiler.write_text("#!/bin/sh\n[ $1 = --version ] || exec sleep 60\n")
-    compiler.chmod(0o755)
-    code = KIND.replace("print", "library.SECONDS = 1; print")
-    done = run(code, XDG_CACHE_HOME=str(tmp_path), CXX=str(compiler), LENET_JAX_KERNELS="auto")
-    assert done.stdout.startswith(f"xla|no native kernels ({compiler} did not end within 1 s)")
-
-
-def test_an_unknown_choice_is_refused(monkeypatch):
-    monkeypatch.setenv("LENET_JAX_KERNELS", "fast")
-    with pytest.raises(
-        UserError, match="LENET_JAX_KERNELS is 'fast', allowed are auto, native, xla"
-    ):
-        library.kind()
-    monkeypatch.setenv("LENET_JAX_KERNELS", "xla")
-    assert library.kind() == "xla" and library.remark() == ""
-
-
-def test_what_is_kept_is_used_again_and_built_anew_where_it_is_broken(tmp_path):
-    """Four programs: one builds, one finds it, one half of it, one a folder of everybody's."""
-    cache = {"XDG_CACHE_HOME": str(tmp_path), "LENET_JAX_KERNELS": "native"}
-    folder = tmp_path / "lenet_jax" / "native"
-
-    def built(remark=""):
-        done = run(KIND, **cache)
-        assert done.stdout == f"native|{remark}\n", done.stderr
-        (kept,) = folder.glob("*.so")
-        assert sorted(p.suffix for p in folder.iterdir()) == [".sha256", ".so"]
-        return kept
-
-    kept = built()
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    first = kept.stat().st_mtime_ns
-    assert built().stat().st_mtime_ns == first
-    whole = kept.read_bytes()
-    kept.write_bytes(whole[: len(whole) // 2])
-    assert len(built().read_bytes()) == len(whole)
-    marked = kept.stat().st_mtime_ns
-    folder.chmod(0o777)
-    assert built(f"{folder} cannot be used: the native kernels are compiled at each start") == kept
-    assert kept.stat().st_mtime_ns == marked
-
-
-def test_one_prediction_does_not_wait_for_a_compiler(tmp_path):
-    code = "from lenet_jax.native import library; print(library.kind())"
-    cache = {"XDG_CACHE_HOME": str(tmp_path), "LENET_JAX_KERNELS": "auto"}
-    assert run(code, **cache).stdout == "xla\n"
-    assert run(KIND, **cache).stdout == "native|\n"
-    assert run(code, **cache).stdout == "native\n"
-
-
-def test_a_folder_that_others_may_write_is_not_used(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    folder = tmp_path / "lenet_jax" / "native"
-    folder.mkdir(parents=True)
-    folder.chmod(0o777)
-    assert library._folder() is None
-    folder.chmod(0o700)
-    assert library._folder() == folder

@@ -15,7 +15,7 @@ from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.pooling import Subsampling
 from lenet_jax.native import library, operations
 
-ENOUGH = 8
+ENOUGH = 8  # images, where the window leaves pixels out
 
 
 def fastest() -> AbstractContextManager[Any]:

@@ -24,7 +24,7 @@ HANDLERS = (
     *("LenetSubsample", "LenetSubsampleBack", "LenetSample"),
 )
 CHOICES = "auto", "native", "xla"
-SECONDS = 180  # that a compiler may take
+SECONDS, QUICK = 180, 10  # that a compiler may take, and to say its version
 ONE_AT_A_TIME = threading.Lock()
 INSTALL = "a C++17 compiler (Debian: apt install g++; macOS: xcode-select --install)"
 
@@ -152,7 +152,7 @@ def _name(compiler: str) -> str:
     parts = [
         *(source.read_text() for source in SOURCES),
         compiler,
-        _output([*compiler.split(), "--version"]),
+        _output([*compiler.split(), "--version"], QUICK),
         " ".join(FLAGS),
         _processor(),
         jax.__version__,
@@ -176,7 +176,7 @@ def _compile(compiler: str, path: Path) -> None:
     include = jax.ffi.include_dir()
     command = [*compiler.split(), *FLAGS, f"-isystem{include}", *map(str, SOURCES)]
     try:
-        _output([*command, "-o", str(own)])
+        _output([*command, "-o", str(own)], SECONDS)
         digest = hashlib.sha256(own.read_bytes()).hexdigest()
         os.replace(own, path)
         own.write_text(digest)
@@ -187,11 +187,11 @@ def _compile(compiler: str, path: Path) -> None:
         own.unlink(missing_ok=True)
 
 
-def _output(command: list[str]) -> str:
+def _output(command: list[str], seconds: float) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
     except subprocess.TimeoutExpired as error:
-        raise Missing(f"{command[0]} did not end within {SECONDS} s") from error
+        raise Missing(f"{command[0]} did not end within {seconds} s") from error
     except OSError as error:
         raise Missing(f"{command[0]}: {error.strerror}") from error
     if done.returncode:

@@ -14,7 +14,7 @@ from lenet_jax.experiment.serialization import needs_page
 
 # These say where and on what a run works, not what it computes.
 FREE = {"workdir", "devices", "keep", "data.data_dir", "data.manual_dir", "data.fallback"}
-FREE |= {"kernels"}
+FREE |= {"kernels"}  # the last bits alone; the loop says so where a run goes on with others
 FREE |= {"dataset_names"}  # runs of before did not write them, and the data's sum tells sets apart
 # What a page says beside the configuration matters only where the page made a part of it.
 FREE_PAGE = {"page.path", "page.variant", "page.sha256"}

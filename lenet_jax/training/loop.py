@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 import lenet_jax
 from lenet_jax.data.dataset import Dataset, Images
@@ -76,7 +77,7 @@ def train(
     mesh = replicas.mesh(choose_devices(experiment, log), len(seeds))
     contract.check(experiment.model, dataset.shape, dataset.classes)
     recipe = step.recipe(experiment, len(dataset.train), mesh, dataset.shape)
-    kernels = library.kind(build=True) if replicas.on_cores(mesh) else "xla"
+    kernels = _kernels(mesh)
     resolved = resolved_of(experiment, dataset) | {"kernels": kernels}
     batch_size, examples = experiment.batch_size, len(dataset.train)
     versions = experiment.distortion.versions or 1
@@ -305,13 +306,17 @@ def result(
         **errors,
         "devices": [str(d.device_kind) for d in recipe.mesh.devices.flat],
         "cores": os.cpu_count(),
-        "kernels": library.kind() if replicas.on_cores(recipe.mesh) else "xla",
+        "kernels": _kernels(recipe.mesh),
         "versions": {
             "lenet_jax": lenet_jax.__version__,
             "jax": jax.__version__,
             "python": platform.python_version(),
         },
     }
+
+
+def _kernels(mesh: Mesh) -> str:
+    return library.kind(build=True) if replicas.on_cores(mesh) else "xla"
 
 
 class Signals:
