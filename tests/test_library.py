@@ -94,6 +94,52 @@ def test_without_a_compiler_the_other_kernels_run(tmp_path, compiler, reason):
     assert "UserError: LENET_JAX_KERNELS is native, and no native kernels" in refused.stderr
 
 
+def unoptimized(folder, change=""):
+    """A compiler in a folder that is soon done, with a change for sed to make in the sources."""
+    compiler = folder / "c++"
+    compiler.write_text(
+        f"""#!/bin/bash
+for word; do
+  case $word in *.cc) sed 's/{change or "^/"}/' $word > {folder}/${{word##*/}}
+    word={folder}/${{word##*/}};; esac
+  words+=($word)
+done
+exec c++ "${{words[@]}}" -O0
+"""
+    )
+    compiler.chmod(0o755)
+    return str(compiler)
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        "A = 1.7159f/A = 1.7200f",
+        "sum(products) + total/sum(products)",  # without the last few, less than a vector
+        "second \\* down/second * right",
+    ],
+)
+def test_kernels_that_compute_other_numbers_are_not_used(tmp_path, mistake):
+    """A compiler that makes a mistake in the states, in a gradient, or in the samples."""
+    compiler = unoptimized(tmp_path, mistake)
+    done = run(KIND, XDG_CACHE_HOME=str(tmp_path), CXX=compiler, LENET_JAX_KERNELS="auto")
+    assert done.stdout.startswith(
+        f"xla|no native kernels (those of {compiler} compute other numbers than XLA's)"
+    ), done.stderr
+    assert not list((tmp_path / "lenet_jax" / "native").iterdir())
+
+
+def test_kernels_can_be_made_while_a_program_is_traced(tmp_path):
+    code = """
+import jax
+from lenet_jax.native import library
+print(jax.jit(lambda: print(library.kind(build=True)) or 1)())
+"""
+    cache = {"XDG_CACHE_HOME": str(tmp_path), "CXX": unoptimized(tmp_path)}
+    done = run(code, **cache, LENET_JAX_KERNELS="native")
+    assert done.stdout == "native\n1\n", done.stderr
+
+
 def test_a_compiler_that_hangs_is_stopped(tmp_path):
     compiler = tmp_path / "c++"
     compiler.write_text("#!/bin/sh\n[ $1 = --version ] || exec sleep 60\n")
@@ -115,7 +161,8 @@ def test_an_unknown_choice_is_refused(monkeypatch):
 
 def test_what_is_kept_is_used_again_and_built_anew_where_it_is_broken(tmp_path):
     """Four programs: one builds, one finds it, one half of it, one a folder of everybody's."""
-    cache = {"XDG_CACHE_HOME": str(tmp_path), "LENET_JAX_KERNELS": "native"}
+    cache = {"XDG_CACHE_HOME": str(tmp_path), "CXX": unoptimized(tmp_path)}
+    cache["LENET_JAX_KERNELS"] = "native"
     folder = tmp_path / "lenet_jax" / "native"
 
     def built(remark=""):
@@ -140,7 +187,8 @@ def test_what_is_kept_is_used_again_and_built_anew_where_it_is_broken(tmp_path):
 
 def test_one_prediction_does_not_wait_for_a_compiler(tmp_path):
     code = "from lenet_jax.native import library; print(library.kind())"
-    cache = {"XDG_CACHE_HOME": str(tmp_path), "LENET_JAX_KERNELS": "auto"}
+    cache = {"XDG_CACHE_HOME": str(tmp_path), "CXX": unoptimized(tmp_path)}
+    cache["LENET_JAX_KERNELS"] = "auto"
     assert run(code, **cache).stdout == "xla\n"
     assert run(KIND, **cache).stdout == "native|\n"
     assert run(code, **cache).stdout == "native\n"

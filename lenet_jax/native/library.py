@@ -1,4 +1,4 @@
-"""SOURCES as a library of this machine: compiled once, kept, checked each time it is loaded."""
+"""SOURCES as a library of this machine: compiled and checked once, kept, loaded if it is whole."""
 
 import ctypes
 import hashlib
@@ -16,6 +16,7 @@ import jax
 
 from lenet_jax import settings
 from lenet_jax.errors import UserError
+from lenet_jax.native import check
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.cc", "sampling.cc"))
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-std=c++17", "-shared", "-fPIC")
@@ -89,23 +90,22 @@ def _loaded(build: bool) -> str:
 @cache
 def _load() -> str:
     try:
-        library = ctypes.CDLL(str(_built()))
-        for name in HANDLERS:
-            jax.ffi.register_ffi_target(
-                name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu"
-            )
+        compiler = _compiler()
+        folder = _folder() or Path(tempfile.mkdtemp(prefix="lenet_jax_native_"))
+        path = folder / _name(compiler)
+        if _whole(path):
+            _register(path)
+        else:
+            _make(compiler, path)
     except (Missing, OSError, AttributeError) as error:
         return f"no native kernels ({error})"
     return ""
 
 
-def _built() -> Path:
-    """The library, from the cache folder if it is whole there."""
-    compiler = _compiler()
-    path = (_folder() or Path(tempfile.mkdtemp(prefix="lenet_jax_native_"))) / _name(compiler)
-    if not _whole(path):
-        _compile(compiler, path)
-    return path
+def _register(path: Path) -> None:
+    library = ctypes.CDLL(str(path))
+    for name in HANDLERS:
+        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
 
 
 def _is_kept() -> bool:
@@ -170,21 +170,29 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(named)}))
 
 
-def _compile(compiler: str, path: Path) -> None:
-    """Into files of this process's own, which then take their names at once."""
+def _make(compiler: str, path: Path) -> None:
+    """Compiled, loaded and checked as a file of this process's own, which then takes its name."""
     own = path.with_name(f"{path.name}.{os.getpid()}")
     include = jax.ffi.include_dir()
     command = [*compiler.split(), *FLAGS, f"-isystem{include}", *map(str, SOURCES)]
     try:
         _output([*command, "-o", str(own)], SECONDS)
+        _register(own)
+        if not check.agrees():
+            raise Missing(f"those of {compiler} compute other numbers than XLA's")
+        _keep(own, path)
+    finally:
+        own.unlink(missing_ok=True)
+
+
+def _keep(own: Path, path: Path) -> None:
+    try:
         digest = hashlib.sha256(own.read_bytes()).hexdigest()
         os.replace(own, path)
         own.write_text(digest)
         os.replace(own, path.with_suffix(".sha256"))
     except OSError as error:
         raise Missing(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        own.unlink(missing_ok=True)
 
 
 def _output(command: list[str], seconds: float) -> str:
