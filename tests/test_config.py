@@ -29,7 +29,8 @@ from lenet_jax.models.nielsen import Nielsen
 from lenet_jax.reproduction import sets
 
 BELOW = {
-    "layers": set(),
+    "arithmetic": set(),
+    "layers": {"arithmetic"},
     "data": {"experiment", "models", "layers"},
     "models": {"layers"},
     "native": {"data", "layers", "settings"},
@@ -38,8 +39,8 @@ BELOW = {
 BELOW["training"] = {"experiment", "layers", "models", "data", "native"}
 BELOW["pretrained"] = {"experiment", "layers", "models", "data"}
 BELOW["recognition"] = BELOW["training"] | {"training", "pretrained"}
-BELOW["exporting"] = BELOW["serving"] = BELOW["recognition"] | {"recognition"}
-BELOW["inspection"] = BELOW["measurement"] = BELOW["recognition"] | {"recognition"}
+BELOW["serving"] = BELOW["measurement"] = BELOW["recognition"] | {"recognition"}
+BELOW["exporting"] = BELOW["inspection"] = BELOW["recognition"] | {"recognition", "arithmetic"}
 BELOW["baselines"] = BELOW["measurement"] | {"measurement"}
 BELOW["reports"] = BELOW["measurement"] | {"measurement", "inspection"}
 BELOW["reproduction"] = BELOW["reports"] | {"reports", "baselines"}

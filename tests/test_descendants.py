@@ -13,16 +13,16 @@ from flax import linen as nn
 from scipy import stats
 from test_lenet import close
 
+from lenet_jax.arithmetic import correlation
 from lenet_jax.data import views
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import MAP, SDLM, SGD, CrossEntropy, Distortion, Experiment
 from lenet_jax.exporting import forward, onnx
 from lenet_jax.exporting import torch as exporting
 from lenet_jax.inspection import deconvnet
-from lenet_jax.layers import correlation
 from lenet_jax.layers.contract import check, run, shown
 from lenet_jax.layers.convolution import Convolution
-from lenet_jax.layers.folding import images_last
+from lenet_jax.layers.inputs import images_last
 from lenet_jax.layers.network import Network
 from lenet_jax.layers.normalization import ResponseNormalization, WithinMapNormalization
 from lenet_jax.layers.pooling import OverlappingMaxPooling

@@ -10,7 +10,8 @@ import pytest
 import reference
 from conftest import ROOT, apply
 
-from lenet_jax.layers import activation, correlation
+from lenet_jax.arithmetic import correlation
+from lenet_jax.layers import activation
 from lenet_jax.layers.codes import BITMAPS, codes
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.inputs import normalize

@@ -8,10 +8,10 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 
+from lenet_jax.arithmetic.correlation import convolve
 from lenet_jax.data.frames import SHAPE
 from lenet_jax.layers.contract import run, shown
 from lenet_jax.layers.convolution import Convolution
-from lenet_jax.layers.correlation import convolve
 from lenet_jax.layers.network import Network
 
 

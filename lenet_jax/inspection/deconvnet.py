@@ -20,12 +20,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from lenet_jax.arithmetic.windows import nine, to_places
 from lenet_jax.data.frames import SHAPE
 from lenet_jax.errors import UserError
 from lenet_jax.inspection import activations
 from lenet_jax.layers.contract import Shape, run, shown
 from lenet_jax.layers.network import Network
-from lenet_jax.layers.pooling import nine, to_places
 
 Function = Callable[..., jax.Array]
 NEVER_NEGATIVE = ("relu", "sigmoid")

@@ -6,7 +6,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from lenet_jax.layers.folding import flat
+from lenet_jax.arithmetic.folding import flat
 
 Activation = Literal["scaled-tanh", "tanh", "sigmoid", "relu", "none"]
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from lenet_jax.arithmetic.correlation import add_bias, correlate
 from lenet_jax.layers.activation import Activation, activated
-from lenet_jax.layers.correlation import add_bias, correlate
 from lenet_jax.layers.initialization import Initialization, Normal, initializers
 
 
@@ -15,9 +15,9 @@ class Convolution(nn.Module):
 
     Fields: the number of `maps`, the window's `size`, and for each map the inputs it reads
     (`table`, as in Table I; None: all of them). `kernel` is [maps, inputs size size], a row for
-    each map (XLA updates a matrix of rows faster than four dimensions), and `bias` [maps]. Entries
-    of the kernel outside the table are no connections: multiplied by zero on the way in, zero
-    gradient. A window of size 1 on maps of size 1 is a fully connected layer.
+    each map, and `bias` [maps]. Entries of the kernel outside the table are no connections:
+    multiplied by zero on the way in, zero gradient. A window of size 1 on maps of size 1 is a
+    fully connected layer.
     The window moves by `stride` pixels over a border of `padding` zeros. In `groups`, each part of
     the maps reads its own part of the inputs, and `kernel` is [maps, inputs/groups size size].
     """

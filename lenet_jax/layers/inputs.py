@@ -77,3 +77,11 @@ def resampling(length: int, factor: float) -> np.ndarray:
     weights = np.maximum(1 - apart, 0)
     inside = np.abs(places / factor) <= length / 2
     return (inside[:, None] * weights / weights.sum(1, keepdims=True).clip(1e-9)).astype(np.float32)
+
+
+def images_last(images: jax.Array) -> jax.Array:
+    """[images, height, width] -> [1, height, width, images], as states run through the layers.
+
+    Of colours [images, height, width, channels] -> [channels, height, width, images].
+    """
+    return jnp.moveaxis(images, 0, -1)[None] if images.ndim == 3 else images.T.swapaxes(1, 2)

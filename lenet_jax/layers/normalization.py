@@ -56,5 +56,5 @@ class WithinMapNormalization(nn.Module):
 
 
 def _power(positive: jax.Array, exponent: float) -> jax.Array:
-    """positive ** exponent: XLA's CPU has vectors for exp and log, and none for a power."""
+    """positive ** exponent, as it is computed faster."""
     return jnp.exp(exponent * jnp.log(positive))

@@ -8,8 +8,8 @@ from flax import linen as nn
 from lenet_jax.errors import UserError
 from lenet_jax.layers.activation import Activation
 from lenet_jax.layers.convolution import Convolution
-from lenet_jax.layers.folding import images_last
 from lenet_jax.layers.initialization import Normal
+from lenet_jax.layers.inputs import images_last
 from lenet_jax.layers.network import Network, require_dropout, require_widths
 from lenet_jax.layers.normalization import ResponseNormalization, WithinMapNormalization
 from lenet_jax.layers.pooling import OverlappingMaxPooling

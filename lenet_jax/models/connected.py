@@ -6,8 +6,8 @@ import jax
 from flax import linen as nn
 
 from lenet_jax.layers.convolution import Convolution
-from lenet_jax.layers.folding import images_last
 from lenet_jax.layers.initialization import Initialization
+from lenet_jax.layers.inputs import images_last
 from lenet_jax.layers.network import Network, Outputs, require_widths
 
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from lenet_jax.layers.convolution import Convolution
-from lenet_jax.layers.folding import images_last
 from lenet_jax.layers.initialization import Initialization
+from lenet_jax.layers.inputs import images_last
 from lenet_jax.layers.network import Network, Outputs
 from lenet_jax.layers.pooling import AveragePooling, MaxPooling, Subsampling
 from lenet_jax.layers.rbf import RBF

@@ -7,8 +7,8 @@ from flax import linen as nn
 
 from lenet_jax.layers.activation import Activation
 from lenet_jax.layers.convolution import Convolution
-from lenet_jax.layers.folding import images_last
 from lenet_jax.layers.initialization import Initialization
+from lenet_jax.layers.inputs import images_last
 from lenet_jax.layers.network import Network
 from lenet_jax.layers.pooling import MaxPooling
 

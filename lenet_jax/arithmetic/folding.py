@@ -1,15 +1,6 @@
 """States on their way through the layers: float32 [maps, height, width, images]."""
 
 import jax
-import jax.numpy as jnp
-
-
-def images_last(images: jax.Array) -> jax.Array:
-    """[images, height, width] -> [1, height, width, images], as states run through the layers.
-
-    Of colours [images, height, width, channels] -> [channels, height, width, images].
-    """
-    return jnp.moveaxis(images, 0, -1)[None] if images.ndim == 3 else images.T.swapaxes(1, 2)
 
 
 def fold(states: jax.Array) -> jax.Array:

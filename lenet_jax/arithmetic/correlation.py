@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lenet_jax.layers.folding import flat
+from lenet_jax.arithmetic.folding import flat
 
 Correlate = Callable[..., Any]  # of a kernel, states and a size; pyright has no type for custom_vjp
 

@@ -1,0 +1,1 @@
+"""How the sums of the layers are computed, where processors want what section II does not say."""
