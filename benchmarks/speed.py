@@ -2,7 +2,7 @@
 
 Each side works in a process of its own, on the same cores, one at a time, in turns. The table is
 printed and, where all jobs were measured, written into benchmarks/README.md, its numbers to
-results/speed.json. Wants the extra `bench` (torch on its CPU build, onnxruntime, onnx, OpenCV).
+results/speed.json, or to speed-xla.json with XLA's kernels. Wants the extra `bench` (torch on its CPU build, onnxruntime, onnx, OpenCV).
 """
 
 import argparse
@@ -403,8 +403,9 @@ def main() -> None:
         return print(table(found))
     results = ROOT / "results"
     results.mkdir(exist_ok=True)
-    (results / "speed.json").write_text(json.dumps(found, indent=2) + "\n")
-    in_place("speed", table(found))
+    name = "speed" if found["kernels"] == "native" else "speed-xla"
+    (results / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
+    in_place(name, table(found))
 
 
 def in_place(mark: str, text: str, page: Path = ROOT / "benchmarks" / "README.md") -> None:
