@@ -2,7 +2,8 @@
 
 Each side works in a process of its own, on the same cores, one at a time, in turns. The table is
 printed and, where all jobs were measured, written into benchmarks/README.md, its numbers to
-results/speed.json, or to speed-xla.json with XLA's kernels. Wants the extra `bench` (torch on its CPU build, onnxruntime, onnx, OpenCV).
+results/speed.json, with XLA's kernels to results/speed-xla.json. Wants the extra `bench` (torch on
+its CPU build, onnxruntime, onnx, OpenCV).
 """
 
 import argparse
