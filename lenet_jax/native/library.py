@@ -19,7 +19,15 @@ from lenet_jax.errors import UserError
 from lenet_jax.native import check
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.cc", "sampling.cc"))
-FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-std=c++17", "-shared", "-fPIC")
+ARM = platform.machine() in ("aarch64", "arm64")  # whose clang knows no -march=native
+FLAGS = (
+    "-O3",
+    "-mcpu=native" if ARM else "-march=native",
+    "-ffp-contract=fast",
+    "-std=c++17",
+    "-shared",
+    "-fPIC",
+)
 HANDLERS = (
     *("LenetConvolve", "LenetConvolveBack", "LenetConvolveBackFirst"),
     *("LenetSubsample", "LenetSubsampleBack", "LenetSample"),
