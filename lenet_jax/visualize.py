@@ -133,9 +133,10 @@ def check(given: argparse.Namespace) -> None:
         if (topic not in OF_RUN or run) and (topic not in OF_LENET5 or model == "LeNet5")
     ]
     if given.picture:
-        from lenet_jax.recognition import decoding, parts
+        from lenet_jax.recognition import decoding, ink, parts
 
-        if not parts.find(decoding.read(given.picture)).boxes:
+        grey = decoding.read(given.picture)
+        if not parts.find(grey, ink.light_on_dark(grey)).parts:
             raise UserError(
                 f"{given.picture}: no digit found. Give a picture in which a digit stands out "
                 "from its ground"

@@ -6,6 +6,8 @@ import numpy as np
 from scipy import ndimage
 
 COARSE = 24  # longest side of the picture in which light on dark is told from dark on light
+SMOOTH = 1024  # longest side of the picture in which the paper is told from the strokes
+FAINT = 0.5  # of what is ink beyond doubt: it is ink too where it goes on from that
 
 
 def resized(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -16,30 +18,88 @@ def resized(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(resized, np.float32)
 
 
-def find_ink(grey: np.ndarray) -> np.ndarray:
-    """float32 of 0 (paper) to 1 (ink), all 0 where nothing stands out."""
-    if min(grey.shape) >= 100:  # grain and specks; a smaller picture has no pixel to spare
-        grey = ndimage.gaussian_filter(ndimage.median_filter(grey, 3), 1)
-    if _light_on_dark(grey):
+def find_ink(grey: np.ndarray, light: bool) -> np.ndarray:
+    """float32 of 0 (paper) to 1 (ink), all 0 where nothing stands out; 0.5 and more are ink.
+
+    `light` says that the ink is lighter than the paper.
+    """
+    if light:
         grey = 255 - grey
-    # The paper is what is left when all that is darker, and narrower than any stroke, is filled
-    # up. The edges of shadows stay where they are, and so are no ink.
-    widest = max(5, min(3 * min(grey.shape) // 4, max(grey.shape) // 5))
-    # A slope of the light goes on beyond the edges (odd reflection), or they would be ink.
-    wide = np.pad(grey, widest, mode="reflect", reflect_type="odd")
-    closed: Any = ndimage.grey_closing(wide, (widest, widest))
-    paper = closed[widest:-widest, widest:-widest]
-    depth = 255 * (1 - grey / np.maximum(paper, 32))  # in the shade strokes are as much darker
+    if min(grey.shape) >= 100:  # grain and specks; a smaller picture has no pixel to spare
+        grey = ndimage.gaussian_filter(grey, 1)
+    depth = 255 * (
+        1 - grey / np.maximum(_paper(grey), 32)
+    )  # in the shade strokes are as much darker
     usual = np.median(depth)
     noise = 1.48 * np.median(np.abs(depth - usual))
-    standing_out = depth[depth > max(16, usual + 5 * noise)]
+    least = max(16, usual + 5 * noise)
+    depth[_surroundings(depth > least)] = 0
+    standing_out = depth[depth > least]
     if not len(standing_out):
         return np.zeros_like(grey)
     half = max(12, usual + 3 * noise, 0.5 * np.percentile(standing_out, 75))
-    return np.clip(depth * (0.5 / half), 0, 1).astype(np.float32)
+    faint = max(12, usual + 3 * noise, FAINT * half)
+    # A stroke that pales is ink as far as it goes on.
+    labels, number = labelled(depth > faint)
+    reaching = np.zeros(number + 1, bool)
+    reaching[np.unique(labels[depth > half])] = True
+    reaching[0] = False
+    ink = np.clip(depth * (0.5 / faint), 0, 1)
+    return np.where(reaching[labels], ink, np.minimum(ink, 0.49)).astype(np.float32)
 
 
-def _light_on_dark(grey: np.ndarray) -> bool:
+def _paper(grey: np.ndarray) -> np.ndarray:
+    """The brightness of the paper [h, w]: what is left when all that is darker, and narrower than
+    any stroke, is filled up. The edges of shadows stay where they are, and so are no ink.
+    """
+    scale = max(grey.shape) / SMOOTH
+    small = (
+        grey if scale <= 1 else resized(grey, tuple(max(8, round(n / scale)) for n in grey.shape))
+    )
+    widest = max(5, min(3 * min(small.shape) // 4, max(small.shape) // 5))
+    # A slope of the light goes on beyond the edges (odd reflection), or they would be ink. But the
+    # strokes beside an edge are filled first: their reflection would be bright paper.
+    stroke = max(3, widest // 4)
+    filled: Any = ndimage.grey_closing(small, (stroke, stroke), mode="nearest")
+    wide = np.pad(filled, widest, mode="reflect", reflect_type="odd")
+    closed: Any = ndimage.grey_closing(wide, (widest, widest))
+    paper = closed[widest:-widest, widest:-widest]
+    if scale <= 1:
+        return paper
+    from PIL import Image
+
+    size = grey.shape[::-1]
+    return np.asarray(Image.fromarray(paper).resize(size, Image.Resampling.BILINEAR))
+
+
+def _surroundings(mask: np.ndarray) -> np.ndarray:
+    """What is beside the paper: thick, and along half of an edge: a table, the bars of a frame."""
+    labels, number = labelled(mask)
+    edges = labels[0], labels[-1], labels[:, 0], labels[:, -1]
+    found = np.zeros(number + 1, bool)
+    for edge in edges:
+        counts = np.bincount(edge, minlength=number + 1)
+        found |= counts > len(edge) / 2
+    found[0] = False
+    if not found.any():
+        return np.zeros_like(mask)
+    inside: Any = ndimage.distance_transform_edt(found[labels])
+    thick = np.zeros(number + 1)
+    np.maximum.at(thick, labels.ravel(), inside.ravel())
+    around = (found & (thick > 0.03 * min(mask.shape)))[labels]
+    return ndimage.binary_dilation(around, iterations=2)
+
+
+def ink_of_one(grey: np.ndarray) -> np.ndarray:
+    """The ink of a small picture of one digit, on paper as its border is."""
+    border = np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
+    differs = grey - np.median(border)
+    depth = differs if (differs * np.abs(differs)).sum() > 0 else -differs
+    full = np.percentile(depth[depth > 0], 90) if (depth > 0).any() else 0
+    return np.clip(depth / max(full, 16), 0, 1).astype(np.float32)
+
+
+def light_on_dark(grey: np.ndarray) -> bool:
     """Whether what differs from most of its surroundings, the ink, is lighter than they are."""
     shape = tuple(max(1, round(n * min(1.0, COARSE / max(grey.shape)))) for n in grey.shape)
     coarse = resized(grey, shape)

@@ -7,44 +7,114 @@ import numpy as np
 from scipy import ndimage
 
 from lenet_jax.errors import UserError
-from lenet_jax.recognition.ink import find_ink, labelled, resized
+from lenet_jax.recognition.ink import find_ink, ink_of_one, labelled, resized
 from lenet_jax.recognition.rules import find_rules
 
-SIDE = 1024
+SIDE, LARGEST = 1024, 4096  # pixels of the longest side in which digits are looked for
+FINE = 40  # pixels: where digits are smaller, the picture is looked at in more
 
+SMALL = 40  # pixels of the longest side up to which a picture is of one digit, whole or in pieces
 MOST = 400  # parts of a picture that are looked at, the largest
 
 Bounds = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
-class Page:
-    """The ink of a picture, float32 [h, w] of 0 to 1, and its parts that may be digits.
+class Piece:
+    """A box in one of a page's layers of ink."""
 
-    Boxes are (left, top, right, bottom) in pixels of `ink`, in reading order; one of these pixels
-    is `scale` pixels of the picture wide.
+    layer: int
+    box: Bounds
+
+
+Way = list[Piece]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What may be one digit, or several: a list of ways to cut it for each piece that is left
+    where lines that may be the paper's were taken away, and all of it as one digit, if it can be.
     """
 
-    ink: np.ndarray
-    boxes: list[Bounds]
+    pieces: list[list[Way]]
+    whole: Piece | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """The ink of a picture and its parts that may be digits.
+
+    `layers` are float32 [h, w] of 0 to 1: all ink, and without the paper's rules. Boxes are (left,
+    top, right, bottom) in their pixels, each of which is `scale` pixels of the picture wide.
+    """
+
+    layers: list[np.ndarray]
+    parts: list[Part]
     scale: float
 
 
-def find(grey: np.ndarray) -> Page:
-    """The ink and the parts of a picture, float32 [h, w] of 0 to 255 (`read`), that may be digits.
+def find(grey: np.ndarray, light: bool) -> Page:
+    """The ink and the parts of a picture, float32 [h, w] of 0 to 255 (`decoding.read`).
 
-    Raises UserError for a picture of fewer than 8 pixels in height or width.
+    `light` says that the ink is lighter than the paper. Raises UserError for a picture of fewer
+    than 8 pixels in height or width.
     """
     if min(grey.shape) < 8:
         height, width = grey.shape
         raise UserError(f"the picture has {width} x {height} pixels: no digit fits in fewer than 8")
-    scale = max(1.0, max(grey.shape) / SIDE)
+    if max(grey.shape) <= SMALL:
+        return _one(grey, light)
+    side = SIDE
+    while True:
+        page = _find(grey, light, max(1.0, max(grey.shape) / side))
+        heights = [
+            b[3] - b[1] for part in page.parts for ways in part.pieces for b in [ways[0][0].box]
+        ]
+        if page.scale == 1 or side >= LARGEST or (heights and np.median(heights) >= FINE):
+            return page
+        side *= 2
+
+
+def _one(grey: np.ndarray, light: bool) -> Page:
+    layers = [ink_of_one(grey), find_ink(grey, light)]
+    whole = 0, 0, *grey.shape[::-1]
+    ways = [[Piece(at, _tight(ink, whole))] for at, ink in enumerate(layers) if (ink >= 0.5).any()]
+    return Page(layers, [Part([ways])] if ways else [], 1.0)
+
+
+def _find(grey: np.ndarray, light: bool, scale: float) -> Page:
     if scale > 1:
         grey = resized(grey, tuple(max(8, round(n / scale)) for n in grey.shape))
-    ink = find_ink(grey)
-    mask = ink > 0.5
-    mask &= ~find_rules(mask)
-    return Page(ink * ndimage.binary_dilation(mask, iterations=2), _boxes(mask), scale)
+    ink = find_ink(grey, light)
+    mask = ink >= 0.5
+    ruled = find_rules(mask)
+    rest = mask & ~ruled
+    layers = [ink, ink * ndimage.binary_dilation(rest, iterations=2)]
+    boxes = _boxes(rest)
+    if not ruled.any():
+        return Page(layers[:1], [Part([ways_to_cut(ink, 0, box)]) for box in boxes], scale)
+    labels, number = labelled(mask)
+    of_rules = np.unique(labels[ruled])
+    places = ndimage.find_objects(labels, number)
+    parts = []
+    for label in of_rules:  # with what is ruled out, if that may be a digit's
+        rows, columns = places[label - 1]
+        box = columns.start, rows.start, columns.stop, rows.stop
+        own = [b for b in boxes if (labels[b[1] : b[3], b[0] : b[2]] == label).any()]
+        inside = [b for b in boxes if b not in own and _within(b, box)]
+        across = box[0] == 0 and box[2] == mask.shape[1] or box[1] == 0 and box[3] == mask.shape[0]
+        wide = box[2] - box[0] > 1.6 * (box[3] - box[1])
+        whole = None if inside or wide or (across and len(boxes) > len(own)) else Piece(0, box)
+        boxes = [b for b in boxes if b not in own]
+        if own or whole:
+            parts.append(Part([ways_to_cut(layers[1], 1, b) for b in own], whole))
+    return Page(layers, parts + [Part([ways_to_cut(layers[1], 1, box)]) for box in boxes], scale)
+
+
+def _within(box: Bounds, other: Bounds) -> bool:
+    return all(a >= b for a, b in zip(box[:2], other[:2], strict=True)) and all(
+        a <= b for a, b in zip(box[2:], other[2:], strict=True)
+    )
 
 
 def _boxes(mask: np.ndarray) -> list[Bounds]:
@@ -74,7 +144,7 @@ def _boxes(mask: np.ndarray) -> list[Bounds]:
     parts = [(area, box) for box, area in parts if area >= 0.06 * largest]
     if len(parts) > MOST:  # texture, or a page of text
         parts = sorted(parts)[-MOST:]
-    return _in_order(_digits(_joined([box for _, box in parts])))
+    return _digits(_joined([box for _, box in parts]))
 
 
 def _joined(parts: list[Bounds]) -> list[Bounds]:
@@ -106,27 +176,14 @@ def _digits(boxes: list[Bounds]) -> list[Bounds]:
     return [box for box in boxes if box[3] - box[1] >= least]
 
 
-def _in_order(boxes: list[Bounds]) -> list[Bounds]:
-    """Line by line from the top, each from the left."""
-    lines: list[list[Bounds]] = []
-    for box in sorted(boxes, key=lambda box: box[1] + box[3]):
-        middle = (box[1] + box[3]) / 2
-        last = lines[-1] if lines else []
-        if last and middle < np.mean([b for _, _, _, b in last]):
-            last.append(box)
-        else:
-            lines.append([box])
-    return [box for line in lines for box in sorted(line)]
-
-
-def ways_to_cut(ink: np.ndarray, box: Bounds) -> list[list[Bounds]]:
+def ways_to_cut(ink: np.ndarray, layer: int, box: Bounds) -> list[Way]:
     """A part as one digit, and if it is wide as two, three or more that touch.
 
     Cut upright, where there is least ink near the places that would make equal pieces.
     """
     left, top, right, bottom = box
     width, height = right - left, bottom - top
-    ways = [[box]]
+    ways = [[Piece(layer, box)]]
     if width <= 1.1 * height:
         return ways
     columns = ink[top:bottom, left:right].sum(axis=0)
@@ -136,14 +193,16 @@ def ways_to_cut(ink: np.ndarray, box: Bounds) -> list[list[Bounds]]:
         for at in (width * piece // pieces for piece in range(1, pieces)):
             cuts.append(left + at - near + int(np.argmin(columns[at - near : at + near])))
         cuts.append(right)
-        ways.append([_tight(ink, (a, top, b, bottom)) for a, b in itertools.pairwise(cuts)])
+        ways.append(
+            [Piece(layer, _tight(ink, (a, top, b, bottom))) for a, b in itertools.pairwise(cuts)]
+        )
     return ways
 
 
 def _tight(ink: np.ndarray, box: Bounds) -> Bounds:
     """The box of the ink in a box."""
     left, top, right, bottom = box
-    inked = ink[top:bottom, left:right] > 0.5
+    inked = ink[top:bottom, left:right] >= 0.5
     rows, columns = np.flatnonzero(inked.any(axis=1)), np.flatnonzero(inked.any(axis=0))
     if not len(rows):
         return box

@@ -11,7 +11,8 @@ import numpy as np
 
 from lenet_jax import pretrained
 from lenet_jax.errors import UserError
-from lenet_jax.recognition import decoding, networks, parts, preparation
+from lenet_jax.recognition import decoding, lines, networks, parts, preparation
+from lenet_jax.recognition.ink import light_on_dark
 from lenet_jax.recognition.objects import shows_digits
 from lenet_jax.recognition.predictor import predictor
 
@@ -92,26 +93,56 @@ def read(
             f"this network takes images of {shape}, and the digits of a picture are made grey and "
             "28x28. It names the object that a picture shows: lenet_jax.load(run).classify(picture)"
         )
-    page = parts.find(grey)
-    ways = [parts.ways_to_cut(page.ink, box) for box in page.boxes]
-    pieces = [box for some in ways for way in some for box in way]
-    if not pieces:
-        return []
-    images = np.stack([preparation.prepare(page.ink, box) for box in pieces])
     j, below = limits(card)
     below = below if reject_below is None else reject_below
-    predictions = {
-        box: digit(image, scored, _scaled(box, page.scale), j, below)
-        for box, image, scored in zip(pieces, images, scores(images), strict=True)
-    }
     fit = fitting(card)
-    digits = []
-    for some in ways:
-        # Of a wide part the way whose worst piece fits best, and whole unless that is bad.
-        fits = [min(fit(predictions[box]) for box in way) for way in some]
-        best = some[int(np.argmax(fits))] if fits[0] < 0 else some[0]
-        digits += [predictions[box] for box in best]
+
+    def looked_at(grey: np.ndarray, light: bool) -> list[Digit]:
+        page = parts.find(grey, light)
+        pieces = list({piece for part in page.parts for piece in _pieces(part)})
+        if not pieces:
+            return []
+        images = np.stack([preparation.prepare(page.layers[p.layer], p.box) for p in pieces])
+        predictions = {
+            piece: digit(image, scored, _scaled(piece.box, page.scale), j, below)
+            for piece, image, scored in zip(pieces, images, scores(images), strict=True)
+        }
+
+        def worst(way: parts.Way) -> float:
+            return min(fit(predictions[piece]) for piece in way)
+
+        chosen = [piece for part in page.parts for piece in _best(part, worst)]
+        order = lines.arranged([piece.box for piece in chosen])
+        return [predictions[chosen[at]] for line in order for at in line]
+
+    def belief(digits: list[Digit]) -> float:
+        return sum(1.0 if each.confidence >= 0.5 else -0.5 for each in digits)
+
+    light = light_on_dark(grey)
+    digits = looked_at(grey, light)
+    if belief(digits) <= 0.25 * len(digits) and max(grey.shape) > parts.SMALL:
+        turned = looked_at(grey, not light)
+        if belief(turned) > max(0.0, belief(digits)):
+            return turned
     return digits
+
+
+def _pieces(part: parts.Part) -> list[parts.Piece]:
+    found = [piece for ways in part.pieces for way in ways for piece in way]
+    return found + ([part.whole] if part.whole else [])
+
+
+def _best(part: parts.Part, worst: Callable[[parts.Way], float]) -> parts.Way:
+    """The pieces of a part that fit: all of it in one unless that is bad, else the way whose worst
+    piece fits best."""
+    cut = []
+    for ways in part.pieces:
+        singles = all(len(way) == 1 for way in ways)
+        whole = not singles and worst(ways[0]) >= 0
+        cut += ways[0] if whole else max(ways, key=worst)
+    if part.whole and (worst([part.whole]) >= 0 or (cut and worst([part.whole]) > worst(cut))):
+        return [part.whole]
+    return cut
 
 
 def fitting(card: dict[str, Any]) -> Callable[[Digit], float]:

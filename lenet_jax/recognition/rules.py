@@ -39,25 +39,26 @@ def find_rules(mask: np.ndarray) -> np.ndarray:
 
 
 def _lines(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The long straight runs along the rows, numbered from 1, and the place of each, int [n, 4].
+    """The long thin lines along the rows, numbered from 1, and the place of each, int [n, 4].
 
-    A place is the first column, one past the last, the first row and one past the last.
+    They may be oblique or bent a little, faint in places, and crossed by strokes. A place is the
+    first column, one past the last, the first row and one past the last.
     """
-    length = max(60, mask.shape[1] // 3)
-    if mask.shape[1] < 2 * 60:
+    height, width = mask.shape
+    length = max(60, width // 3)
+    if width < 2 * 60:
         return np.zeros(mask.shape, int), np.zeros((0, 4), int)
-    # A rule may be a little oblique: let it be found in bands of three rows. It may be faint: a
-    # gap of four pixels does not end it.
-    banded: Any = ndimage.maximum_filter1d(mask, 3, axis=0)
-    wide: Any = ndimage.maximum_filter1d(banded, 5, axis=1)
-    bridged: Any = banded | ndimage.minimum_filter1d(wide, 5, axis=1, mode="constant")
-    labels, _ = labelled(_runs(bridged, length, 1))
-    # What ends a few pixels short of a rule is bridged to it, but does not end on it.
-    solid = np.where(_runs(banded, 9, 1), labels, 0)
-    ends = ndimage.find_objects(solid, labels.max())
-    found = [end or whole for end, whole in zip(ends, ndimage.find_objects(labels), strict=True)]
-    places = [(c.start, c.stop, r.start, r.stop) for r, c in found]
-    return labels, np.array(places, int).reshape(-1, 4)
+    thick = 4 + height // 150
+    thin = mask & ~_runs(mask, thick + 1, 0)
+    # Where a stroke crosses the line there is a gap of its width.
+    wide: Any = ndimage.maximum_filter1d(thin, 2 * thick + 5, axis=1)
+    bridged: Any = ndimage.minimum_filter1d(wide, 2 * thick + 5, axis=1, mode="constant", cval=1)
+    labels, number = labelled(bridged)
+    places = [(c.start, c.stop, r.start, r.stop) for r, c in ndimage.find_objects(labels, number)]
+    start, stop, first, last = np.array(places, int).reshape(-1, 4).T
+    level = (stop - start >= length) & (last - first <= thick + 0.15 * (stop - start))
+    renumbered = np.r_[0, np.where(level, np.cumsum(level), 0)]
+    return renumbered[labels], np.stack([start, stop, first, last], axis=1)[level]
 
 
 def _repeating(lines: np.ndarray) -> np.ndarray:

@@ -19,11 +19,11 @@ def maximum_a_posteriori(scores: jax.Array, labels: jax.Array, j: float) -> jax.
     """Eq. 9: the penalty of the right class + log(e^-j + sum_i e^-penalty_i). Never negative.
 
     scores [n, classes], labels int [n] -> [n]. The rubbish class with its constant penalty j is
-    one more class of a softmax. While j is far below every penalty, this is eq. 8 minus j.
+    one more class of a softmax, and what is no digit has the label `classes`: there j is right
+    (section X). While j is far below every penalty, this is eq. 8 minus j.
     """
     rubbish = jnp.full_like(scores[:, :1], -j)
-    everything = jax.nn.logsumexp(jnp.concatenate([rubbish, scores], axis=1), axis=1)
-    return maximum_likelihood(scores, labels) + everything
+    return cross_entropy(jnp.concatenate([scores, rubbish], axis=1), labels)
 
 
 def cross_entropy(scores: jax.Array, labels: jax.Array) -> jax.Array:

@@ -56,12 +56,17 @@ def _rounded(next_method: Callable[..., Any], args: tuple, kwargs: dict, context
 def count_right(
     model: Network, on: Mesh, params: Params, images: jax.Array, labels: jax.Array
 ) -> jax.Array:
-    """How many predictions are right, int32 [seeds], of `blocks`' images and labels."""
+    """How many predictions are right, int32 [seeds], of `blocks`' images and labels.
+
+    What is none of the classes, by its label, counts as right: no prediction is asked for.
+    """
 
     def one(params: Params, shared) -> jax.Array:
         def block(pair):
             images, labels = pair
-            return jnp.sum(jnp.argmax(predict(model, params, images[0]), axis=1) == labels[0])
+            scores, labels = predict(model, params, images[0]), labels[0]
+            none = labels >= scores.shape[1]
+            return jnp.sum((jnp.argmax(scores, axis=1) == labels) | none)
 
         return lax.psum(lax.map(block, shared).sum(), "data")
 

@@ -163,7 +163,8 @@ def update(
     ):
         scores = predict(recipe.model, params, images, draw, places, recipe.precision)
         each = losses.per_example(recipe.loss)(scores, labels)
-        misclassified = jnp.argmax(scores, axis=1) != labels
+        # No digit is no error: its label is one more than there are classes.
+        misclassified = (jnp.argmax(scores, axis=1) != labels) & (labels < scores.shape[1])
         return jnp.sum(each * present), jnp.sum(misclassified & present, dtype=jnp.int32)
 
     gradient = jax.value_and_grad(objective, has_aux=True)

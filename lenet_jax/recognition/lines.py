@@ -1,0 +1,61 @@
+"""The lines of a page: which digits stand beside one another, in reading order."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lenet_jax.recognition.parts import Bounds
+
+STEEPEST = 0.3  # rise of a line, of its length: 17 degrees
+APART = 1.2, 2.0  # a gap is a space where it is wider than so many heights, and usual gaps
+
+
+def arranged(boxes: Sequence[Bounds]) -> list[list[int]]:
+    """The numbers of the boxes line by line from the top, each from the left.
+
+    Lines may rise or fall, all about alike.
+    """
+    if not boxes:
+        return []
+    left, top, right, bottom = np.array(boxes, float).T
+    fall = _fall((left + right) / 2, top, bottom)
+    top, bottom = top - fall * (left + right) / 2, bottom - fall * (left + right) / 2
+    lines: list[list[int]] = []
+    for box in np.argsort(top + bottom, kind="stable"):
+        last = lines[-1] if lines else []
+        if last and (top[box] + bottom[box]) / 2 < np.mean(bottom[last]):
+            last.append(int(box))
+        else:
+            lines.append([int(box)])
+    return [sorted(line, key=lambda box: boxes[box]) for line in lines]
+
+
+def _fall(middle: np.ndarray, top: np.ndarray, bottom: np.ndarray) -> float:
+    """By how much lines fall to the right, of their length: so that boxes share most rows.
+
+    The least where several are as good: of single digits above one another any would be.
+    """
+    if len(middle) < 3:
+        return 0.0
+    step = max(1.0, float(np.median(bottom - top)) / 8)
+    best, found = 0.0, 0.0
+    for fall in np.linspace(-STEEPEST, STEEPEST, 61):
+        rows = np.zeros(int((bottom.max() - top.min() + 2 * np.ptp(fall * middle)) / step) + 3)
+        first = np.round((top - fall * middle - (top - fall * middle).min()) / step).astype(int)
+        last = first + np.maximum(1, np.round((bottom - top) / step).astype(int))
+        np.add.at(rows, first, 1)
+        np.add.at(rows, np.minimum(last, len(rows) - 1), -1)
+        shared = float((np.cumsum(rows) ** 2).sum()) * (1 - 0.3 * abs(fall))
+        if shared > best * 1.001:
+            best, found = shared, float(fall)
+    return found
+
+
+def spaces(boxes: Sequence[Bounds]) -> list[bool]:
+    """Before which of a line's boxes [n] there is a space; never before the first."""
+    if len(boxes) < 2:
+        return [False] * len(boxes)
+    left, top, right, bottom = np.array(boxes, float).T
+    gaps = left[1:] - right[:-1]
+    least = max(APART[0] * float(np.median(bottom - top)), APART[1] * float(np.median(gaps)))
+    return [False, *(gaps > least).tolist()]

@@ -1,0 +1,307 @@
+"""What the reader's own network is trained on: digits of MNIST and others, drawn on made pages and
+cut out of them by the reader itself, and what it cuts out beside them that is no digit (section X
+trains its rubbish class so).
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from lenet_jax.recognition import parts, preparation
+from lenet_jax.recognition.ink import labelled
+
+RUBBISH = 10  # the label of what is no digit
+CELLS = 5, 8  # rows and columns of a page
+CELL = 96  # pixels
+NO_DIGITS = 0.3  # share of the cells
+# No o, l, s, z, b, g, q and no capital of them: they are digits too.
+LETTERS = "ACEFHKMNPRTUVWXYadefhkmnprtuvwxy#@&%$*=<>?~^"
+FONTS = "DejaVuSans DejaVuSerif DejaVuSansMono DejaVuSans-Oblique STIXGeneral STIXGeneralItalic"
+
+# Digits that MNIST's writers do not write: points (x, y) of strokes, y downwards, about 1 high.
+Strokes = tuple[tuple[tuple[float, float], ...], ...]
+HANDS: dict[int, tuple[Strokes, ...]] = {
+    1: (
+        (((0.0, 0.35), (0.4, 0.0), (0.4, 1.0)),),
+        (((0.0, 0.2), (0.3, 0.0), (0.3, 1.0)),),
+        (((0.05, 0.45), (0.45, 0.0), (0.42, 1.0)),),
+        (((0.0, 0.3), (0.3, 0.0), (0.3, 1.0)), ((0.0, 1.0), (0.6, 1.0))),
+    ),
+    4: (
+        (((0.4, 0.0), (0.0, 0.6), (0.7, 0.6)), ((0.5, 0.3), (0.45, 1.0))),
+        (((0.1, 0.0), (0.05, 0.5), (0.6, 0.5)), ((0.6, 0.0), (0.55, 1.0))),
+        (((0.55, 1.0), (0.55, 0.0), (0.0, 0.65), (0.8, 0.65)),),
+        (
+            (
+                (0.15, 0.05),
+                (0.05, 0.5),
+                (0.35, 0.7),
+                (0.75, 0.4),
+                (0.7, 0.1),
+                (0.5, 0.1),
+                (0.4, 1.0),
+            ),
+        ),
+    ),
+    7: (
+        (((0.0, 0.05), (0.6, 0.0), (0.25, 1.0)), ((0.1, 0.5), (0.6, 0.48))),
+        (((0.0, 0.2), (0.02, 0.0), (0.6, 0.0), (0.3, 1.0)),),
+        (((0.0, 0.2), (0.0, 0.0), (0.6, 0.0), (0.3, 1.0)), ((0.15, 0.5), (0.6, 0.5))),
+    ),
+    8: (
+        (
+            ((0.6, 0.1), (0.3, 0.0), (0.1, 0.2), (0.35, 0.45), (0.55, 0.75), (0.3, 1.0)),
+            ((0.3, 1.0), (0.05, 0.8), (0.3, 0.5), (0.6, 0.2), (0.65, 0.05)),
+        ),
+    ),
+    9: (
+        (
+            (
+                *((0.0, 0.4), (0.4, 0.38), (0.7, 0.2), (0.5, 0.0), (0.3, 0.15)),
+                *((0.32, 0.5), (0.35, 1.0)),
+            ),
+        ),
+        (((0.0, 0.35), (0.3, 0.4), (0.6, 0.2), (0.45, 0.0), (0.3, 0.2), (0.4, 0.6), (0.1, 1.0)),),
+        (((0.55, 0.1), (0.25, 0.0), (0.0, 0.25), (0.25, 0.45), (0.5, 0.1), (0.5, 1.0)),),
+    ),
+}
+
+
+def examples(
+    images: np.ndarray, labels: np.ndarray, seed: int, log: Callable[[str], None]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each image uint8 [n, 28, 28] once, others' hands and rubbish, as the reader prepares them:
+    uint8 [m, 28, 28] and labels int32 [m] of 0 to 10. What the reader does not find is left out.
+    """
+    rng = np.random.default_rng(seed)
+    order, at = rng.permutation(len(images)), 0
+    found, total = [], 0
+    while at < len(order):
+        cells, truths = [], []
+        for _ in range(CELLS[0] * CELLS[1]):
+            kind = rng.random()
+            if kind < NO_DIGITS:
+                ink, label = _no_digit(images, labels, rng), RUBBISH
+            elif kind < NO_DIGITS + 0.1:
+                label = int(rng.choice(list(HANDS)))
+                ink = drawn(HANDS[label][rng.integers(len(HANDS[label]))], rng)
+            else:
+                ink, label = (
+                    written(images[order[at % len(order)]], rng),
+                    labels[order[at % len(order)]],
+                )
+                at += 1
+            cells.append(ink)
+            truths.append(label)
+        light = bool(rng.random() < 0.2)
+        found += _cut_out(_page(cells, light, rng), light, truths)
+        if len(found) // 10_000 > total:
+            total = len(found) // 10_000
+            log(f"{len(found):,} examples")
+    return np.stack([image for image, _ in found]), np.array(
+        [label for _, label in found], np.int32
+    )
+
+
+def written(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A digit uint8 [28, 28] as ink, bool, larger, oblique, with a thinner or a thicker pen."""
+    rows, columns = np.nonzero(image.max(1))[0], np.nonzero(image.max(0))[0]
+    cut = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    height = int(rng.integers(30, 76))
+    width = max(3, round(height * cut.shape[1] / cut.shape[0] * np.exp(rng.uniform(-0.25, 0.2))))
+    margin = height // 2
+    large = np.asarray(Image.fromarray(cut).resize((width, height), Image.Resampling.BICUBIC))
+    ink = ndimage.gaussian_filter(np.pad(large.astype(np.float32), margin), height / 50)
+    return _fitted(_pen(_turned(ink, rng) > 110, rng))
+
+
+def drawn(strokes: Strokes, rng: np.random.Generator) -> np.ndarray:
+    """Strokes as ink, bool: their points a little elsewhere, joined by lines or a smooth curve."""
+    height, pen = rng.uniform(35, 70), rng.uniform(0.02, 0.14)
+    image = Image.new("L", (2 * CELL, 2 * CELL))
+    draw = ImageDraw.Draw(image)
+    smooth = rng.random() < 0.6
+    for stroke in strokes:
+        points = np.array(stroke) + rng.normal(0, 0.04, (len(stroke), 2))
+        if smooth or len(stroke) > 4:
+            points = _curve(points)
+        points = points * [height * np.exp(rng.uniform(-0.25, 0.25)), height] + CELL / 2
+        draw.line([tuple(p) for p in points], 255, max(1, round(pen * height)), "curve")
+    return _fitted(_turned(np.asarray(image, np.float32), rng) > 110)
+
+
+def _curve(points: np.ndarray) -> np.ndarray:
+    """A smooth curve through points [n, 2]: cubics with the tangents of their neighbours (Catmull
+    and Rom 1974)."""
+    ends = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
+    t = np.linspace(0, 1, 8)[:, None]
+    pieces = []
+    for a, b, c, d in zip(ends, ends[1:], ends[2:], ends[3:], strict=False):
+        pieces.append(
+            0.5
+            * (
+                2 * b
+                + (c - a) * t
+                + (2 * a - 5 * b + 4 * c - d) * t**2
+                + (3 * b - 3 * c + d - a) * t**3
+            )
+        )
+    return np.concatenate(pieces)
+
+
+def _turned(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The ink [h, w] turned a little and leaning to one side, about its middle."""
+    angle, slant = np.radians(rng.normal(0, 5)), rng.normal(0.0, 0.18)
+    back = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    back = back @ np.array([[1.0, 0.0], [slant, 1.0]])
+    middle = (np.array(ink.shape) - 1) / 2
+    return ndimage.affine_transform(ink, back, middle - back @ middle, order=1)
+
+
+def _pen(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    inside = ndimage.distance_transform_edt(ink)
+    half = inside[ink].mean() * 2 if ink.any() else 1
+    if rng.random() < 0.7:
+        return inside > rng.uniform(0, 0.55) * half
+    return ndimage.distance_transform_edt(~ink) <= rng.uniform(0, 0.5) * half
+
+
+def _fitted(ink: np.ndarray) -> np.ndarray:
+    """Without what is empty around it, and small enough for a cell."""
+    rows, columns = np.nonzero(ink.any(1))[0], np.nonzero(ink.any(0))[0]
+    if not len(rows):
+        return np.zeros((1, 1), bool)
+    cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    most = CELL - 14
+    if max(cut.shape) > most:
+        scale = most / max(cut.shape)
+        size = max(1, round(cut.shape[1] * scale)), max(1, round(cut.shape[0] * scale))
+        cut = np.asarray(Image.fromarray(cut).resize(size))
+    return cut
+
+
+def _no_digit(images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Ink that is no digit: halves and pairs of digits, letters, strokes, blots."""
+    kind = rng.integers(7)
+    if kind in (0, 1):  # two that touch, or three
+        while True:
+            some = rng.integers(len(images), size=2 + (kind & rng.integers(2)))
+            ink = _beside([written(images[i], rng) for i in some], rng)
+            if labelled(ink)[1] == 1:
+                return _fitted(ink)
+    if kind == 2:  # half of one, of those whose halves are no digits
+        while (label := labels[i := rng.integers(len(labels))]) in (0, 1, 4, 6, 8, 9):
+            pass
+        ink = written(images[i], rng)
+        height, width = ink.shape
+        if rng.random() < 0.5 and label in (2, 3, 5):
+            half = ink[: height // 2] if rng.random() < 0.5 else ink[height // 2 :]
+        elif label in (2, 5):
+            half = ink[:, : width // 2] if rng.random() < 0.5 else ink[:, width // 2 :]
+        else:
+            half = ink[: max(2, height // 3)]
+        return _fitted(half)
+    if kind in (3, 4):
+        return _letter(rng)
+    if kind == 5:  # crossing strokes, stars, arrows, rings with a tail, scribbles
+        return _scribble(rng)
+    while True:  # noise, stains; no upright one, which may be a 1
+        blot = ndimage.gaussian_filter(rng.normal(size=(60, 60)), rng.uniform(1, 8))
+        ink = _fitted(blot > np.quantile(blot, rng.uniform(0.5, 0.9)))
+        if ink.shape[0] < 1.5 * ink.shape[1]:
+            return ink
+
+
+def _beside(some: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    height = max(each.shape[0] for each in some)
+    page = np.zeros((height + 10, sum(each.shape[1] for each in some) + 10), bool)
+    left = 0
+    for each in some:
+        top = int(rng.integers(0, height + 10 - each.shape[0] + 1))
+        page[top : top + each.shape[0], left : left + each.shape[1]] |= each
+        left = max(0, left + each.shape[1] - int(rng.integers(0, 6)))
+    return page
+
+
+def _letter(rng: np.random.Generator) -> np.ndarray:
+    import matplotlib
+
+    name = rng.choice(FONTS.split())
+    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
+    image = Image.new("L", (2 * CELL, 2 * CELL))
+    font = ImageFont.truetype(str(file), int(rng.integers(35, 80)))
+    text = str(rng.choice(list(LETTERS)))
+    ImageDraw.Draw(image).text((CELL, CELL), text, 255, font, anchor="mm")
+    ink = ndimage.gaussian_filter(np.asarray(image, np.float32), 1)
+    return _fitted(_pen(_turned(ink, rng) > 110, rng))
+
+
+def _scribble(rng: np.random.Generator) -> np.ndarray:
+    def around(corners: int, inner: float) -> Strokes:
+        angles = np.linspace(0, 2 * np.pi, corners + 1) + rng.uniform(0, 6)
+        radius = 0.5 * np.where(np.arange(corners + 1) % 2, inner, 1)
+        return (
+            tuple(zip(0.5 + radius * np.cos(angles), 0.5 + radius * np.sin(angles), strict=True)),
+        )
+
+    kind = rng.integers(6)
+    if kind == 0:  # a cross, a plus
+        return drawn((((0.5, 0.0), (0.5, 1.0)), ((0.0, 0.5), (1.0, 0.5))), rng)
+    if kind == 1:
+        return drawn((((0.0, 0.0), (0.8, 1.0)), ((0.8, 0.0), (0.0, 1.0))), rng)
+    if kind == 2:  # a star of rays, drawn in one go or not
+        return drawn(around(10, rng.uniform(0.2, 0.6)), rng)
+    if kind == 3:
+        angles = rng.uniform(0, np.pi) + np.arange(rng.integers(3, 6)) * np.pi / 4
+        rays = [
+            ((0.5 - x, 0.5 - y), (0.5 + x, 0.5 + y))
+            for x, y in zip(np.cos(angles) / 2, np.sin(angles) / 2, strict=True)
+        ]
+        return drawn(tuple(rays), rng)
+    if kind == 4:  # an arrow, a tick
+        return drawn((((0.0, 0.5), (1.0, 0.5)), ((0.6, 0.1), (1.0, 0.5), (0.6, 0.9))), rng)
+    points = rng.uniform(0, 1, (int(rng.integers(5, 12)), 2))
+    return drawn((tuple(map(tuple, points.tolist())),), rng)
+
+
+def _page(cells: list[np.ndarray], light: bool, rng: np.random.Generator) -> np.ndarray:
+    """Grey levels of a page with ink in each cell, written, lit and photographed."""
+    rows, columns = CELLS
+    ink = np.zeros((rows * CELL + 40, columns * CELL + 40), np.float32)
+    for each, (row, column) in zip(cells, np.ndindex(rows, columns), strict=True):
+        height, width = each.shape
+        top = 20 + row * CELL + int(rng.integers(4, CELL - height - 3))
+        left = 20 + column * CELL + int(rng.integers(4, CELL - width - 3))
+        ink[top : top + height, left : left + width] = each * rng.uniform(0.6, 1)
+    ink = ndimage.gaussian_filter(ink, rng.uniform(0.3, 1.2))
+    down, right = np.mgrid[: ink.shape[0], : ink.shape[1]] / max(ink.shape)
+    angle = rng.uniform(0, 2 * np.pi)
+    light = 1 + rng.uniform(0, 0.5) * (down * np.sin(angle) + right * np.cos(angle))
+    paper, contrast = rng.uniform(140, 240), rng.uniform(0.4, 0.9)
+    grey = paper * light / light.max() * (1 - contrast * ink) + rng.normal(
+        0, rng.uniform(0, 7), ink.shape
+    )
+    grey = np.clip(grey, 0, 255)
+    return (255 - grey if light else grey).astype(np.float32)
+
+
+def _cut_out(grey: np.ndarray, light: bool, truths: list[int]) -> Iterator[tuple[np.ndarray, int]]:
+    """What the reader finds in the cells of a page, and what each is."""
+    page = parts.find(grey, light)
+    rows, columns = CELLS
+    inside: dict[int, list[parts.Piece]] = {}
+    for piece in (p for part in page.parts for p in _uncut(part)):
+        left, top, right, bottom = piece.box
+        column, row = (int((m / 2 - 20) // CELL) for m in (left + right, top + bottom))
+        if 0 <= row < rows and 0 <= column < columns:
+            inside.setdefault(row * columns + column, []).append(piece)
+    for cell, pieces in inside.items():
+        if len(pieces) == 1:  # else it is not known what each is
+            yield preparation.prepare(page.layers[pieces[0].layer], pieces[0].box), truths[cell]
+
+
+def _uncut(part: parts.Part) -> list[parts.Piece]:
+    return [part.whole] if part.whole else [ways[0][0] for ways in part.pieces]
