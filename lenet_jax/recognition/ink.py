@@ -44,7 +44,8 @@ def find_ink(grey: np.ndarray, light: bool) -> np.ndarray:
     reaching = np.zeros(number + 1, bool)
     reaching[np.unique(labels[depth > half])] = True
     reaching[0] = False
-    ink = np.clip(depth * (0.5 / faint), 0, 1)
+    grain = min(usual + 2 * noise, faint / 2)
+    ink = np.clip((depth - grain) * (0.5 / (faint - grain)), 0, 1)
     return np.where(reaching[labels], ink, np.minimum(ink, 0.49)).astype(np.float32)
 
 

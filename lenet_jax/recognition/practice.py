@@ -279,9 +279,9 @@ def _page(cells: list[np.ndarray], light: bool, rng: np.random.Generator) -> np.
     ink = ndimage.gaussian_filter(ink, rng.uniform(0.3, 1.2))
     down, right = np.mgrid[: ink.shape[0], : ink.shape[1]] / max(ink.shape)
     angle = rng.uniform(0, 2 * np.pi)
-    light = 1 + rng.uniform(0, 0.5) * (down * np.sin(angle) + right * np.cos(angle))
+    lit = 1 + rng.uniform(0, 0.5) * (down * np.sin(angle) + right * np.cos(angle))
     paper, contrast = rng.uniform(140, 240), rng.uniform(0.4, 0.9)
-    grey = paper * light / light.max() * (1 - contrast * ink) + rng.normal(
+    grey = paper * lit / lit.max() * (1 - contrast * ink) + rng.normal(
         0, rng.uniform(0, 7), ink.shape
     )
     grey = np.clip(grey, 0, 255)
