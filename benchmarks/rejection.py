@@ -26,7 +26,7 @@ def measured(folder: Path) -> dict[str, Any]:
     from lenet_jax.data import dataset
     from lenet_jax.experiment.serialization import from_json
     from lenet_jax.measurement import evaluation, rejection
-    from lenet_jax.recognition import networks, reader
+    from lenet_jax.recognition import answers, networks
     from lenet_jax.recognition.predictor import predictor
 
     trained = networks.load(str(folder))
@@ -35,12 +35,12 @@ def measured(folder: Path) -> dict[str, Any]:
     held_out = data.validation
     scores = predictor(trained.module, trained.params)(held_out.images)
     found = evaluation.Evaluation(str(folder), held_out.images, held_out.labels, scores)
-    j, _ = reader.limits(trained.card)
+    j, _ = answers.limits(trained.card)
     below = rejection.reject_below(scores, held_out.labels, j)
     card = trained.card | {"reject_below": below if math.isfinite(below) else None}
     wrong, rubbish, silent = (
         found.wrong,
-        reader.is_rubbish(scores, j),
+        answers.is_rubbish(scores, j),
         evaluation.rejected(found, card),
     )
     return {

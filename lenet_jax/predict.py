@@ -30,14 +30,14 @@ def main(arguments: Sequence[str]) -> int:
         check_annotate(given.annotate, len(names))
     run = networks.check(given.network, trust_page=given.trust_page)
     of_digits = objects.shows_digits(run or {})
-    if not of_digits and (given.annotate or given.reject_below is not None):
+    if not of_digits and (given.annotate or given.explain or given.reject_below is not None):
         raise UserError(
-            f"{given.network} names the one object that a picture shows, and --annotate and "
-            "--reject-below are for digits. Leave them out"
+            f"{given.network} names the one object that a picture shows, and --annotate, --explain "
+            "and --reject-below are for digits. Leave them out"
         )
 
     commandline.set_up_jax()
-    from lenet_jax.recognition import decoding, reader
+    from lenet_jax.recognition import answers, decoding, explanation, reader
 
     scores, card = reader.reader(given.network, given.trust_page)
     code = 0
@@ -48,14 +48,18 @@ def main(arguments: Sequence[str]) -> int:
                 classes = objects.classify(pixels, scores, card)[:CLASSES]
                 print((named_as_json if given.json else named_as_text)(name, classes), flush=True)
                 continue
-            digits = reader.read(decoding.grey(pixels), scores, card, given.reject_below)
+            grey = decoding.grey(pixels)
+            tried = reader.attempts(grey, scores, card, given.reject_below)
+            found = reader.answer(tried)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             code = 2
             continue
-        print(as_json(name, digits) if given.json else as_text(name, digits), flush=True)
+        print(as_json(name, found) if given.json else as_text(name, found), flush=True)
         if given.annotate:
-            reader.annotate(pixels, digits).save(given.annotate)
+            answers.annotate(pixels, found.digits).save(given.annotate)
+        if given.explain:
+            explanation.write(given.explain / Path(name).stem, tried)
     return code
 
 
@@ -76,6 +80,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object for each picture")
     parser.add_argument("--annotate", type=Path, metavar="PNG", help="draw the predictions onto it")
+    parser.add_argument(
+        "--explain",
+        type=Path,
+        metavar="FOLDER",
+        help="write what was found at each step: ink, parts, what each was taken for and why",
+    )
     return parser.parse_args(arguments)
 
 
@@ -119,12 +129,13 @@ def check_annotate(file: Path, number: int) -> None:
         raise UserError(f"--annotate {file}: there is no folder {file.parent}")
 
 
-def as_text(name: str, digits: Sequence[Any]) -> str:
-    """The digits in one line, and a line for each."""
-    if not digits:
-        return f"{name}: no digits found"
-    lines = [f"{name}: {' '.join('?' if d.rejected else str(d.label) for d in digits)}"]
-    for d in digits:
+def as_text(name: str, found: Any) -> str:
+    """The lines of the picture, what was left out, and a line for each digit."""
+    lines = [f"{name}: {line.text}" for line in found.lines] or [f"{name}: no digits found"]
+    if found.turned:
+        lines.append(f"  read after a turn by {found.turned} degrees counterclockwise")
+    lines += [f"  left out: {sentence}" for sentence in found.left_out]
+    for d in found.digits:
         left, top, width, height = d.box
         lines.append(
             f"  {d.label}  confidence {d.confidence:.3f}  score {d.score:.1f}  "
@@ -139,11 +150,11 @@ def reason(digit: Any) -> str:
     return "no digit, by the rubbish class" if digit.rubbish else "the runner-up is too close"
 
 
-def as_json(name: str, digits: Sequence[Any]) -> str:
-    """A JSON object in a line: the picture's name and its digits without their images."""
-    from lenet_jax.recognition import reader
+def as_json(name: str, found: Any) -> str:
+    """A JSON object in a line: the picture's name, its digits without their images, its lines."""
+    from lenet_jax.recognition import answers
 
-    return json.dumps({"picture": name, "digits": [reader.plain(digit) for digit in digits]})
+    return json.dumps({"picture": name, **answers.plain(found)})
 
 
 def named_as_text(name: str, classes: Sequence[objects.Candidate]) -> str:

@@ -15,7 +15,7 @@ from lenet_jax.data.pictures import Pictures
 from lenet_jax.errors import UserError
 from lenet_jax.layers import contract
 from lenet_jax.measurement import rejection
-from lenet_jax.recognition import decoding, reader
+from lenet_jax.recognition import answers, decoding, reader
 from lenet_jax.recognition.networks import TrainedNetwork
 from lenet_jax.recognition.predictor import predictor
 
@@ -116,7 +116,7 @@ def of_pictures(scores: Scores, card: dict[str, Any], folder: Path) -> Evaluatio
     images, labels, unread = [], [], []
     for file, label in given:
         try:
-            digits = reader.read(decoding.read(file), scores, card)
+            digits = reader.read(decoding.read(file), scores, card).digits
         except UserError:
             digits = []
         if len(digits) == 1:
@@ -148,8 +148,8 @@ def precision_and_recall(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 def rejected(found: Evaluation, card: dict[str, Any]) -> np.ndarray:
     """Which predictions are rejected by the network's own limits, bool [n]."""
-    j, below = reader.limits(card)
-    return reader.is_rubbish(found.scores, j) | (rejection.margins(found.scores) < below)
+    j, below = answers.limits(card)
+    return answers.is_rubbish(found.scores, j) | (rejection.margins(found.scores) < below)
 
 
 def as_json(found: Evaluation, card: dict[str, Any]) -> dict[str, Any]:

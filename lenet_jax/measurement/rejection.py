@@ -3,7 +3,7 @@ together (section III-D), are not given."""
 
 import numpy as np
 
-from lenet_jax.recognition import reader
+from lenet_jax.recognition import answers
 
 
 def margins(scores: np.ndarray) -> np.ndarray:
@@ -49,7 +49,7 @@ def reject_below(scores: np.ndarray, labels: np.ndarray, j: float) -> float:
     Among the predictions that the rubbish class with its penalty j does not beat, which are
     rejected in any case.
     """
-    kept = ~reader.is_rubbish(scores, j)
+    kept = ~answers.is_rubbish(scores, j)
     wrong = scores.argmax(axis=-1) != labels
     return threshold(margins(scores)[kept], wrong[kept])
 

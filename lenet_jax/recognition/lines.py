@@ -59,3 +59,48 @@ def spaces(boxes: Sequence[Bounds]) -> list[bool]:
     gaps = left[1:] - right[:-1]
     least = max(APART[0] * float(np.median(bottom - top)), APART[1] * float(np.median(gaps)))
     return [False, *(gaps > least).tolist()]
+
+
+def marks(boxes: Sequence[Bounds], small: Sequence[Bounds]) -> list[tuple[str, Bounds]]:
+    """The marks among small parts that stand beside the digits of a line, from the left.
+
+    A point or a comma stands on the line, a colon is of two points one above the other, a minus
+    is wide and in the middle. Others are none.
+    """
+    left, top, right, bottom = np.array(boxes, float).T
+    tall = float(np.median(bottom - top))
+    points: list[Bounds] = []
+    found: list[tuple[str, Bounds]] = []
+    for box in sorted(small):
+        beside = np.argmin(np.maximum(left - box[2], box[0] - right))  # the digit that is nearest
+        base, width, height = bottom[beside], box[2] - box[0], box[3] - box[1]
+        if not left.min() - tall < box[0] < right.max() + tall or max(width, height) < 0.06 * tall:
+            continue
+        middle = (box[1] + box[3]) / 2
+        if width >= 1.8 * height and width >= 0.2 * tall:
+            if 0.25 < (base - middle) / tall < 0.75:
+                found.append(("-", box))
+        elif max(width, height) < 0.4 * tall and -0.4 < (base - middle) / tall < 1:
+            points.append(box)
+    while points:
+        box = points.pop(0)
+        over = [p for p in points if p[0] < box[2] and box[0] < p[2]]
+        base = bottom[np.argmin(np.maximum(left - box[2], box[0] - right))]
+        if over:
+            points.remove(over[0])
+            both = np.array([box, over[0]])
+            found.append((":", (*both[:, :2].min(0).tolist(), *both[:, 2:].max(0).tolist())))
+        elif base - box[3] < 0.2 * tall:
+            long = box[3] - box[1] > 1.5 * (box[2] - box[0]) or box[3] - base > 0.12 * tall
+            found.append(("," if long else ".", box))
+    return sorted(found, key=lambda mark: mark[1])
+
+
+def text(boxes: Sequence[Bounds], signs: Sequence[str], marks: Sequence[tuple[str, Bounds]]) -> str:
+    """A line of digits, their signs one for each box, with its marks and spaces."""
+    placed = [
+        (b[0], (" " if gap else "") + s)
+        for b, s, gap in zip(boxes, signs, spaces(boxes), strict=True)
+    ]
+    placed += [(box[0], mark) for mark, box in marks]
+    return "".join(sign for _, sign in sorted(placed, key=lambda each: each[0])).strip()

@@ -1,7 +1,7 @@
 """The parts of a picture that may be digits, in reading order."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
@@ -14,7 +14,7 @@ SIDE, LARGEST = 1024, 4096  # pixels of the longest side in which digits are loo
 FINE = 40  # pixels: where digits are smaller, the picture is looked at in more
 
 SMALL = 40  # pixels of the longest side up to which a picture is of one digit, whole or in pieces
-MOST = 400  # parts of a picture that are looked at, the largest
+MOST = 4000  # parts of a picture that are looked at, the largest
 
 Bounds = tuple[int, int, int, int]  # left, top, right, bottom
 
@@ -46,11 +46,14 @@ class Page:
 
     `layers` are float32 [h, w] of 0 to 1: all ink, and without the paper's rules. Boxes are (left,
     top, right, bottom) in their pixels, each of which is `scale` pixels of the picture wide.
+    `small` are parts too small for digits, which may be marks; `left_out` says what is no part.
     """
 
     layers: list[np.ndarray]
     parts: list[Part]
     scale: float
+    small: list[Bounds] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
 
 def find(grey: np.ndarray, light: bool) -> Page:
@@ -90,9 +93,10 @@ def _find(grey: np.ndarray, light: bool, scale: float) -> Page:
     ruled = find_rules(mask)
     rest = mask & ~ruled
     layers = [ink, ink * ndimage.binary_dilation(rest, iterations=2)]
-    boxes = _boxes(rest)
+    boxes, small, left_out = _boxes(rest)
     if not ruled.any():
-        return Page(layers[:1], [Part([ways_to_cut(ink, 0, box)]) for box in boxes], scale)
+        found = [Part([ways_to_cut(ink, 0, box)]) for box in boxes]
+        return Page(layers[:1], found, scale, small, left_out)
     labels, number = labelled(mask)
     of_rules = np.unique(labels[ruled])
     places = ndimage.find_objects(labels, number)
@@ -108,7 +112,8 @@ def _find(grey: np.ndarray, light: bool, scale: float) -> Page:
         boxes = [b for b in boxes if b not in own]
         if own or whole:
             parts.append(Part([ways_to_cut(layers[1], 1, b) for b in own], whole))
-    return Page(layers, parts + [Part([ways_to_cut(layers[1], 1, box)]) for box in boxes], scale)
+    parts += [Part([ways_to_cut(layers[1], 1, box)]) for box in boxes]
+    return Page(layers, parts, scale, small, left_out)
 
 
 def _within(box: Bounds, other: Bounds) -> bool:
@@ -117,17 +122,19 @@ def _within(box: Bounds, other: Bounds) -> bool:
     )
 
 
-def _boxes(mask: np.ndarray) -> list[Bounds]:
+def _boxes(mask: np.ndarray) -> tuple[list[Bounds], list[Bounds], list[str]]:
+    """What may be digits, what is too small for that, and in sentences what is left out."""
     labels, number = labelled(mask)
     if not number:
-        return []
+        return [], [], []
     height, width = mask.shape
     areas = ndimage.sum_labels(mask, labels, range(1, number + 1))
-    parts = [
+    every = [
         ((columns.start, rows.start, columns.stop, rows.stop), area)
         for (rows, columns), area in zip(ndimage.find_objects(labels), areas, strict=True)
         if area >= 6
     ]
+    parts, left_out = every, []
     # What touches the edge is a table, a finger or a digit cut off, unless all does, or it stands
     # beside a digit as tall: in a crop without a margin.
     inside = [(b, a) for b, a in parts if min(b[:2]) > 0 and b[2] < width and b[3] < height]
@@ -140,11 +147,20 @@ def _boxes(mask: np.ndarray) -> list[Bounds]:
             if 0.8 * tallest <= bottom - top <= 1.25 * tallest
             and ((2 * rows[:, 0] < top + bottom) & (top + bottom < 2 * rows[:, 1])).any()
         ]
+        cut = [b for b, _ in set(every) - set(parts) if 0.4 * tallest < b[3] - b[1] < 2 * tallest]
+        if cut:
+            left_out.append(f"{len(cut)} at the edge of the picture")
     largest = max((area for _, area in parts), default=0)
-    parts = [(area, box) for box, area in parts if area >= 0.06 * largest]
-    if len(parts) > MOST:  # texture, or a page of text
-        parts = sorted(parts)[-MOST:]
-    return _digits(_joined([box for _, box in parts]))
+    large = [(area, box) for box, area in parts if area >= 0.06 * largest]
+    if len(large) > MOST:  # texture, or a page of text
+        left_out.append(f"{len(large) - MOST} parts, the smallest of {len(large)}")
+        large = sorted(large)[-MOST:]
+    digits = _digits(_joined([box for _, box in large]))
+    taken = np.zeros(mask.shape, bool)
+    for left, top, right, bottom in digits:
+        taken[top:bottom, left:right] = True
+    small = [b for b, _ in parts if not taken[b[1] : b[3], b[0] : b[2]].any()]
+    return digits, small, left_out
 
 
 def _joined(parts: list[Bounds]) -> list[Bounds]:

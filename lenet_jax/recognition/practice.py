@@ -5,6 +5,7 @@ trains its rubbish class so).
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -158,15 +159,18 @@ def _turned(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     back = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     back = back @ np.array([[1.0, 0.0], [slant, 1.0]])
     middle = (np.array(ink.shape) - 1) / 2
-    return ndimage.affine_transform(ink, back, middle - back @ middle, order=1)
+    offset: Any = middle - back @ middle
+    moved: Any = ndimage.affine_transform(ink, back, offset, order=1)
+    return moved
 
 
 def _pen(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    inside = ndimage.distance_transform_edt(ink)
+    inside: Any = ndimage.distance_transform_edt(ink)
     half = inside[ink].mean() * 2 if ink.any() else 1
     if rng.random() < 0.7:
         return inside > rng.uniform(0, 0.55) * half
-    return ndimage.distance_transform_edt(~ink) <= rng.uniform(0, 0.5) * half
+    around: Any = ndimage.distance_transform_edt(~ink)
+    return around <= rng.uniform(0, 0.5) * half
 
 
 def _fitted(ink: np.ndarray) -> np.ndarray:
@@ -270,14 +274,15 @@ def _scribble(rng: np.random.Generator) -> np.ndarray:
 def _page(cells: list[np.ndarray], light: bool, rng: np.random.Generator) -> np.ndarray:
     """Grey levels of a page with ink in each cell, written, lit and photographed."""
     rows, columns = CELLS
-    ink = np.zeros((rows * CELL + 40, columns * CELL + 40), np.float32)
+    height, width = rows * CELL + 40, columns * CELL + 40
+    ink: Any = np.zeros((height, width), np.float32)
     for each, (row, column) in zip(cells, np.ndindex(rows, columns), strict=True):
-        height, width = each.shape
-        top = 20 + row * CELL + int(rng.integers(4, CELL - height - 3))
-        left = 20 + column * CELL + int(rng.integers(4, CELL - width - 3))
-        ink[top : top + height, left : left + width] = each * rng.uniform(0.6, 1)
+        high, wide = each.shape
+        top = 20 + row * CELL + int(rng.integers(4, CELL - high - 3))
+        left = 20 + column * CELL + int(rng.integers(4, CELL - wide - 3))
+        ink[top : top + high, left : left + wide] = each * rng.uniform(0.6, 1)
     ink = ndimage.gaussian_filter(ink, rng.uniform(0.3, 1.2))
-    down, right = np.mgrid[: ink.shape[0], : ink.shape[1]] / max(ink.shape)
+    down, right = np.mgrid[:height, :width] / max(height, width)
     angle = rng.uniform(0, 2 * np.pi)
     lit = 1 + rng.uniform(0, 0.5) * (down * np.sin(angle) + right * np.cos(angle))
     paper, contrast = rng.uniform(140, 240), rng.uniform(0.4, 0.9)

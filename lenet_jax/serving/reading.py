@@ -17,7 +17,7 @@ import numpy as np
 from lenet_jax.data.frames import SHAPE
 from lenet_jax.layers.codes import codes
 from lenet_jax.layers.contract import run, shown
-from lenet_jax.recognition import networks, reader
+from lenet_jax.recognition import answers, networks, reader
 from lenet_jax.serving import uploads
 from lenet_jax.serving.batching import Batcher
 
@@ -61,13 +61,13 @@ class PictureReader:
                 working.close()  # while the network answers, the core may go on to the next
                 return self.batcher(images)
 
-            digits = reader.read(uploads.grey_levels(picture), scores, self.card)
-        predictions = [reader.plain(digit) for digit in digits]
+            found = reader.read(uploads.grey_levels(picture), scores, self.card)
+        answer = answers.plain(found)
         if maps:
-            for prediction, digit in zip(predictions[:WITH_MAPS], digits, strict=False):
+            for prediction, digit in zip(answer["digits"][:WITH_MAPS], found.digits, strict=False):
                 prediction["image"] = packed(digit.image)
                 prediction |= self._states(digit.image, digit.label)
-        return json.dumps({"network": self.network, "digits": predictions}).encode()
+        return json.dumps({"network": self.network, **answer}).encode()
 
 
 def states(network: str) -> Callable[[np.ndarray, int], dict[str, Any]]:
