@@ -58,10 +58,25 @@ def placed(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def thinned(ink: np.ndarray, pen: float) -> np.ndarray:
     """The middle of the strokes, drawn again with a pen of so many pixels."""
-    inside: Any = ndimage.distance_transform_edt(ink > 0.5)
-    middle = (inside > 0) & (inside >= ndimage.maximum_filter(inside, 3) - 0.3)
-    away: Any = ndimage.distance_transform_edt(~np.pad(middle, int(pen) + 2))
+    away: Any = ndimage.distance_transform_edt(~np.pad(skeleton(ink > 0.5), int(pen) + 2))
     return np.clip(pen / 2 + 0.5 - away, 0, 1).astype(np.float32)
+
+
+def skeleton(mask: np.ndarray) -> np.ndarray:
+    """Strokes one pixel wide that hang together as those of the mask do (Zhang and Suen 1984)."""
+    mask, before = np.pad(mask, 1), None
+    clockwise = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
+    while before is None or (before != mask).any():
+        before = mask
+        for sides in (((0, 2, 4), (2, 4, 6)), ((0, 2, 6), (0, 4, 6))):
+            around = np.stack([np.roll(mask, (-down, -right), (0, 1)) for down, right in clockwise])
+            begins = (~around & np.roll(around, -1, axis=0)).sum(axis=0)
+            number = around.sum(axis=0)
+            gone = (2 <= number) & (number <= 6) & (begins == 1)
+            for three in sides:
+                gone &= ~around[list(three)].all(axis=0)
+            mask = mask & ~gone
+    return mask[1:-1, 1:-1]
 
 
 def scanned(page: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -139,7 +154,7 @@ def tight(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def row(
     digits: list[np.ndarray], margin: int, gaps: tuple[float, float], rng: np.random.Generator
 ) -> np.ndarray:
-    """Ink of digits beside one another, gaps in shares of the tallest, which all stand on a line."""
+    """Ink of digits that stand on a line, gaps in shares of the tallest."""
     tall = max(digit.shape[0] for digit in digits)
     apart = [int(tall * rng.uniform(*gaps)) for _ in digits]
     width = sum(d.shape[1] for d in digits) + sum(apart[:-1]) + 2 * margin
@@ -203,19 +218,17 @@ def rising(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def turned(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A page on its side or upside down."""
+    """A page on its side or upside down; upright where there are too few digits to tell."""
     page = row([enlarged(i, 80) for i in images], 60, (0.2, 0.6), rng)
-    return np.rot90(scanned(page, rng), rng.integers(1, 4)).copy()
+    return np.rot90(scanned(page, rng), rng.integers(1, 4) * (len(images) > 4)).copy()
 
 
 def small(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A scan of one digit in 28x28 pixels, of a pen that runs dry."""
     digit = thinned(enlarged(images[0], 200), rng.uniform(8, 24))
     side = int(max(digit.shape) * rng.uniform(1.2, 1.5))
-    down, right = ((side - n) // 2 for n in digit.shape)
-    page = np.pad(
-        digit, ((down, side - digit.shape[0] - down), (right, side - digit.shape[1] - right))
-    )
+    before = [(side - n) // 2 for n in digit.shape]
+    page = np.pad(digit, [(n, side - own - n) for n, own in zip(before, digit.shape, strict=True)])
     ink = np.asarray(Image.fromarray(page).resize((28, 28), Image.Resampling.BOX))
     return 240 - ink * rng.uniform(100, 220, ink.shape) + rng.normal(0, 2, ink.shape)
 
@@ -369,7 +382,7 @@ def main(arguments: Sequence[str]) -> int:
         "--pictures",
         type=Path,
         metavar="LIST",
-        help="pictures that it lists, in the place of these",
+        help="the pictures of a list instead",
     )
     parser.add_argument("--root", type=Path, metavar="FOLDER", help="where they are")
     given = parser.parse_args(arguments)
