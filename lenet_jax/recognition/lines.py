@@ -80,7 +80,7 @@ def marks(boxes: Sequence[Bounds], small: Sequence[Bounds]) -> list[tuple[str, B
         if width >= 1.8 * height and width >= 0.2 * tall:
             if 0.25 < (base - middle) / tall < 0.75:
                 found.append(("-", box))
-        elif max(width, height) < 0.4 * tall and -0.4 < (base - middle) / tall < 1:
+        elif max(width, height) < 0.5 * tall and -0.4 < (base - middle) / tall < 1:
             points.append(box)
     while points:
         box = points.pop(0)

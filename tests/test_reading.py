@@ -1,0 +1,237 @@
+"""Pages as people photograph them: lines, marks, light, attitude; what is told of them."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+import lenet_jax
+from lenet_jax.recognition import ink, lines, parts, reader
+
+pytestmark = pytest.mark.xdist_group("predict")
+
+SEVEN_SEGMENTS = {  # strokes (x, y) of digits that nobody takes for others, about 1 high
+    0: [[(0, 0), (0.6, 0), (0.6, 1), (0, 1), (0, 0)]],
+    1: [[(0.3, 0), (0.3, 1)]],
+    2: [[(0, 0), (0.6, 0), (0.6, 0.5), (0, 0.5), (0, 1), (0.6, 1)]],
+    4: [[(0.1, 0), (0, 0.55), (0.65, 0.55)], [(0.45, 0.15), (0.45, 1)]],
+    5: [[(0.6, 0), (0, 0), (0, 0.45), (0.6, 0.45), (0.6, 1), (0, 1)]],
+    7: [[(0, 0), (0.6, 0), (0.25, 1)]],
+}
+
+
+def page(rows, size, height=80, pen=9, apart=1.2, fall=0.0, top=None):
+    """Grey levels of lines of digits, drawn; `fall` pixels down for each to the right."""
+    image = Image.new("L", size, 235)
+    draw = ImageDraw.Draw(image)
+    for number, row in enumerate(rows):
+        for place, digit in enumerate(row):
+            left = 60 + place * apart * height
+            down = (top or height) + 2.2 * number * height + fall * left
+            for stroke in SEVEN_SEGMENTS[int(digit)]:
+                points = [(left + height * x, down + height * y) for x, y in stroke]
+                draw.line(points, 40, pen, "curve")
+    return np.asarray(image, np.float32)
+
+
+def labels(picture):
+    return "".join(str(digit.label) for digit in lenet_jax.recognize(picture))
+
+
+# ---- lines
+
+
+@pytest.mark.parametrize("degrees", [-15, -4.3, 0, 4.3, 15])
+def test_lines_may_rise_and_fall(degrees):
+    """Boxes in a grid, turned about its middle: line by line, whatever the angle."""
+    rng = np.random.default_rng(0)
+    angle = np.radians(degrees)
+    middles = [(90 * column, 130 * row) for row in range(4) for column in range(7)]
+    boxes = []
+    for x, y in middles:
+        right = x * np.cos(angle) - y * np.sin(angle) + rng.uniform(-8, 8)
+        down = x * np.sin(angle) + y * np.cos(angle) + rng.uniform(-8, 8)
+        wide, tall = rng.uniform(15, 30), rng.uniform(25, 35)
+        boxes.append(
+            (round(right - wide), round(down - tall), round(right + wide), round(down + tall))
+        )
+    shuffled = rng.permutation(len(boxes))
+    found = lines.arranged([boxes[at] for at in shuffled])
+    assert [[int(shuffled[at]) for at in line] for line in found] == [
+        list(range(7 * row, 7 * row + 7)) for row in range(4)
+    ]
+
+
+def test_digits_above_one_another_are_lines_of_their_own():
+    boxes = [(50 + 3 * n, 100 * n, 90 + 3 * n, 100 * n + 60) for n in (3, 0, 2, 1)]
+    assert lines.arranged(boxes) == [[1], [3], [2], [0]]
+    assert lines.arranged([]) == []
+
+
+def boxed(*lefts, width=40, height=60):
+    return [(left, 100, left + width, 100 + height) for left in lefts]
+
+
+def test_a_wide_gap_is_a_space():
+    assert lines.spaces(boxed(0, 60, 120, 300, 360)) == [False, False, False, True, False]
+    assert lines.spaces(boxed(0, 150, 300)) == [False] * 3  # all alike
+    assert lines.spaces(boxed(5)) == [False]
+
+
+MARKS = {  # of digits 60 pixels tall that stand at 160
+    ".": [(52, 150, 60, 160)],
+    ",": [(52, 148, 60, 172)],
+    ":": [(52, 112, 60, 120), (53, 145, 61, 153)],
+    "-": [(44, 126, 66, 132)],
+}
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_marks_are_known_by_place_and_size(mark):
+    boxes = boxed(0, 70, 140)
+    found = lines.marks(boxes, MARKS[mark])
+    assert [text for text, _ in found] == [mark]
+    assert lines.text(boxes, ["3", "1", "4"], found) == f"3{mark}14"
+
+
+@pytest.mark.parametrize(
+    "box", [(52, 100, 60, 108), (52, 158, 53, 159), (300, 150, 308, 160), (44, 154, 66, 160)]
+)
+def test_what_stands_elsewhere_is_no_mark(box):
+    """A dot at the top, a speck, a dot far away, a stroke on the line."""
+    assert lines.marks(boxed(0, 70, 140), [box]) == []
+
+
+@pytest.mark.parametrize("text", ["12.07", "12:47", "7-4"])
+def test_a_mark_is_read_and_no_digit(text):
+    grey = page(["".join(c for c in text if c.isdigit())], (620, 260))
+    at = min(text.find(c) for c in ".:-" if c in text)
+    left = int(60 + at * 96 - (37 if text[at] == "-" else 26))
+    for top, bottom in {".": [(148, 160)], ":": [(95, 107), (140, 152)], "-": [(114, 122)]}[
+        text[at]
+    ]:
+        grey[top:bottom, left : left + (26 if text[at] == "-" else 12)] = 40
+    found = reader.read(grey, *reader.reader("lenet5-best"))
+    assert found.text.replace(" ", "") == text
+    (mark,) = found.lines[0].marks
+    assert abs(mark.box[0] - left) <= 3 and mark.text == text[at]
+
+
+# ---- light and attitude
+
+
+def test_a_stroke_beside_the_edge_takes_nothing_with_it():
+    """As much ink is found near the right edge as in the middle, and none beyond the strokes."""
+    grey = np.full((400, 600), 200, np.float32)
+    for left in (100, 300, 580):
+        grey[150:250, left : left + 12] = 60
+    found = ink.find_ink(grey, light=False) >= 0.5
+    assert found[160:240, 582:590].all() and found[160:240, 302:310].all()
+    assert not found[:, 330:570].any() and not found[:140].any()
+
+
+def test_what_is_beside_the_paper_is_no_ink():
+    grey = np.full((300, 400), 210, np.float32)
+    grey[:, :60] = grey[:, 350:] = 5
+    grey[120:180, 200:208] = 120
+    found = ink.find_ink(grey, light=False) >= 0.5
+    assert found[125:175, 202:206].all() and found.sum() < 1.5 * 60 * 8
+
+
+def test_a_stroke_that_pales_goes_on():
+    """It fades to a quarter of its blackness; the same shade alone is none."""
+    grey = np.full((300, 500), 220, np.float32)
+    grey[100:108, 50:450] = np.linspace(60, 165, 400)
+    found = ink.find_ink(grey, light=False) >= 0.5
+    assert found[102:106, 60:440].all()
+
+
+@pytest.mark.parametrize("turned", range(4))
+@pytest.mark.parametrize("light", [False, True])
+def test_any_attitude_is_read_and_told(turned, light):
+    """Boxes are in the picture as it is given."""
+    grey = page(["2457120"], (800, 260))
+    given = np.rot90(255 - grey if light else grey, -turned)
+    found = reader.read(given.copy(), *reader.reader("lenet5-best"))
+    assert found.text.replace(" ", "") == "2457120" and found.turned == 90 * turned
+    left_over = given.copy()
+    for digit in found.digits:
+        left, top, width, height = digit.box
+        left_over[max(0, top - 3) : top + height + 3, max(0, left - 3) : left + width + 3] = given[
+            0, 0
+        ]
+    assert (left_over == given[0, 0]).all() and (given != given[0, 0]).any()
+
+
+def test_a_dark_corner_or_a_bright_one_does_not_decide():
+    grey = page(["24571"], (800, 600), height=50, top=230)
+    down, right = np.mgrid[:600, :800]
+    glare = 1 + 1.1 * np.exp(-((right - 150) ** 2 + (down - 600) ** 2) / (2 * 160**2))
+    assert labels((grey * glare * 0.45).astype(np.uint8)) == "24571"
+
+
+# ---- rules, and strokes as straight
+
+
+@pytest.mark.parametrize("side", [120, 160, 300])
+@pytest.mark.parametrize("digit", [1, 4, 7])
+def test_a_straight_stroke_is_no_rule(digit, side):
+    grey = page([str(digit)], (side, side), height=0.7 * side, pen=side // 25, top=0.15 * side)
+    grey = np.roll(grey, int(0.15 * side) - 60, axis=1) if side < 300 else grey
+    assert labels(grey.astype(np.uint8)) == str(digit)
+
+
+@pytest.mark.parametrize("fall", [-0.03, 0, 0.021])
+def test_oblique_rules_are_no_digits(fall):
+    grey = page(["245712"], (1000, 420), height=100, apart=1.4, fall=fall, top=150)
+    columns = np.arange(1000)
+    for first in (40, 160, 280, 390):
+        bent = first + fall * columns + 3 * np.sin(columns / 300)
+        for at, row in zip(columns, bent.astype(int), strict=True):
+            grey[max(0, row) : row + 3, at] = 80
+    assert labels(grey.astype(np.uint8)) == "245712"
+
+
+# ---- nothing is lost without a word
+
+
+def test_a_sheet_of_hundreds_is_read_at_full_size():
+    """Of 4000 pixels, digits of 26: 25 rows and 24 columns of them."""
+    rows = [("0124570245" * 3)[:24]] * 25
+    image = page(rows, (4000, 2600), height=26, pen=3, apart=5, top=40).clip(0, 255)
+    image = image[:, :3300]
+    found = reader.read(image, *reader.reader("lenet5-best"))
+    assert len(found.digits) == 600 and len(found.lines) == 25
+    wrong = sum(
+        a.replace(" ", "") != b for a, b in zip((x.text for x in found.lines), rows, strict=True)
+    )
+    assert wrong <= 2
+
+
+def test_what_is_cut_off_by_the_edge_is_told(program, tmp_path):
+    grey = page(["2457"], (600, 300))
+    grey[:45, 300:310] = 40
+    Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "cut.png")
+    done = program("predict", tmp_path / "cut.png")
+    assert "left out: 1 at the edge of the picture" in done.stdout
+    told = json.loads(program("predict", tmp_path / "cut.png", "--json").stdout)
+    assert told["left_out"] == ["1 at the edge of the picture"]
+    assert [line["text"].replace(" ", "") for line in told["lines"]] == ["2457"]
+
+
+def test_more_parts_than_are_looked_at_are_told(monkeypatch):
+    monkeypatch.setattr(parts, "MOST", 3)
+    found = reader.read(page(["24571"], (640, 260)), *reader.reader("lenet5-best"))
+    assert len(found.digits) == 3 and found.left_out == ["2 parts, the smallest of 5"]
+
+
+def test_every_step_is_explained(program, tmp_path):
+    Image.fromarray(page(["245"], (400, 260)).astype(np.uint8)).save(tmp_path / "row.png")
+    done = program("predict", tmp_path / "row.png", "--explain", tmp_path / "why")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "why" / "row"
+    assert sorted(p.name for p in folder.iterdir()) == ["1-ink.png", "1-pieces.txt", "1-seen.png"]
+    pieces = (folder / "1-pieces.txt").read_text().splitlines()
+    assert sum(line.endswith("chosen") for line in pieces) == 3
+    assert Image.open(folder / "1-ink.png").size == (400, 260)
