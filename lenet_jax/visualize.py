@@ -133,7 +133,8 @@ def check(given: argparse.Namespace) -> None:
         if (topic not in OF_RUN or run) and (topic not in OF_LENET5 or model == "LeNet5")
     ]
     if given.picture:
-        from lenet_jax.recognition import decoding, ink, parts
+        from lenet_jax.recognition import decoding
+        from lenet_jax.segmentation import ink, parts
 
         grey = decoding.read(given.picture)
         if not parts.find(grey, ink.light_on_dark(grey)).parts:

@@ -31,14 +31,15 @@ from lenet_jax.reproduction import sets
 BELOW = {
     "arithmetic": set(),
     "layers": {"arithmetic"},
-    "data": {"experiment", "models", "layers"},
+    "segmentation": set(),
+    "data": {"experiment", "models", "layers", "segmentation", "settings"},
     "models": {"layers"},
     "native": {"data", "layers", "settings"},
     "experiment": {"models"},
 }
 BELOW["training"] = {"experiment", "layers", "models", "data", "native"}
 BELOW["pretrained"] = {"experiment", "layers", "models", "data"}
-BELOW["recognition"] = BELOW["training"] | {"training", "pretrained"}
+BELOW["recognition"] = BELOW["training"] | {"training", "pretrained", "segmentation"}
 BELOW["serving"] = BELOW["measurement"] = BELOW["recognition"] | {"recognition"}
 BELOW["exporting"] = BELOW["inspection"] = BELOW["recognition"] | {"recognition", "arithmetic"}
 BELOW["baselines"] = BELOW["measurement"] | {"measurement"}

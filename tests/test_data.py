@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from lenet_jax.data import dataset, digits, mnist, prepared
-from lenet_jax.data.frames import frame
 from lenet_jax.errors import UserError
 from lenet_jax.layers.inputs import normalize
+from lenet_jax.segmentation.preparation import frame
 
 # four small files in the shape of the originals; TFDS itself is tried on the real ones below
 WAY = {"idx3": b"\x00\x00\x08\x03", "idx1": b"\x00\x00\x08\x01"}

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 import lenet_jax
-from lenet_jax.recognition import ink, lines, parts, reader
+from lenet_jax.recognition import reader
+from lenet_jax.segmentation import ink, lines, parts
 
 pytestmark = pytest.mark.xdist_group("predict")
 

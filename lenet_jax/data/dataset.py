@@ -17,6 +17,7 @@ from lenet_jax.experiment import Arrays, Data
 SOURCES = {
     "mnist": "mnist",
     "uci-digits": "digits",
+    "practice": "practice",
     "shapes": "shapes",
     "cifar10": "cifar",
     "cifar100": "cifar",

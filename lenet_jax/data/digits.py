@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from lenet_jax.data.dataset import Dataset, NamedArrays, of_arrays
-from lenet_jax.data.frames import frame
 from lenet_jax.experiment import Data
+from lenet_jax.segmentation.preparation import frame
 
 TRAIN = 1497  # by position; the 300 that follow are the test set
 

@@ -22,7 +22,6 @@ class Arrays:
     `train` and `test` are (images, labels): uint8 [n, height, width] or [n, height, width,
     channels], or floats of 0 to 1, which become round(255 x); labels are integers of 0 to
     classes - 1. Two are equal where their names, sums and splits are.
-    With `rubbish` the training labels may be `classes`: what is none of them, for eq. 9.
     Raises UserError, with the value found, for anything else.
 
         Arrays("signs", classes=12, train=(images, labels), test=(more_images, more_labels))
@@ -38,7 +37,6 @@ class Arrays:
     """hold out the last so many training examples, and report on them too"""
     shape: Annotated[tuple[int, ...], Hidden] = ()
     sha256: Annotated[str, Hidden] = ""
-    rubbish: Annotated[bool, Hidden] = False
 
     def __post_init__(self) -> None:
         require_split(self.limit, self.validation)
@@ -91,11 +89,10 @@ class Arrays:
                 f"{about}: labels are {labels.dtype} {list(labels.shape)}, expected are integers "
                 f"[{len(images)}], one for each image"
             )
-        most = self.classes - 1 + (self.rubbish and split == "train")
-        if not 0 <= labels.min() <= labels.max() <= most:
+        if not 0 <= labels.min() <= labels.max() < self.classes:
             raise UserError(
                 f"{about}: labels are from {labels.min()} to {labels.max()}, allowed are 0 to "
-                f"{most} (classes is {self.classes})"
+                f"{self.classes - 1} (classes is {self.classes})"
             )
         return images, labels.astype(np.int32)
 

@@ -7,11 +7,11 @@ from typing import Literal
 from lenet_jax.errors import UserError
 from lenet_jax.experiment.checks import require, require_local, require_split
 
-DIGITS = "mnist", "uci-digits"
+DIGITS = "mnist", "uci-digits", "practice"
 SIZED = "shapes", "folder", "imagenette", "imagenet"  # pictures that have no size of their own
 SIZES = 32, 256  # pixels
 CLASSES = {  # of sets whose images are known without a look at them
-    **{"mnist": 10, "uci-digits": 10, "shapes": 10, "cifar10": 10, "cifar100": 100},
+    **{"mnist": 10, "uci-digits": 10, "practice": 10, "shapes": 10, "cifar10": 10, "cifar100": 100},
     **{"imagenette": 10, "imagenet": 1000},
 }
 
@@ -21,8 +21,8 @@ class Data:
     """Which images, and where they may come from (`data.dataset.load`)."""
 
     name: str = "mnist"
-    """the data set: mnist, uci-digits, shapes, cifar10, cifar100, imagenette, imagenet, idx or
-    folder (docs/data.md)"""
+    """the data set: mnist, uci-digits, practice, shapes, cifar10, cifar100, imagenette, imagenet,
+    idx or folder (docs/data.md)"""
     data_dir: Path | None = None
     """where prepared data sets live; None: TFDS's own folder, ~/tensorflow_datasets"""
     manual_dir: Path | None = None

@@ -10,11 +10,12 @@ import numpy as np
 
 from lenet_jax import pretrained
 from lenet_jax.errors import UserError
-from lenet_jax.recognition import answers, decoding, lines, networks, parts, preparation
+from lenet_jax.recognition import answers, decoding, networks
 from lenet_jax.recognition.answers import Digit, Line, Reading
-from lenet_jax.recognition.ink import light_on_dark
 from lenet_jax.recognition.objects import shows_digits
 from lenet_jax.recognition.predictor import predictor
+from lenet_jax.segmentation import lines, parts, preparation
+from lenet_jax.segmentation.ink import light_on_dark
 
 SIZES = 1, 4, 16, 64  # numbers of images for which the network is compiled
 SURE = 0.5  # confidence from which a digit speaks for a reading, below it against

@@ -1,9 +1,5 @@
-"""What the reader's own network is trained on: digits of MNIST and others, drawn on made pages and
-cut out of them by the reader itself, and what it cuts out beside them that is no digit (section X
-trains its rubbish class so).
-"""
+"""Ink of digits as other pens and other hands write them, and of what is no digit."""
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +7,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from lenet_jax.recognition import parts, preparation
-from lenet_jax.recognition.ink import labelled
+from lenet_jax.segmentation.ink import labelled
 
-RUBBISH = 10  # the label of what is no digit
-CELLS = 5, 8  # rows and columns of a page
-CELL = 96  # pixels
-NO_DIGITS = 0.3  # share of the cells
+CELL = 96  # pixels that a digit has room in
 # No o, l, s, z, b, g, q and no capital of them: they are digits too.
 LETTERS = "ACEFHKMNPRTUVWXYadefhkmnprtuvwxy#@&%$*=<>?~^"
 FONTS = "DejaVuSans DejaVuSerif DejaVuSansMono DejaVuSans-Oblique STIXGeneral STIXGeneralItalic"
@@ -71,42 +63,6 @@ HANDS: dict[int, tuple[Strokes, ...]] = {
 }
 
 
-def examples(
-    images: np.ndarray, labels: np.ndarray, seed: int, log: Callable[[str], None]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Each image uint8 [n, 28, 28] once, others' hands and rubbish, as the reader prepares them:
-    uint8 [m, 28, 28] and labels int32 [m] of 0 to 10. What the reader does not find is left out.
-    """
-    rng = np.random.default_rng(seed)
-    order, at = rng.permutation(len(images)), 0
-    found, total = [], 0
-    while at < len(order):
-        cells, truths = [], []
-        for _ in range(CELLS[0] * CELLS[1]):
-            kind = rng.random()
-            if kind < NO_DIGITS:
-                ink, label = _no_digit(images, labels, rng), RUBBISH
-            elif kind < NO_DIGITS + 0.1:
-                label = int(rng.choice(list(HANDS)))
-                ink = drawn(HANDS[label][rng.integers(len(HANDS[label]))], rng)
-            else:
-                ink, label = (
-                    written(images[order[at % len(order)]], rng),
-                    labels[order[at % len(order)]],
-                )
-                at += 1
-            cells.append(ink)
-            truths.append(label)
-        light = bool(rng.random() < 0.2)
-        found += _cut_out(_page(cells, light, rng), light, truths)
-        if len(found) // 10_000 > total:
-            total = len(found) // 10_000
-            log(f"{len(found):,} examples")
-    return np.stack([image for image, _ in found]), np.array(
-        [label for _, label in found], np.int32
-    )
-
-
 def written(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A digit uint8 [28, 28] as ink, bool, larger, oblique, with a thinner or a thicker pen."""
     rows, columns = np.nonzero(image.max(1))[0], np.nonzero(image.max(0))[0]
@@ -117,6 +73,12 @@ def written(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     large = np.asarray(Image.fromarray(cut).resize((width, height), Image.Resampling.BICUBIC))
     ink = ndimage.gaussian_filter(np.pad(large.astype(np.float32), margin), height / 50)
     return _fitted(_pen(_turned(ink, rng) > 110, rng))
+
+
+def other_hand(label: int, rng: np.random.Generator) -> np.ndarray:
+    """A digit of HANDS as ink, bool."""
+    ways = HANDS[label]
+    return drawn(ways[rng.integers(len(ways))], rng)
 
 
 def drawn(strokes: Strokes, rng: np.random.Generator) -> np.ndarray:
@@ -187,7 +149,7 @@ def _fitted(ink: np.ndarray) -> np.ndarray:
     return cut
 
 
-def _no_digit(images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def no_digit(images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Ink that is no digit: halves and pairs of digits, letters, strokes, blots."""
     kind = rng.integers(7)
     if kind in (0, 1):  # two that touch, or three
@@ -269,44 +231,3 @@ def _scribble(rng: np.random.Generator) -> np.ndarray:
         return drawn((((0.0, 0.5), (1.0, 0.5)), ((0.6, 0.1), (1.0, 0.5), (0.6, 0.9))), rng)
     points = rng.uniform(0, 1, (int(rng.integers(5, 12)), 2))
     return drawn((tuple(map(tuple, points.tolist())),), rng)
-
-
-def _page(cells: list[np.ndarray], light: bool, rng: np.random.Generator) -> np.ndarray:
-    """Grey levels of a page with ink in each cell, written, lit and photographed."""
-    rows, columns = CELLS
-    height, width = rows * CELL + 40, columns * CELL + 40
-    ink: Any = np.zeros((height, width), np.float32)
-    for each, (row, column) in zip(cells, np.ndindex(rows, columns), strict=True):
-        high, wide = each.shape
-        top = 20 + row * CELL + int(rng.integers(4, CELL - high - 3))
-        left = 20 + column * CELL + int(rng.integers(4, CELL - wide - 3))
-        ink[top : top + high, left : left + wide] = each * rng.uniform(0.6, 1)
-    ink = ndimage.gaussian_filter(ink, rng.uniform(0.3, 1.2))
-    down, right = np.mgrid[:height, :width] / max(height, width)
-    angle = rng.uniform(0, 2 * np.pi)
-    lit = 1 + rng.uniform(0, 0.5) * (down * np.sin(angle) + right * np.cos(angle))
-    paper, contrast = rng.uniform(140, 240), rng.uniform(0.4, 0.9)
-    grey = paper * lit / lit.max() * (1 - contrast * ink) + rng.normal(
-        0, rng.uniform(0, 7), ink.shape
-    )
-    grey = np.clip(grey, 0, 255)
-    return (255 - grey if light else grey).astype(np.float32)
-
-
-def _cut_out(grey: np.ndarray, light: bool, truths: list[int]) -> Iterator[tuple[np.ndarray, int]]:
-    """What the reader finds in the cells of a page, and what each is."""
-    page = parts.find(grey, light)
-    rows, columns = CELLS
-    inside: dict[int, list[parts.Piece]] = {}
-    for piece in (p for part in page.parts for p in _uncut(part)):
-        left, top, right, bottom = piece.box
-        column, row = (int((m / 2 - 20) // CELL) for m in (left + right, top + bottom))
-        if 0 <= row < rows and 0 <= column < columns:
-            inside.setdefault(row * columns + column, []).append(piece)
-    for cell, pieces in inside.items():
-        if len(pieces) == 1:  # else it is not known what each is
-            yield preparation.prepare(page.layers[pieces[0].layer], pieces[0].box), truths[cell]
-
-
-def _uncut(part: parts.Part) -> list[parts.Piece]:
-    return [part.whole] if part.whole else [ways[0][0] for ways in part.pieces]

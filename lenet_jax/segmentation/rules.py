@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from lenet_jax.recognition.ink import labelled
+from lenet_jax.segmentation.ink import labelled
 
 
 def find_rules(mask: np.ndarray) -> np.ndarray:

@@ -7,8 +7,8 @@ import numpy as np
 from scipy import ndimage
 
 from lenet_jax.errors import UserError
-from lenet_jax.recognition.ink import find_ink, ink_of_one, labelled, resized
-from lenet_jax.recognition.rules import find_rules
+from lenet_jax.segmentation.ink import find_ink, ink_of_one, labelled, resized
+from lenet_jax.segmentation.rules import find_rules
 
 SIDE, LARGEST = 1024, 4096  # pixels of the longest side in which digits are looked for
 FINE = 40  # pixels: where digits are smaller, the picture is looked at in more

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lenet_jax.recognition.parts import Bounds
+from lenet_jax.segmentation.parts import Bounds
 
 STEEPEST = 0.3  # rise of a line, of its length: 17 degrees
 APART = 1.2, 2.0  # a gap is a space where it is wider than so many heights, and usual gaps
