@@ -13,11 +13,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from starlette.exceptions import HTTPException
 
 from lenet_jax.data.frames import SHAPE
+from lenet_jax.errors import UserError
 from lenet_jax.layers.codes import codes
 from lenet_jax.layers.contract import run, shown
-from lenet_jax.recognition import networks, reader
+from lenet_jax.recognition import decoding, networks, reader
 from lenet_jax.serving import uploads
 from lenet_jax.serving.batching import Batcher
 
@@ -28,8 +30,8 @@ ACTIVATED = 1.7159  # states are between minus and plus this (appendix A)
 class PictureReader:
     """What a network reads in pictures, as JSON.
 
-    At most `requests` pictures wait or are worked on, and no more are decoded at a time than the
-    machine has cores: one of 40 megapixels may need 1.5 GB.
+    The pictures of at most `requests` requests wait or are worked on, and no more are decoded at a
+    time than the machine has cores: one may need 1 GB.
     Raises UserError for an unknown network.
     """
 
@@ -43,16 +45,33 @@ class PictureReader:
         self._threads = ThreadPoolExecutor(requests, "picture")
         self._cores = threading.Semaphore(os.cpu_count() or 1)
 
-    def submit(self, picture: bytes, maps: bool, until: float) -> Future[bytes]:
+    def submit(self, pictures: list[bytes], maps: bool, until: float) -> Future[bytes]:
         """The prediction to come: a JSON object, for the first digits with the maps of all layers.
 
-        It raises TimeoutError where work cannot begin `until` then (`time.monotonic`), and what
-        `uploads.grey_levels` raises.
+        It raises TimeoutError where work on a picture cannot begin `until` then (`time.monotonic`),
+        and for one picture alone what `uploads.decoded` raises; of several, it is told beside the
+        digits of the others.
         """
-        return self._threads.submit(self._read, picture, maps, until)
+        return self._threads.submit(self._read, pictures, maps, until)
 
-    def _read(self, picture: bytes, maps: bool, until: float) -> bytes:
-        if not self._cores.acquire(timeout=max(0, until - time.monotonic())):
+    def _read(self, pictures: list[bytes], maps: bool, until: float) -> bytes:
+        if len(pictures) == 1:
+            answer: dict[str, Any] = {"digits": self._digits(pictures[0], maps, until)}
+        else:
+            answer = {"pictures": [self._tried(picture, maps, until) for picture in pictures]}
+        return json.dumps({"network": self.network, **answer}).encode()
+
+    def _tried(self, picture: bytes, maps: bool, until: float) -> dict[str, Any]:
+        try:
+            return {"digits": self._digits(picture, maps, until)}
+        except HTTPException as error:
+            return {"error": error.detail}
+        except UserError as error:
+            return {"error": str(error)}
+
+    def _digits(self, content: bytes, maps: bool, until: float) -> list[dict[str, Any]]:
+        left = until - time.monotonic()
+        if left < 0 or not self._cores.acquire(timeout=left):
             raise TimeoutError
         with ExitStack() as working:
             working.callback(self._cores.release)
@@ -61,13 +80,16 @@ class PictureReader:
                 working.close()  # while the network answers, the core may go on to the next
                 return self.batcher(images)
 
-            digits = reader.read(uploads.grey_levels(picture), scores, self.card)
+            picture = uploads.decoded(content)
+            digits = reader.read(decoding.grey(picture.pixels), scores, self.card)
         predictions = [reader.plain(digit) for digit in digits]
+        for prediction in predictions:
+            prediction["box"] = [picture.scale * edge for edge in prediction["box"]]
         if maps:
             for prediction, digit in zip(predictions[:WITH_MAPS], digits, strict=False):
                 prediction["image"] = packed(digit.image)
                 prediction |= self._states(digit.image, digit.label)
-        return json.dumps({"network": self.network, "digits": predictions}).encode()
+        return predictions
 
 
 def states(network: str) -> Callable[[np.ndarray, int], dict[str, Any]]:
