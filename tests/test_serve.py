@@ -273,10 +273,11 @@ def test_a_picture_comes_in_json_too(client):
         ('{"picture": "one.png"}', 400, "picture is 'one.png'..., no base64"),
         ('{"picture": "AAA"}', 400, "no base64"),
         ('{"picture": "\\u00e9"}', 400, "no base64"),
-        ('{"picture": "data:image/png,AAAA"}', 400, "no base64"),
+        ('{"picture": "data:image/png,AAA"}', 400, "no base64"),
         ('{"picture": ""}', 400, "empty"),
         ('{"picture": "AAAA"}', 415, "neither a PNG nor a JPEG"),
     ],
+    ids=lambda value: f"{value!r:.24}",
 )
 def test_json_that_is_refused(client, body, status, reason):
     answer = client.post(RECOGNIZE, content=body, headers={"Content-Type": "application/json"})
