@@ -107,7 +107,9 @@ class Model:
         """The digits of a picture, as `lenet_jax.recognize` gives them."""
         from lenet_jax.recognition import decoding, reader
 
-        return reader.read(decoding.read(picture), self.scores, self.card, reject_below).digits
+        shown = decoding.decode(picture)
+        grey = decoding.grey(shown.pixels)
+        return reader.read(grey, self.scores, self.card, reject_below, shown.scale).digits
 
     def classify(self, picture: Any) -> list[Any]:
         """The classes of the one object that a picture shows, the likeliest first.

@@ -43,21 +43,22 @@ def main(arguments: Sequence[str]) -> int:
     code = 0
     for name in names:
         try:
-            pixels = decoding.pixels(sys.stdin.buffer.read() if name == "-" else name)
+            picture = decoding.decode(sys.stdin.buffer.read() if name == "-" else name)
+            pixels = picture.pixels
             if not of_digits:
                 classes = objects.classify(pixels, scores, card)[:CLASSES]
                 print((named_as_json if given.json else named_as_text)(name, classes), flush=True)
                 continue
             grey = decoding.grey(pixels)
             tried = reader.attempts(grey, scores, card, given.reject_below)
-            found = reader.answer(tried)
+            found = reader.answer(tried, picture.scale)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             code = 2
             continue
         print(as_json(name, found) if given.json else as_text(name, found), flush=True)
         if given.annotate:
-            answers.annotate(pixels, found.digits).save(given.annotate)
+            answers.annotate(pixels, reader.answer(tried).digits).save(given.annotate)
         if given.explain:
             explanation.write(given.explain / Path(name).stem, tried)
     return code
@@ -118,12 +119,12 @@ def named(given: Sequence[str]) -> list[str]:
 
 def check_annotate(file: Path, number: int) -> None:
     """Raises UserError unless there is one picture, and a file of this name can be written."""
-    from lenet_jax.recognition.decoding import SUFFIXES
+    from lenet_jax.data.pictures import WRITTEN
 
     if number > 1:
         raise UserError(f"--annotate takes one picture, given are {number}")
-    if file.suffix.lower() not in SUFFIXES:
-        known = ", ".join(SUFFIXES)
+    if file.suffix.lower() not in WRITTEN:
+        known = ", ".join(WRITTEN)
         raise UserError(f"--annotate {file}: the name must end in one of {known}")
     if not file.parent.is_dir():
         raise UserError(f"--annotate {file}: there is no folder {file.parent}")

@@ -3,6 +3,7 @@
 python -m lenet_jax.serve
 python -m lenet_jax.serve --port 8080 --network lenet5-classic
 python -m lenet_jax.serve --host 0.0.0.0
+python -m lenet_jax.serve --allow-origin https://example.com
 
 The page is at http://127.0.0.1:8000, its API is described at /openapi.json:
 curl -F picture=@scan.png http://127.0.0.1:8000/v1/recognize
@@ -12,6 +13,7 @@ Ctrl-C or SIGTERM stops it, once what has been asked is answered.
 
 import argparse
 import importlib.util
+import re
 import signal
 import socket
 import sys
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
 
         from lenet_jax.serving import app
 
-        served = app.create(given.network)
+        served = app.create(given.network, given.allow_origin)
         # What Orbax leaves behind may fail unseen (commandline.run); a thread that answers may not.
         sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
         config = uvicorn.Config(
@@ -68,10 +70,31 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--port", type=int, default=8000, help="the port; 0 takes a free one (default: %(default)s)"
     )
     parser.add_argument("--network", **commandline.NETWORK)
+    parser.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="pages of this origin, such as https://example.com, may use the API; * is every page, "
+        "and more can be given (default: the server's own page alone)",
+    )
     given = parser.parse_args(arguments)
+    given.allow_origin = [origin(text) for text in given.allow_origin]
     if not 0 <= given.port <= 65535:
         raise UserError(f"--port is {given.port}, allowed are 0 to 65535")
     return given
+
+
+def origin(text: str) -> str:
+    """An origin as browsers send it; raises UserError for what is none."""
+    parts = re.fullmatch(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", text.lower())
+    if text != "*" and not parts:
+        raise UserError(
+            f"--allow-origin is {text}, allowed are http:// or https:// and a host, with a port or "
+            "without and with nothing after it, such as https://example.com, and * for every page"
+        )
+    usual = {"http": ":80", "https": ":443"}  # which browsers leave out
+    return text.lower().removesuffix(usual[parts[1]]) if parts else text
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lenet_jax.data.dataset import Images
-from lenet_jax.data.pictures import Pictures, in_order
+from lenet_jax.data.pictures import Pictures, in_order, opened
 from lenet_jax.errors import UserError
 
 MOST_DAMAGED = 1000  # one in so many may be damaged
@@ -71,9 +71,9 @@ def decoded(content: bytes, side: int) -> np.ndarray:
 
     Raises whatever Pillow does for damaged pictures.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    with Image.open(io.BytesIO(content)) as image:
+    with opened(io.BytesIO(content)) as image:
         image.draft("RGB", (side, side))  # JPEG: no finer than needed
         upright = ImageOps.exif_transpose(image).convert("RGB")
     return np.asarray(middle(upright, side, side))

@@ -1,12 +1,20 @@
 """Pictures that are made, or read and decoded, when they are asked for."""
 
+import io
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+from lenet_jax.errors import UserError
+
+WRITTEN = (
+    *(".png", ".jpg", ".jpeg", ".jfif", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".avif"),
+    *(".pgm", ".ppm"),
+)
+SUFFIXES = (*WRITTEN, ".heic", ".heif", ".hif")  # these need the extra `heic`
+HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # ISO 23008-12
 CORES = os.cpu_count() or 1
 AHEAD = 4 * CORES  # pictures in work at a time
 
@@ -71,3 +79,29 @@ def in_order(make: Callable[[Any], Any], of: Any) -> Iterator[Any]:
         yield from reading
     finally:
         reading.close()
+
+
+def opened(file: BinaryIO, formats: tuple[str, ...] | None = None) -> Any:
+    """The Pillow image in a file, not decoded yet, of any size.
+
+    `formats`: which of Pillow's are tried (default: all, and HEIF by the extra `heic`). Raises
+    UserError for HEIF without it, and whatever Pillow does for what it cannot read.
+    """
+    from PIL import Image, JpegImagePlugin
+
+    if not file.seekable():  # a pipe
+        file = io.BytesIO(file.read())
+    head = file.read(12)
+    file.seek(0)
+    if head.startswith(b"\xff\xd8\xff") and "JPEG" in (formats or ("JPEG",)):
+        return JpegImagePlugin.jpeg_factory(file)  # `open` allows 179 megapixels
+    if formats is None and head[4:8] == b"ftyp" and head[8:] in HEIF:
+        try:
+            import pillow_heif
+        except ImportError as error:
+            raise UserError(
+                "HEIC pictures are read with pillow-heif, which is not installed: "
+                "pip install 'lenet_jax[heic]', or save the picture as a JPEG"
+            ) from error
+        pillow_heif.register_heif_opener()
+    return Image.open(file, formats=formats)

@@ -57,10 +57,12 @@ def seen(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
             f"this network takes images of {'x'.join(map(str, shape))}, and a picture is grey or "
             "in three colours. Call lenet_jax.load(run).predict(images) instead"
         )
-    if len(shape) == 2:
-        levels = decoding.grey(pixels)
-    else:
-        levels = pixels[..., :3] if pixels.ndim == 3 else np.stack([pixels] * 3, axis=-1)
-        if pixels.shape[2:] == (4,):  # on white
-            levels = 255 + (levels - 255) * (pixels[..., 3:] / 255)
-    return np.asarray(encoded.middle(Image.fromarray(levels.astype(np.uint8)), *shape[:2]))
+    levels = decoding.grey(pixels) if len(shape) == 2 else pixels
+    picture = Image.fromarray(levels.astype(np.uint8, copy=False))
+    if picture.mode == "RGBA":
+        white = Image.new("RGB", picture.size, "white")
+        white.paste(picture, mask=picture)
+        picture = white
+    if len(shape) == 3:
+        picture = picture.convert("RGB")
+    return np.asarray(encoded.middle(picture, *shape[:2]))

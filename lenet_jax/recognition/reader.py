@@ -1,5 +1,6 @@
 """Reads the digits of a picture: finds them, prepares them as MNIST's, asks the network."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,8 +51,8 @@ def recognize(picture: Any, network: str = "", reject_below: float | None = None
     (default: that of the network's card; a run has none). What the rubbish class beats always is.
     Raises UserError for what is no picture and for an unknown network.
     """
-    found = reader(network or pretrained.DEFAULT)
-    return read(decoding.read(picture), *found, reject_below).digits
+    shown, found = decoding.decode(picture), reader(network or pretrained.DEFAULT)
+    return read(decoding.grey(shown.pixels), *found, reject_below, shown.scale).digits
 
 
 @cache
@@ -76,14 +77,24 @@ def reader(source: str, trust_page: bool = False) -> tuple[Scores, dict[str, Any
 
 
 def read(
-    grey: np.ndarray, scores: Scores, card: dict[str, Any], reject_below: float | None = None
+    grey: np.ndarray,
+    scores: Scores,
+    card: dict[str, Any],
+    reject_below: float | None = None,
+    scale: int = 1,
 ) -> Reading:
-    """What stands in grey levels, float32 [h, w] of 0 to 255, by the scores of a network."""
-    return answer(attempts(grey, scores, card, reject_below))
+    """What stands in grey levels, float32 [h, w] of 0 to 255, by the scores of a network.
+
+    Each of them is `scale` pixels of the picture wide (`decoding.decode`), in which boxes are.
+    """
+    return answer(attempts(grey, scores, card, reject_below), scale)
 
 
 def attempts(
-    grey: np.ndarray, scores: Scores, card: dict[str, Any], reject_below: float | None = None
+    grey: np.ndarray,
+    scores: Scores,
+    card: dict[str, Any],
+    reject_below: float | None = None,
 ) -> list[Attempt]:
     """The ways in which a picture was looked at, the best first; arguments as of `read`.
 
@@ -137,7 +148,7 @@ def _attempt(
     if pieces:
         images = np.stack([preparation.prepare(page.layers[p.layer], p.box) for p in pieces])
         for piece, image, scored in zip(pieces, images, scores(images), strict=True):
-            box = _in_picture(piece.box, page, turned)
+            box = _in_grey(piece.box, page, turned)
             predictions[piece] = answers.digit(image, scored, box, j, below)
     fit = answers.fitting(card)
 
@@ -167,23 +178,30 @@ def _best(part: parts.Part, worst: Callable[[parts.Way], float]) -> parts.Way:
     return cut
 
 
-def answer(tried: list[Attempt]) -> Reading:
-    """The reading of the best attempt."""
+def answer(tried: list[Attempt], scale: int = 1) -> Reading:
+    """The reading of the best attempt, boxes times `scale`."""
     best = tried[0]
     page, boxes = best.page, [piece.box for piece in best.chosen]
     found = []
     for line in lines.arranged(boxes):
         own = [boxes[at] for at in line]
-        digits = [best.predictions[best.chosen[at]] for at in line]
+        digits = [_times(scale, best.predictions[best.chosen[at]]) for at in line]
         marks = lines.marks(own, page.small)
         signs = ["?" if d.rejected else str(d.label) for d in digits]
-        placed = [answers.Mark(m, _in_picture(box, page, best.turned)) for m, box in marks]
+        placed = [
+            _times(scale, answers.Mark(m, _in_grey(box, page, best.turned))) for m, box in marks
+        ]
         found.append(Line(lines.text(own, signs, marks), digits, placed))
     return Reading(found, 90 * best.turned, page.left_out)
 
 
-def _in_picture(box: parts.Bounds, page: parts.Page, turned: int) -> answers.Box:
-    """left, top, width and height in the picture of what is in a box of a page turned."""
+def _times(scale: int, of: Any) -> Any:
+    """A digit or a mark in a picture so many times as large."""
+    return dataclasses.replace(of, box=tuple(scale * edge for edge in of.box))
+
+
+def _in_grey(box: parts.Bounds, page: parts.Page, turned: int) -> answers.Box:
+    """left, top, width and height in the grey levels of what is in a box of a page turned."""
     height, width = page.layers[0].shape
     left, top, right, bottom = box
     for _ in range(turned):  # back clockwise

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -25,10 +26,11 @@ QUEUE = 128  # requests whose pictures are on their way, waiting or worked on
 PAGE = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
 
 
-def create(network: str, seconds: float = SECONDS) -> ASGIApp:
+def create(network: str, origins: Sequence[str] = (), seconds: float = SECONDS) -> ASGIApp:
     """The application that serves a network, compiled and ready to answer.
 
-    A request is given up after `seconds`. Raises UserError for an unknown network.
+    Pages of `origins` may ask it too ("*": all pages). A request is given up after `seconds`.
+    Raises UserError for an unknown network.
     """
     pictures = PictureReader(network, QUEUE)
     places = threading.BoundedSemaphore(QUEUE)
@@ -46,8 +48,8 @@ def create(network: str, seconds: float = SECONDS) -> ASGIApp:
         job: Future[bytes] | None = None
         try:
             async with asyncio.timeout(seconds):
-                picture = await uploads.content(request)
-                job = pictures.submit(picture, maps == "true", until)
+                contents = await uploads.contents(request)
+                job = pictures.submit(contents, maps == "true", until)
                 answer = await asyncio.wrap_future(job)
         except TimeoutError as error:
             if job is None:
@@ -83,8 +85,10 @@ def create(network: str, seconds: float = SECONDS) -> ASGIApp:
         ],
         exception_handlers={HTTPException: _refused, UserError: _unreadable, Exception: _failed},
     )
+    app.router.redirect_slashes = False  # to an address that a path prefix would be missing from
+    served = headers.shared(app, "/v1/recognize", origins) if origins else app
     traffic = Traffic(PATHS, pictures.batcher)
-    return headers.secured(traffic.counting(app), headers.security(PAGE))
+    return headers.secured(traffic.counting(served), headers.security(PAGE))
 
 
 def _busy(reason: str) -> HTTPException:

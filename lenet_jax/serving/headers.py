@@ -3,8 +3,10 @@
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 
 from starlette.datastructures import MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
@@ -40,14 +42,33 @@ def security(page: str) -> dict[str, str]:
 
 
 def secured(app: ASGIApp, headers: dict[str, str]) -> ASGIApp:
-    """The app with these headers on each of its answers."""
+    """The app with these headers on each of its answers that has no others of these names."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(headers)
+                found = MutableHeaders(scope=message)
+                for name, value in headers.items():
+                    found.setdefault(name, value)
             await send(message)
 
         await app(scope, receive, with_headers)
+
+    return call
+
+
+def shared(app: ASGIApp, path: str, origins: Sequence[str]) -> ASGIApp:
+    """The app, whose answers at this path pages of these origins may read ("*": all pages)."""
+    asked_by_others = CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=("POST",),
+        allow_private_network=True,  # from a page of the internet to this machine
+        expose_headers=("Retry-After",),
+    )
+    read_by_others = secured(asked_by_others, {"Cross-Origin-Resource-Policy": "cross-origin"})
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        await (read_by_others if scope["path"] == path else app)(scope, receive, send)
 
     return call

@@ -3,7 +3,7 @@
 from typing import Any
 
 import lenet_jax
-from lenet_jax.recognition.decoding import MEGAPIXELS
+from lenet_jax.recognition.decoding import MEGAPIXELS, OF_JPEG
 from lenet_jax.serving import uploads
 
 NUMBERS = {"type": "array", "items": {"type": "number"}}
@@ -43,7 +43,9 @@ def _later(description: str) -> dict[str, Any]:
 RECOGNIZE: dict[str, Any] = {
     "operationId": "recognize",
     "summary": "The digits of a picture, line by line, each from the left.",
-    "description": "The picture is read in memory and forgotten with the answer.",
+    "description": "The picture is read in memory and forgotten with the answer. Of several, in a "
+    "multipart body, each has an entry in the answer's `pictures`, in their order: its digits, or "
+    "what is wrong with it.",
     "parameters": [
         {
             "name": "maps",
@@ -54,24 +56,48 @@ RECOGNIZE: dict[str, Any] = {
     ],
     "requestBody": {
         "required": True,
-        "description": f"A PNG or JPEG of at most {uploads.BODY // 2**20} MiB and "
-        f"{MEGAPIXELS} megapixels.",
+        "description": f"A PNG or JPEG of at most {MEGAPIXELS} megapixels ({OF_JPEG} in a JPEG "
+        f"that is not progressive), or up to {uploads.PICTURES} of them. The whole body has at "
+        f"most {uploads.BODY // 2**20} MiB.",
         "content": {
             "image/png": {"schema": FILE},
             "image/jpeg": {"schema": FILE},
-            "multipart/form-data": {"schema": _object(picture=FILE)},
+            "multipart/form-data": {
+                "schema": _object(
+                    picture={
+                        "type": "array",
+                        "items": FILE,
+                        "minItems": 1,
+                        "maxItems": uploads.PICTURES,
+                    }
+                )
+            },
+            "application/json": {
+                "schema": _object(
+                    picture={
+                        "type": "string",
+                        "contentEncoding": "base64",
+                        "description": "The file in base64; `data:image/png;base64,` may stand "
+                        "before it.",
+                    }
+                )
+                | {"additionalProperties": False}
+            },
         },
     },
     "responses": {
         "200": _answer(
-            "The digits; none for a blank page.", "application/json", _ref("Recognition")
+            "The digits; none for a blank page.",
+            "application/json",
+            {"anyOf": [_ref("Recognition"), _ref("Recognitions")]},
         ),
         "400": _error(
-            "The body is empty, its multipart malformed, or `maps` neither true nor false."
+            "The body is empty, its multipart or JSON malformed, its pictures too many, or `maps` "
+            "neither true nor false."
         ),
         "408": _error("The body did not come in time."),
         "413": _error("The body is too large."),
-        "415": _error("The body is neither PNG nor JPEG."),
+        "415": _error("The picture is neither PNG nor JPEG."),
         "422": _error("The picture is damaged, too small, or has too many pixels."),
         "500": _error("The server failed."),
         "503": _later("Too many requests are waiting, or no answer was found in time."),
@@ -97,10 +123,24 @@ PATHS: dict[str, Any] = {
     },
 }
 
+DIGITS = {"type": "array", "items": _ref("Digit")}
 SCHEMAS: dict[str, Any] = {
-    "Recognition": _object(
-        network={"type": "string"}, digits={"type": "array", "items": _ref("Digit")}
-    ),
+    "Recognition": {
+        **_object(network={"type": "string"}, digits=DIGITS),
+        "description": "Of one picture.",
+    },
+    "Recognitions": {
+        **_object(
+            network={"type": "string"},
+            pictures={
+                "type": "array",
+                "items": {"anyOf": [_object(digits=DIGITS), _ref("Error")]},
+                "minItems": 2,
+                "maxItems": uploads.PICTURES,
+            },
+        ),
+        "description": "Of several pictures.",
+    },
     "Digit": _object(
         optional=("image", "maps", "code"),
         label={"type": "integer", "minimum": 0, "maximum": 9},

@@ -7,17 +7,18 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from starlette.exceptions import HTTPException
 
 from lenet_jax.data.frames import SHAPE
+from lenet_jax.errors import UserError
 from lenet_jax.layers.codes import codes
 from lenet_jax.layers.contract import run, shown
-from lenet_jax.recognition import answers, networks, reader
+from lenet_jax.recognition import answers, decoding, networks, reader
 from lenet_jax.serving import uploads
 from lenet_jax.serving.batching import Batcher
 
@@ -28,8 +29,8 @@ ACTIVATED = 1.7159  # states are between minus and plus this (appendix A)
 class PictureReader:
     """What a network reads in pictures, as JSON.
 
-    At most `requests` pictures wait or are worked on, and no more are decoded at a time than the
-    machine has cores: one of 40 megapixels may need 1.5 GB.
+    The pictures of at most `requests` requests wait or are worked on, and no more are decoded at a
+    time than the machine has cores: one may need 1 GB.
     Raises UserError for an unknown network.
     """
 
@@ -43,31 +44,53 @@ class PictureReader:
         self._threads = ThreadPoolExecutor(requests, "picture")
         self._cores = threading.Semaphore(os.cpu_count() or 1)
 
-    def submit(self, picture: bytes, maps: bool, until: float) -> Future[bytes]:
+    def submit(self, pictures: list[bytes], maps: bool, until: float) -> Future[bytes]:
         """The prediction to come: a JSON object, for the first digits with the maps of all layers.
 
-        It raises TimeoutError where work cannot begin `until` then (`time.monotonic`), and what
-        `uploads.grey_levels` raises.
+        It raises TimeoutError where work on a picture cannot begin `until` then (`time.monotonic`),
+        and for one picture alone what `uploads.decoded` raises; of several, it is told beside the
+        digits of the others.
         """
-        return self._threads.submit(self._read, picture, maps, until)
+        return self._threads.submit(self._read, pictures, maps, until)
 
-    def _read(self, picture: bytes, maps: bool, until: float) -> bytes:
-        if not self._cores.acquire(timeout=max(0, until - time.monotonic())):
+    def _read(self, pictures: list[bytes], maps: bool, until: float) -> bytes:
+        if len(pictures) == 1:
+            answer = self._answer(pictures[0], maps, until)
+        else:
+            answer = {"pictures": [self._tried(picture, maps, until) for picture in pictures]}
+        return json.dumps({"network": self.network, **answer}).encode()
+
+    def _tried(self, picture: bytes, maps: bool, until: float) -> dict[str, Any]:
+        try:
+            return self._answer(picture, maps, until)
+        except HTTPException as error:
+            return {"error": error.detail}
+        except UserError as error:
+            return {"error": str(error)}
+
+    def _answer(self, content: bytes, maps: bool, until: float) -> dict[str, Any]:
+        left = until - time.monotonic()
+        if left < 0 or not self._cores.acquire(timeout=left):
             raise TimeoutError
-        with ExitStack() as working:
-            working.callback(self._cores.release)
-
-            def scores(images: np.ndarray) -> np.ndarray:
-                working.close()  # while the network answers, the core may go on to the next
-                return self.batcher(images)
-
-            found = reader.read(uploads.grey_levels(picture), scores, self.card)
+        try:
+            picture = uploads.decoded(content)
+            grey = decoding.grey(picture.pixels)
+            found = reader.read(grey, self._scores, self.card, scale=picture.scale)
+        finally:
+            self._cores.release()
         answer = answers.plain(found)
         if maps:
             for prediction, digit in zip(answer["digits"][:WITH_MAPS], found.digits, strict=False):
                 prediction["image"] = packed(digit.image)
                 prediction |= self._states(digit.image, digit.label)
-        return json.dumps({"network": self.network, **answer}).encode()
+        return answer
+
+    def _scores(self, images: np.ndarray) -> np.ndarray:
+        self._cores.release()  # while the network answers, the core may go on to the next picture
+        try:
+            return self.batcher(images)
+        finally:
+            self._cores.acquire()
 
 
 def states(network: str) -> Callable[[np.ndarray, int], dict[str, Any]]:

@@ -1,26 +1,28 @@
-"""A client's picture: its bytes out of a request, its grey levels out of the bytes.
+"""A client's pictures: their bytes out of a request, their pixels out of the bytes.
 
-Nothing of it is written to a disk.
+Nothing of them is written to a disk.
 """
 
-import io
+import base64
+import json
 import logging
+import re
 import warnings
 from collections.abc import AsyncGenerator
+from typing import Any
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from lenet_jax.errors import UserError
 from lenet_jax.recognition import decoding
-from lenet_jax.recognition.decoding import MEGAPIXELS
+from lenet_jax.recognition.decoding import NoPicture, Picture
 
 BODY = 5 * 2**20  # bytes
+PICTURES = 32  # of one request
 FORMATS = ("PNG", "JPEG")  # each decoder more is a door more
+JSON = '{"picture": "..."} with the base64 of a PNG or a JPEG file, or its data URL'
 
 # Both warn of what is wrong with a client's data: the client is told, the log need not be.
 logging.getLogger("python_multipart").setLevel(logging.ERROR)
@@ -31,17 +33,21 @@ class InMemory(MultiPartParser):
     spool_max_size = BODY
 
 
-async def content(request: Request) -> bytes:
-    """The bytes of the picture: the body, or the first file of a multipart one.
+async def contents(request: Request) -> list[bytes]:
+    """The bytes of the pictures: the body, that of its JSON, or all files of a multipart one.
 
-    Raises HTTPException: 413 for more than BODY, 400 for an empty or malformed body.
+    Raises HTTPException: 413 for more than BODY, 400 for an empty or malformed body and for more
+    than PICTURES.
     """
-    picture = await _body(request)
-    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        picture = await _file(request, picture)
-    if not picture:
+    body = await _body(request)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        pictures = await _files(request, body)
+    else:
+        pictures = [_of_json(body) if kind == "application/json" else body]
+    if pictures == [b""]:
         raise HTTPException(400, "the body is empty: send a PNG or a JPEG file")
-    return picture
+    return pictures
 
 
 async def _body(request: Request) -> bytes:
@@ -59,34 +65,52 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-async def _file(request: Request, body: bytes) -> bytes:
+async def _files(request: Request, body: bytes) -> list[bytes]:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
     try:
-        form = await InMemory(request.headers, stream(), max_files=1, max_fields=10).parse()
+        form = await InMemory(request.headers, stream(), max_files=PICTURES, max_fields=10).parse()
     except (MultiPartException, ValueError) as error:  # ValueError: of a charset, say
-        raise HTTPException(400, f"the multipart body is malformed: {error}") from error
-    for value in form.values():
-        if isinstance(value, UploadFile):
-            return await value.read()
-    raise HTTPException(400, "the multipart body has no file: send a PNG or a JPEG as `picture`")
+        told = f"the multipart body is malformed: {error}"
+        if "Too many files" in str(error):
+            told = f"the body has more than {PICTURES} pictures: send the others in another request"
+        raise HTTPException(400, told) from error
+    files = [await value.read() for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    if not files:
+        told = "the multipart body has no file: send a PNG or a JPEG as `picture`"
+        raise HTTPException(400, told)
+    return files
 
 
-def grey_levels(picture: bytes) -> np.ndarray:
-    """A picture's grey levels, float32 [h, w] of 0 to 255.
+def _of_json(body: bytes) -> bytes:
+    try:
+        given: Any = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, f"the body is not JSON ({error}): send {JSON}") from error
+    if not isinstance(given, dict):
+        raise HTTPException(400, f"the JSON is no object: send {JSON}")
+    if set(given) != {"picture"}:
+        keys = f"{', '.join(given) or 'no keys':.80}"
+        raise HTTPException(400, f"the JSON has {keys}, allowed is picture alone: send {JSON}")
+    text = given["picture"]
+    if not isinstance(text, str):
+        raise HTTPException(400, f"picture is {text!r:.80}, allowed is a string: send {JSON}")
+    encoded = "".join(re.sub(r"^data:[^,]*;base64,", "", text, flags=re.IGNORECASE).split())
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except ValueError as error:
+        told = f"picture is {text[:20]!r}..., no base64 ({error}): send {JSON}"
+        raise HTTPException(400, told) from error
+
+
+def decoded(content: bytes) -> Picture:
+    """The picture in a file's bytes.
 
     Raises HTTPException 415 for what is neither PNG nor JPEG, and UserError for damaged pictures
     and those of too many pixels, which are not decoded.
     """
     try:
-        return decoding.read(Image.open(io.BytesIO(picture), formats=FORMATS))
-    except UnidentifiedImageError as error:
-        raise HTTPException(415, "the body is neither a PNG nor a JPEG picture") from error
-    except Image.DecompressionBombError as error:
-        allowed = f"allowed are {MEGAPIXELS} megapixels"
-        raise UserError(f"the picture is too large: {allowed}") from error
-    except UserError:
-        raise
-    except Exception as error:  # on damaged files the decoders raise whatever they like
-        raise UserError(f"the picture is damaged: {error}") from error
+        return decoding.decode(content, FORMATS)
+    except NoPicture as error:
+        raise HTTPException(415, "the picture is neither a PNG nor a JPEG") from error
