@@ -104,7 +104,7 @@ def light_on_dark(grey: np.ndarray) -> bool:
     """Whether what differs from most of its surroundings, the ink, is lighter than they are."""
     shape = tuple(max(1, round(n * min(1.0, COARSE / max(grey.shape)))) for n in grey.shape)
     coarse = resized(grey, shape)
-    differs: Any = coarse - ndimage.median_filter(coarse, max(shape) // 4, mode="nearest")
+    differs: Any = coarse - ndimage.median_filter(coarse, max(1, max(shape) // 4), mode="nearest")
     return float((differs * np.abs(differs)).sum()) > 0
 
 

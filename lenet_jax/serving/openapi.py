@@ -123,10 +123,28 @@ PATHS: dict[str, Any] = {
     },
 }
 
-DIGITS = {"type": "array", "items": _ref("Digit")}
+BOX = {
+    **NUMBERS,
+    "description": "Left, top, width, height in pixels of the upright picture.",
+    "minItems": 4,
+    "maxItems": 4,
+}
+READING: dict[str, Any] = {
+    "digits": {"type": "array", "items": _ref("Digit")},
+    "lines": {"type": "array", "items": _ref("Line")},
+    "turned": {
+        "enum": [0, 90, 180, 270],
+        "description": "By how many degrees counterclockwise the picture was turned to be read.",
+    },
+    "left_out": {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "What was seen and not read, in sentences.",
+    },
+}
 SCHEMAS: dict[str, Any] = {
     "Recognition": {
-        **_object(network={"type": "string"}, digits=DIGITS),
+        **_object(network={"type": "string"}, **READING),
         "description": "Of one picture.",
     },
     "Recognitions": {
@@ -134,7 +152,7 @@ SCHEMAS: dict[str, Any] = {
             network={"type": "string"},
             pictures={
                 "type": "array",
-                "items": {"anyOf": [_object(digits=DIGITS), _ref("Error")]},
+                "items": {"anyOf": [_object(**READING), _ref("Error")]},
                 "minItems": 2,
                 "maxItems": uploads.PICTURES,
             },
@@ -155,12 +173,7 @@ SCHEMAS: dict[str, Any] = {
             "type": "boolean",
             "description": "Whether the rubbish class beats it (eq. 9): no digit.",
         },
-        box={
-            **NUMBERS,
-            "description": "Left, top, width, height in pixels of the upright picture.",
-            "minItems": 4,
-            "maxItems": 4,
-        },
+        box=BOX,
         penalties={
             **NUMBERS,
             "description": "For each class the squared distance of F6 from its code (eq. 7).",
@@ -174,6 +187,21 @@ SCHEMAS: dict[str, Any] = {
             "properties": {name: _ref("Bytes") for name in ("c1", "s2", "c3", "s4", "c5", "f6")},
         },
         code={**_ref("Bytes"), "description": "The code of the answer, as F6 would have it."},
+    ),
+    "Line": _object(
+        text={
+            "type": "string",
+            "description": "Its digits, ? for a rejected one, its marks, a space for a wide gap.",
+        },
+        digits={
+            "type": "array",
+            "items": {"type": "integer", "minimum": 0},
+            "description": "Their places among the picture's digits, from 0.",
+        },
+        marks={
+            "type": "array",
+            "items": _object(text={"enum": [".", ",", ":", "-"]}, box=BOX),
+        },
     ),
     "Bytes": _object(
         shape={"type": "array", "items": {"type": "integer"}},
