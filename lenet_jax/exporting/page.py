@@ -1,0 +1,119 @@
+"""A page that needs no server: serving's, with the network inside as JavaScript (network.js).
+
+One HTML file, which opens from a disk or from any host of files and loads nothing. C5 and F6,
+nearly all weights, are whole numbers of 16 bits, with a scale for each unit: as short as half
+precision and several times closer. All else is float32.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import linen as nn
+
+from lenet_jax.data.frames import SHAPE
+from lenet_jax.errors import UserError
+from lenet_jax.exporting import torch
+from lenet_jax.models.lenet import LeNet5
+from lenet_jax.recognition.predictor import predictor
+from lenet_jax.recognition.reader import limits
+
+PAGE = Path(__file__).parents[1] / "serving" / "page.html"
+NETWORK = Path(__file__).parent / "network.js"
+PLACE = re.compile(r"<!-- reader:.*<!-- /reader -->", re.DOTALL)  # of what reads a drawing
+HEAD = '<meta charset="utf-8">\n'
+WRITTEN = re.compile(r"const reader = localReader\((.*)\);")
+SHORT = ("c5.weight", "f6.weight")
+SCALE = 2**15 - 1
+
+
+def refusal(module: nn.Module) -> str | None:
+    """Why a network cannot be written, or None."""
+    if not isinstance(module, LeNet5):
+        given = f"a {type(module).__name__}"
+    else:
+        wanted = {"head": "rbf", "pooling": "subsampling", "activation": "scaled-tanh"}
+        wanted |= {"classes": 10}
+        others = [f"{n} {getattr(module, n)}" for n, v in wanted.items() if getattr(module, n) != v]
+        given = f"one of {', '.join(others)}" if others else ""
+    return (
+        given
+        and (
+            f"the page format is for LeNet5 with RBF units, as published, this is {given}. Give other "
+            "formats: --format onnx stablehlo safetensors"
+        )
+        or None
+    )
+
+
+def write(path: Path, module: LeNet5, params: Any, card: dict[str, Any]) -> None:
+    """Writes the page; it calls the network by the file's name."""
+    j, below = limits(card)
+    state = torch.state_dict(module, params, SHAPE)
+    arrays = {name: _packed(array, name in SHORT) for name, array in state.items()}
+    network = {"name": path.stem, "j": j, "below": below, "arrays": arrays}
+    written = json.dumps(network).replace("<", "\\u003c")  # or a name might end the script
+    script = (
+        f'\n"use strict";\n{NETWORK.read_text("utf-8")}const reader = localReader({written});\n'
+    )
+    page, places = PLACE.subn(
+        lambda _: f"<script>{script}</script>", PAGE.read_text(encoding="utf-8")
+    )
+    head = f'{HEAD}<meta http-equiv="Content-Security-Policy" content="{policy(page)}">\n'
+    assert places == page.count(HEAD) == 1
+    path.write_text(page.replace(HEAD, head), encoding="utf-8")
+
+
+def read(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """The scores of the weights in a file, for uint8 images [n, 28, 28], computed by jax.
+
+    Raises UserError for a file that is damaged.
+    """
+    page = path.read_text(encoding="utf-8", errors="replace")
+    written = WRITTEN.search(page)
+    if written is None or policy(page) not in page:
+        raise UserError(f"{path} is no page of ours, or damaged: export the network again")
+    arrays = json.loads(written[1])["arrays"]
+    state = {name: _unpacked(**array) for name, array in arrays.items()}
+    return predictor(LeNet5(table="full", adaptive=True), torch.parameters(state))
+
+
+def policy(page: str) -> str:
+    """What a browser may do with a page: run its scripts and styles, known by their SHA-256."""
+    hashes = {
+        tag: " ".join(
+            f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+            for text in re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        )
+        for tag in ("script", "style")
+    }
+    return (
+        f"default-src 'none'; script-src {hashes['script']}; style-src {hashes['style']}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _packed(array: np.ndarray, short: bool) -> dict[str, Any]:
+    if not short:
+        return {"shape": array.shape, "values": _base64(array.astype("<f4"))}
+    rows = array.reshape(len(array), -1)
+    scales = (np.abs(rows).max(axis=1, keepdims=True) / SCALE).astype("<f4")
+    whole = np.round(rows / np.where(scales, scales, 1)).astype("<i2")
+    return {"shape": array.shape, "values": _base64(whole), "scales": _base64(scales)}
+
+
+def _unpacked(shape: list[int], values: str, scales: str | None = None) -> np.ndarray:
+    if scales is None:
+        return np.frombuffer(base64.b64decode(values), "<f4").reshape(shape)
+    whole = np.frombuffer(base64.b64decode(values), "<i2").astype(np.float32)
+    scale = np.frombuffer(base64.b64decode(scales), "<f4")
+    return (whole.reshape(len(scale), -1) * scale[:, None]).reshape(shape)
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(array.tobytes()).decode()
