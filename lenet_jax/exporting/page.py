@@ -28,26 +28,23 @@ NETWORK = Path(__file__).parent / "network.js"
 PLACE = re.compile(r"<!-- reader:.*<!-- /reader -->", re.DOTALL)  # of what reads a drawing
 HEAD = '<meta charset="utf-8">\n'
 WRITTEN = re.compile(r"const reader = localReader\((.*)\);")
+WANTED = {"head": "rbf", "pooling": "subsampling", "activation": "scaled-tanh", "classes": 10}
 SHORT = ("c5.weight", "f6.weight")
 SCALE = 2**15 - 1
 
 
 def refusal(module: nn.Module) -> str | None:
     """Why a network cannot be written, or None."""
-    if not isinstance(module, LeNet5):
-        given = f"a {type(module).__name__}"
+    if isinstance(module, LeNet5):
+        others = [name for name, value in WANTED.items() if getattr(module, name) != value]
+        if not others:
+            return None
+        given = f"one with {', '.join(f'{name} {getattr(module, name)}' for name in others)}"
     else:
-        wanted = {"head": "rbf", "pooling": "subsampling", "activation": "scaled-tanh"}
-        wanted |= {"classes": 10}
-        others = [f"{n} {getattr(module, n)}" for n, v in wanted.items() if getattr(module, n) != v]
-        given = f"one of {', '.join(others)}" if others else ""
+        given = f"a {type(module).__name__}"
     return (
-        given
-        and (
-            f"the page format is for LeNet5 with RBF units, as published, this is {given}. Give other "
-            "formats: --format onnx stablehlo safetensors"
-        )
-        or None
+        f"the page format is for a LeNet5 with {', '.join(f'{n} {v}' for n, v in WANTED.items())}, "
+        f"this is {given}. Give other formats: --format onnx stablehlo safetensors"
     )
 
 
@@ -58,12 +55,9 @@ def write(path: Path, module: LeNet5, params: Any, card: dict[str, Any]) -> None
     arrays = {name: _packed(array, name in SHORT) for name, array in state.items()}
     network = {"name": path.stem, "j": j, "below": below, "arrays": arrays}
     written = json.dumps(network).replace("<", "\\u003c")  # or a name might end the script
-    script = (
-        f'\n"use strict";\n{NETWORK.read_text("utf-8")}const reader = localReader({written});\n'
-    )
-    page, places = PLACE.subn(
-        lambda _: f"<script>{script}</script>", PAGE.read_text(encoding="utf-8")
-    )
+    code = NETWORK.read_text(encoding="utf-8")
+    reader = f'<script>\n"use strict";\n{code}const reader = localReader({written});\n</script>'
+    page, places = PLACE.subn(lambda _: reader, PAGE.read_text(encoding="utf-8"))
     head = f'{HEAD}<meta http-equiv="Content-Security-Policy" content="{policy(page)}">\n'
     assert places == page.count(HEAD) == 1
     path.write_text(page.replace(HEAD, head), encoding="utf-8")
