@@ -86,7 +86,9 @@ function localReader(network) {
   }
 
   function quantile(values, part) {
-    return Float32Array.from(values).sort()[Math.floor(part * (values.length - 1))];
+    const sorted = Float32Array.from(values).sort(), place = part * (values.length - 1);
+    const [before, after] = [sorted[Math.floor(place)], sorted[Math.ceil(place)]];
+    return before + (after - before) * (place % 1);
   }
 
   // Grey levels 0 to 255 -> 0 (paper) to 1 (ink).

@@ -68,13 +68,18 @@ def read(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
     Raises UserError for a file that is damaged.
     """
+    module = LeNet5(table="full", adaptive=True)  # missing connections and codes are the file's
+    return predictor(module, torch.parameters(load(path)))
+
+
+def load(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a page, by the names of the torch format. Raises UserError as `read` does."""
     page = path.read_text(encoding="utf-8", errors="replace")
     written = WRITTEN.search(page)
     if written is None or policy(page) not in page:
         raise UserError(f"{path} is no page of ours, or damaged: export the network again")
     arrays = json.loads(written[1])["arrays"]
-    state = {name: _unpacked(**array) for name, array in arrays.items()}
-    return predictor(LeNet5(table="full", adaptive=True), torch.parameters(state))
+    return {name: _unpacked(**array) for name, array in arrays.items()}
 
 
 def policy(page: str) -> str:
