@@ -724,8 +724,10 @@ def test_what_is_no_digit_is_not_shown_as_one(page):
 
 def boxes_drawn(page):
     return page.locator("#boxes").evaluate(
-        """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
-            .data.some(level => level > 0)"""
+        """canvas => {
+            const { width, height } = canvas, empty = document.createElement("canvas");
+            return canvas.toDataURL() !== Object.assign(empty, { width, height }).toDataURL();
+        }"""
     )
 
 
@@ -807,6 +809,7 @@ def test_the_page_says_when_the_server_is_gone_and_goes_on_by_itself(program, br
 
 def answered(page, name, content):
     """What the server says of a chosen picture, and how many bytes it was sent."""
+    page.get_by_text("No digit found. Draw one.").wait_for()
     with page.expect_response(lambda answer: RECOGNIZE in answer.url) as waited:
         page.locator("#file").set_input_files(
             {"name": name, "mimeType": f"image/{name.rpartition('.')[2]}", "buffer": content}
