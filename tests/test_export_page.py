@@ -27,12 +27,13 @@ pytestmark = pytest.mark.xdist_group("export_page")  # one browser for all of th
 
 SIZE = 300_000  # bytes
 ALL = """bytes => {
-    const images = Uint8Array.from(atob(bytes), c => c.charCodeAt(0)), penalties = [];
-    const begun = performance.now();
+    const images = Uint8Array.from(atob(bytes), c => c.charCodeAt(0)), penalties = [], times = [];
     for (let at = 0; at < images.length; at += 784) {
+        const begun = performance.now();
         penalties.push(reader.run(images.subarray(at, at + 784)).penalties);
+        times.push(performance.now() - begun);
     }
-    return [penalties, performance.now() - begun];
+    return [penalties, times];
 }"""
 
 
@@ -93,7 +94,7 @@ def test_the_browser_finds_the_networks_penalties(browser, images, name, tmp_pat
     penalties, milliseconds = page.evaluate(ALL, base64.b64encode(images.tobytes()).decode())
     page.close()
     close(penalties, -scores)
-    assert milliseconds / len(images) < 5
+    assert np.median(milliseconds) < 5  # others may have the processor now and then
 
 
 def drawn(page):
@@ -174,7 +175,7 @@ def picture(*digits, ink=0, paper=255, noise=0.0):
             continue
         places = [(x + 280 * at, y) for x, y in corners]
         ImageDraw.Draw(image).line(places, fill=ink, width=22, joint="curve")
-    levels = image + np.random.default_rng(0).normal(0, noise, (280, 280 * len(digits)))
+    levels = np.asarray(image) + np.random.default_rng(0).normal(0, noise, (280, 280 * len(digits)))
     file = io.BytesIO()
     Image.fromarray(levels.clip(0, 255).astype(np.uint8)).save(file, "PNG")
     return {"name": "mine.png", "mimeType": "image/png", "buffer": file.getvalue()}
@@ -310,4 +311,5 @@ def test_the_page_is_the_servers(file):
         assert name not in page, name
     _, _, after = served.partition("<!-- /reader -->\n")
     assert page.endswith(after) and len(after) > 5000
-    assert json.loads(page_format.WRITTEN.search(page)[1])["name"] == "lenet5-best"
+    (network,) = page_format.WRITTEN.findall(page)
+    assert json.loads(network)["name"] == "lenet5-best"
