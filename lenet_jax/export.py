@@ -3,10 +3,12 @@
 python -m lenet_jax.export                                  every format, into exported/
 python -m lenet_jax.export --format onnx torch --out there
 python -m lenet_jax.export --network runs/classic           a run's newest checkpoint
+python -m lenet_jax.export --format page                    a page that needs no server
 
 onnx and stablehlo take uint8 images [n, 28, 28], ink bright, and return scores [n, 10], higher is
-better; safetensors holds the parameters as flax names them, torch as a PyTorch state dict. Every
-file is read again and compared before it gets its name.
+better; safetensors holds the parameters as flax names them, torch as a PyTorch state dict; page is
+one HTML file that reads what is drawn on it, by a LeNet5 with RBF units. Every file is read again
+and compared before it gets its name.
 """
 
 import argparse
@@ -33,7 +35,6 @@ def main(arguments: Sequence[str]) -> int:
     import numpy as np
 
     from lenet_jax.data import digits
-    from lenet_jax.layers.network import Network
     from lenet_jax.recognition.predictor import predictor
 
     trained = networks.load(given.network, commandline.log, given.trust_page)
@@ -44,13 +45,14 @@ def main(arguments: Sequence[str]) -> int:
     commandline.log(f"{given.network}: each file will be compared on {len(images):,} images")
     scores = predictor(trained.module, trained.params, trained.shape)(images)
     name = given.network if given.network in pretrained.names() else trained.card["experiment"]
-    suiting = [f for f in formats.FORMATS if f != "torch" or isinstance(trained.module, Network)]
+    suiting = [f for f in formats.FORMATS if formats.refusal(f, trained) is None]
     for each in dict.fromkeys(given.format or suiting):
         path = given.out / f"{name}{formats.FORMATS[each].suffix}"
         difference = formats.export(each, path, trained, images, scores)
         size = path.stat().st_size
         print(
-            f"{path}: {size:,} bytes, scores differ by at most {difference:.1g} of the largest",
+            f"{path}: {size:,} bytes, {formats.FORMATS[each].compared} differ from the network's "
+            f"by at most {difference:.1g} of the largest, the labels are the same",
             flush=True,
         )
     return 0

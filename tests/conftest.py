@@ -34,6 +34,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).parents[1]
 
+# The corners of a 3 on 280 x 280 pixels.
+THREE = (
+    *((90, 70), (150, 50), (190, 80), (170, 125), (130, 140)),
+    *((175, 150), (195, 195), (150, 230), (90, 215)),
+)
+
 
 def apply(module, params: Any, *inputs: Any) -> Any:
     """What a network or a layer makes of its inputs; flax's own type for it says too little."""
@@ -159,6 +165,31 @@ def program(environment):
         return subprocess.run(command, timeout=600, **settings)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("no chromium to open the page with: apt-get install chromium")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="no playwright to open the page with: pip install playwright"
+    )
+    playwright.expect.set_options(timeout=30_000)  # as long as the page waits for its server
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def draw(page, strokes):
+    frame = page.locator("#paper").bounding_box()
+    places = [(frame["x"] + x / 280 * frame["width"], frame["y"] + y / 280 * frame["height"])
+              for x, y in strokes]  # fmt: skip
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=5)
 
 
 @pytest.fixture

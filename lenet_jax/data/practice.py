@@ -3,7 +3,9 @@ cut out of them as the reader does, and what is cut out beside them that is no d
 trains its rubbish class so).
 """
 
+import multiprocessing
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +22,6 @@ RUBBISH = 10  # the label of what is no digit
 CELLS = 5, 8  # rows and columns of a page
 NO_DIGITS, OTHER_HANDS = 0.3, 0.1  # shares of the cells
 LIGHT = 0.2  # share of the pages that are light on dark
-TOLD = 10_000  # examples after which the log hears of them
 PARTS = 2  # of MNIST's training digits, each with a seed of its own
 
 
@@ -33,8 +34,9 @@ def find(asked: Data, log: Callable[[str], None]) -> dataset.Dataset:
     if not kept.exists():
         log("practice: pages of digits are made, a quarter of an hour, once")
         images, labels = mnist.train.images, mnist.train.labels
-        cuts = zip(np.array_split(images, PARTS), np.array_split(labels, PARTS), strict=True)
-        made = [examples(*part, seed, log) for seed, part in enumerate(cuts)]
+        cuts = np.array_split(images, PARTS), np.array_split(labels, PARTS), range(PARTS)
+        with ProcessPoolExecutor(PARTS, multiprocessing.get_context("spawn")) as pool:
+            made = list(pool.map(examples, *cuts))
         images, labels = (np.concatenate(each) for each in zip(*made, strict=True))
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(kept, images=images, labels=labels)
@@ -49,9 +51,7 @@ def find(asked: Data, log: Callable[[str], None]) -> dataset.Dataset:
     return dataset.of_arrays("practice", f"made by lenet_jax of {mnist.source}", arrays)
 
 
-def examples(
-    images: np.ndarray, labels: np.ndarray, seed: int, log: Callable[[str], None]
-) -> tuple[np.ndarray, np.ndarray]:
+def examples(images: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Each image uint8 [n, 28, 28] once, others' hands and rubbish, as the reader prepares them:
     uint8 [m, 28, 28] and labels int32 [m] of 0 to 10. What the reader does not find is left out.
     """
@@ -74,10 +74,7 @@ def examples(
             cells.append(ink)
             truths.append(label)
         light = bool(rng.random() < LIGHT)
-        before = len(found)
         found += _cut_out(_page(cells, light, rng), light, truths)
-        if len(found) // TOLD > before // TOLD:
-            log(f"practice: {len(found):,} examples")
     made, truths = zip(*found, strict=True)
     return np.stack(made), np.array(truths, np.int32)
 

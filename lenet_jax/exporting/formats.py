@@ -21,10 +21,16 @@ TOLERANCE = 1e-5  # of the largest score
 
 @dataclass(frozen=True)
 class Format:
-    """How a format's files end, and the package of the extra "export" that it needs."""
+    """How a format's files end, and the package of the extra "export" that it needs.
+
+    `tolerance`: by how much scores may differ, as a share of the largest; `compared`: what gives
+    the scores that are compared.
+    """
 
     suffix: str
     needs: str | None = None
+    tolerance: float = TOLERANCE
+    compared: str = "its scores"
 
 
 FORMATS = {  # each by the name of its module in this room
@@ -32,6 +38,8 @@ FORMATS = {  # each by the name of its module in this room
     "stablehlo": Format(".stablehlo", "flatbuffers"),
     "safetensors": Format(".safetensors"),
     "torch": Format(".torch.safetensors"),
+    # Of a few hundred, the largest penalty, this is a few hundredths.
+    "page": Format(".html", None, 1e-4, "the scores of its weights, computed by jax,"),
 }
 
 
@@ -44,6 +52,12 @@ def check(formats: Sequence[str]) -> None:
                 f"--format {name} needs the package {needs}: "
                 'pip install "lenet_jax[export]", or leave this format out'
             )
+
+
+def refusal(name: str, network: TrainedNetwork) -> str | None:
+    """Why a network cannot be written in a format, or None; what onnx cannot, it says later."""
+    module = importlib.import_module(f"lenet_jax.exporting.{name}")
+    return module.refusal(network.module) if hasattr(module, "refusal") else None
 
 
 def _write(format_: Any, file: Path, network: TrainedNetwork) -> None:
@@ -69,9 +83,12 @@ def export(
     """Writes a network to a file in the format `name`, and compares.
 
     `scores` [n, classes] are the network's own for uint8 images [n, *shape]. Returns the
-    largest difference, as a share of the largest score. Raises UserError where that is more than
-    `TOLERANCE`; nothing is then left, and a file that was there before stays.
+    largest difference, as a share of the largest score. Raises UserError for a network that the
+    format does not hold, where the difference is more than the format's tolerance, and where a
+    label is another; nothing is then left, and a file that was there before stays.
     """
+    if reason := refusal(name, network):
+        raise UserError(reason)
     module = importlib.import_module(f"lenet_jax.exporting.{name}")
     with tempfile.TemporaryDirectory(dir=path.parent) as unproven:
         file = Path(unproven) / path.name
@@ -79,12 +96,20 @@ def export(
         # The file of a page's own network has parameters, and not what to do with them.
         given = {"module": network.module} if name == "safetensors" else {}
         found = module.read(file, **given)(images)
-        difference = float(np.abs(found - scores).max() / np.abs(scores).max())
-        if not difference <= TOLERANCE:  # not a number is a difference too
+        largest, allowed = np.abs(scores).max(), FORMATS[name].tolerance
+        difference = float(np.abs(found - scores).max() / largest)
+        if not difference <= allowed:  # not a number is a difference too
             raise UserError(
                 f"the {name} file gives other scores than the network, by {difference:.1e} of the "
-                f"largest; allowed is {TOLERANCE:.0e}. Nothing was written. Use another format, "
+                f"largest; allowed is {allowed:.0e}. Nothing was written. Use another format, "
                 "and please report it"
+            )
+        labels = found.argmax(axis=1)[:, None]
+        behind = scores.max(axis=1) - np.take_along_axis(scores, labels, axis=1)[:, 0]
+        if others := int((behind > TOLERANCE * largest).sum()):  # less is a tie
+            raise UserError(
+                f"the {name} file gives {others} of {len(images):,} images another label than the "
+                "network. Nothing was written. Use another format, and please report it"
             )
         file.replace(path)
     return difference

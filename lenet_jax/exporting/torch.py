@@ -20,7 +20,6 @@ from flax import linen as nn
 from flax import traverse_util
 
 from lenet_jax import pretrained
-from lenet_jax.errors import UserError
 from lenet_jax.exporting import safetensors
 from lenet_jax.exporting.forward import shape_of
 from lenet_jax.layers.codes import CHARACTERS, codes
@@ -31,16 +30,18 @@ from lenet_jax.models.lenet import LeNet5
 from lenet_jax.recognition.predictor import predictor
 
 
-def write(path: Path, module: Network, params: Any, card: dict[str, Any]) -> None:
-    """Writes the parameters, and the codes of RBF units, in PyTorch's layout.
+def refusal(module: nn.Module) -> str | None:
+    """Why a network cannot be written, or None."""
+    if isinstance(module, Network):
+        return None
+    return (
+        f"the torch format is for the package's networks, this is a {type(module).__name__}. "
+        "Give other formats: --format onnx stablehlo safetensors"
+    )
 
-    Raises UserError for a network that is not the package's.
-    """
-    if not isinstance(module, Network):
-        raise UserError(
-            f"the torch format is for the package's networks, this is a {type(module).__name__}. "
-            "Give other formats: --format onnx stablehlo safetensors"
-        )
+
+def write(path: Path, module: Network, params: Any, card: dict[str, Any]) -> None:
+    """Writes the parameters, and the codes of RBF units, in PyTorch's layout."""
     safetensors.save(path, state_dict(module, params, shape_of(card)), card)
 
 
