@@ -399,7 +399,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     name = "reading-public" if listed else "reading"
     speed.in_place(name, table(found), ROOT / "docs" / "reading.md")
-    record = {"network": pretrained.DEFAULT, **found, **speed.conditions()}
+    record = {"network": pretrained.READER, **found, **speed.conditions()}
     records.write(ROOT / "results" / f"{name}.json", record)
     return 0
 

@@ -27,12 +27,13 @@ __all__ = [
     "SquaredError",
     "UserError",
     "load",
+    "read",
     "recognize",
     "train",
 ]
 
 if TYPE_CHECKING:
-    from lenet_jax.api import Model, Run, load, recognize, train
+    from lenet_jax.api import Model, Run, load, read, recognize, train
     from lenet_jax.errors import UserError
     from lenet_jax.experiment import (
         MAP,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 _ELSEWHERE = {
     "UserError": "errors",
     "LeNet5": "models.lenet",
-    **dict.fromkeys(("train", "load", "recognize", "Run", "Model"), "api"),
+    **dict.fromkeys(("train", "load", "read", "recognize", "Run", "Model"), "api"),
 }
 
 

@@ -226,10 +226,18 @@ def load(
 
 
 def recognize(picture: Any, network: str = "", reject_below: float | None = None) -> list[Any]:
-    """The digits of a picture; see `lenet_jax.recognition.reader.recognize`.
+    """The digits of a picture, line by line; `read` without its lines and marks.
 
     for digit in recognize("photo.jpg"):
         print(digit.label, digit.confidence, digit.box)
+    """
+    return read(picture, network, reject_below).digits
+
+
+def read(picture: Any, network: str = "", reject_below: float | None = None) -> Any:
+    """What stands in a picture; see `lenet_jax.recognition.reader.recognize`.
+
+    print(read("photo.jpg").text)
     """
     settings.set_up_jax()
     from lenet_jax.recognition import reader

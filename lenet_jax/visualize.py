@@ -225,7 +225,7 @@ def open_images(
     if given.picture:
         from lenet_jax.recognition import reader
 
-        digits = reader.recognize(given.picture, given.network)
+        digits = reader.recognize(given.picture, given.network).digits
         if len(digits) > 1:
             commandline.log(f"{given.picture}: {len(digits)} digits, the first is drawn")
         one = [digits[0].image], f"the first digit of {Path(given.picture).name}"

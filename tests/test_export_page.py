@@ -20,8 +20,9 @@ from lenet_jax.exporting import formats
 from lenet_jax.exporting import page as page_format
 from lenet_jax.layers.inputs import normalize
 from lenet_jax.models.lenet import LeNet1, LeNet5
-from lenet_jax.recognition import decoding, networks, parts, preparation
+from lenet_jax.recognition import decoding, networks
 from lenet_jax.recognition.predictor import predictor
+from lenet_jax.segmentation import ink, parts, preparation
 
 pytestmark = pytest.mark.xdist_group("export_page")  # one browser for all of them
 
@@ -131,9 +132,11 @@ def test_a_drawing_is_prepared_as_python_prepares_it(page, strokes, width):
         [strokes, width],
     )
     content, (digit,) = drawn(page)
-    found = parts.find(decoding.read(content))
-    (box,) = found.boxes
-    prepared = preparation.prepare(found.ink, box)
+    grey = decoding.read(content)
+    found = parts.find(grey, ink.light_on_dark(grey))
+    ((((piece,), *_),),) = [part.pieces for part in found.parts]
+    box = piece.box
+    prepared = preparation.prepare(found.layers[0], box)
     image = np.reshape(digit["image"], (28, 28))
     assert np.abs(image - prepared.astype(int)).max() <= 2
     left, top, right, bottom = box

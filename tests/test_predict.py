@@ -108,7 +108,7 @@ def test_json_has_every_number(program, pages):
 
 
 def test_confidence_has_the_rubbish_class_of_eq_9(pages):
-    j = pretrained.card(pretrained.DEFAULT)["config"]["loss"]["j"]
+    j = pretrained.card(pretrained.READER)["config"]["loss"]["j"]
     for digit in lenet_jax.recognize(pages[0] / "row.png"):
         shares = np.exp(-np.array([*digit.penalties, j]))
         assert digit.confidence == pytest.approx(shares[digit.label] / shares.sum(), rel=1e-6)
@@ -159,7 +159,7 @@ def test_what_the_rubbish_class_beats_is_rejected(program, tmp_path):
     assert (red - green > 100).any() and not (green - red > 100).any()
     (digit,) = lenet_jax.recognize(star(), reject_below=0)
     assert digit.rejected and digit.rubbish
-    assert min(digit.penalties) > pretrained.card(pretrained.DEFAULT)["config"]["loss"]["j"]
+    assert min(digit.penalties) > pretrained.card(pretrained.READER)["config"]["loss"]["j"]
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_the_tables_are_of_the_committed_records(name):
         f"| {kind} | {number} | {record['read'][kind] / number:.1%} |".replace("%", " %")
         for kind, number in record["pictures"].items()
     ]
-    assert record["network"] == pretrained.DEFAULT and record.get("dataset", "mnist") == "mnist"
+    assert record["network"] == pretrained.READER and record.get("dataset", "mnist") == "mnist"
 
 
 def test_the_readme_says_what_is_rejected():

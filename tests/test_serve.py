@@ -48,7 +48,7 @@ def running(program, *flags, port=0, **settings):
         listener.start()
         try:
             line = process.stdout.readline()
-            assert line.startswith("lenet5-best is at http://127.0.0.1:"), complaints
+            assert line.startswith("lenet5-reader is at http://127.0.0.1:"), complaints
             yield SimpleNamespace(process=process, url=line.split()[3])
         finally:
             process.kill()
@@ -166,7 +166,7 @@ def test_a_blank_page_has_no_digits(client):
 def test_maps_are_those_of_the_network(client):
     digit = client.post(f"{RECOGNIZE}?maps=true", content=encoded(three())).json()["digits"][0]
     image = unpacked(digit["image"])
-    module, params = pretrained.load("lenet5-best")
+    module, params = pretrained.load("lenet5-reader")
     scores, maps = apply(module, params, normalize(jnp.asarray(image[None])))
     np.testing.assert_allclose(digit["penalties"], -scores[0], rtol=1e-4)
     assert set(digit["maps"]) == set(maps) == {"c1", "s2", "c3", "s4", "c5", "f6"}
@@ -442,7 +442,7 @@ def test_every_answer_has_the_security_headers(client):
 
 
 def test_health_and_metrics(client):
-    assert client.get("/healthz").json()["network"] == "lenet5-best"
+    assert client.get("/healthz").json()["network"] == "lenet5-reader"
 
     def counted():
         lines = client.get("/metrics").text.splitlines()
@@ -640,7 +640,7 @@ def test_a_full_queue_says_when_to_come_again(client, server):
 
 def test_time_is_limited(monkeypatch):
     """A body that never ends, and a network that does not answer; then it goes on."""
-    scores, card = reader.reader("lenet5-best")
+    scores, card = reader.reader("lenet5-reader")
     gate = threading.Event()
     gate.set()  # until the server has tried its network
 

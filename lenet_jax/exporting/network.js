@@ -61,7 +61,7 @@ function localReader(network) {
 
   const shown = states => Uint8Array.from(states, state => rounded((state / 1.7159 + 1) * 127.5));
 
-  // What `recognition.reader.digit` says of an image.
+  // What `recognition.answers.digit` says of an image.
   function digit(image, box) {
     const { penalties, maps } = run(image);
     const [label, second] = [...penalties.keys()].sort((a, b) => penalties[a] - penalties[b]);
@@ -77,7 +77,7 @@ function localReader(network) {
     };
   }
 
-  // ---- what is ink, and which of it is a digit: `recognition.ink` and `parts`, of even paper
+  // ---- what is ink, and which of it is a digit: `segmentation.ink` and `parts`, of even paper
 
   // As Python and numpy round: a half to the even number.
   function rounded(value) {
@@ -102,7 +102,8 @@ function localReader(network) {
     const standing = depth.filter(level => level > Math.max(16, 5 * noise));
     if (!standing.length) return depth.fill(0);
     const half = Math.max(12, 3 * noise, 0.5 * quantile(standing, 0.75));
-    return depth.map(level => Math.min(1, Math.max(0, level * 0.5 / half)));
+    const faint = Math.max(12, 3 * noise, 0.5 * half), grain = Math.min(2 * noise, faint / 2);
+    return depth.map(level => Math.min(1, Math.max(0, (level - grain) * 0.5 / (faint - grain))));
   }
 
   // The boxes [left, top, right, bottom] of what hangs together, strokes of one digit joined.

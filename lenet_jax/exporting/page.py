@@ -20,8 +20,8 @@ from lenet_jax.data.frames import SHAPE
 from lenet_jax.errors import UserError
 from lenet_jax.exporting import torch
 from lenet_jax.models.lenet import LeNet5
+from lenet_jax.recognition.answers import limits
 from lenet_jax.recognition.predictor import predictor
-from lenet_jax.recognition.reader import limits
 
 PAGE = Path(__file__).parents[1] / "serving" / "page.html"
 NETWORK = Path(__file__).parent / "network.js"

@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # jax comes with it, and a program asks for the names before 
 
 FOLDER = Path(__file__).parent
 DEFAULT = "lenet5-best"
+READER = "lenet5-reader"  # of pictures: trained on what is cut out of them, too
 
 
 def names(folder: Path = FOLDER) -> list[str]:

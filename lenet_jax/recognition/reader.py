@@ -42,8 +42,8 @@ class Attempt:
         return sum(1.0 if each else -0.5 for each in sure)
 
 
-def recognize(picture: Any, network: str = "", reject_below: float | None = None) -> list[Digit]:
-    """The digits of a picture, line by line, each from the left; none on a blank page.
+def recognize(picture: Any, network: str = "", reject_below: float | None = None) -> Reading:
+    """What stands in a picture: its lines, their digits and marks; none on a blank page.
 
     `picture`: a path, the bytes of a file, a Pillow image, or an array [h, w] or [h, w, 3 or 4] of
     0 to 255 (or of 0 to 1, in floats). `network` is one of `pretrained.names()`, or the folder of a
@@ -51,8 +51,8 @@ def recognize(picture: Any, network: str = "", reject_below: float | None = None
     (default: that of the network's card; a run has none). What the rubbish class beats always is.
     Raises UserError for what is no picture and for an unknown network.
     """
-    shown, found = decoding.decode(picture), reader(network or pretrained.DEFAULT)
-    return read(decoding.grey(shown.pixels), *found, reject_below, shown.scale).digits
+    shown, found = decoding.decode(picture), reader(network or pretrained.READER)
+    return read(decoding.grey(shown.pixels), *found, reject_below, shown.scale)
 
 
 @cache

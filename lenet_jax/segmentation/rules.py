@@ -58,7 +58,33 @@ def _lines(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     start, stop, first, last = np.array(places, int).reshape(-1, 4).T
     level = (stop - start >= length) & (last - first <= thick + 0.15 * (stop - start))
     renumbered = np.r_[0, np.where(level, np.cumsum(level), 0)]
-    return renumbered[labels], np.stack([start, stop, first, last], axis=1)[level]
+    found = np.stack([start, stop, first, last], axis=1)[level]
+    if not level.any():
+        return renumbered[labels], found
+    # What is left of a line behind a stroke that is wider than the gaps.
+    rest = (stop - start >= 4 * thick) & (last - first <= thick + 0.15 * (stop - start)) & ~level
+    falls = [
+        _fall(labels, line, place)
+        for line, place in zip(np.flatnonzero(level) + 1, found, strict=True)
+    ]
+    for line in np.flatnonzero(rest):
+        middle = (start[line] + stop[line]) / 2, (first[line] + last[line]) / 2
+        for number, ((slope, row), place) in enumerate(zip(falls, found, strict=True)):
+            beside = max(place[0] - stop[line], start[line] - place[1])
+            near = abs(row + slope * middle[0] - middle[1]) <= thick + 0.02 * beside
+            if near and 0 <= beside < length:
+                renumbered[line + 1] = number + 1
+                place[0], place[1] = min(place[0], start[line]), max(place[1], stop[line])
+                place[2], place[3] = min(place[2], first[line]), max(place[3], last[line])
+                break
+    return renumbered[labels], found
+
+
+def _fall(labels: np.ndarray, line: int, place: np.ndarray) -> tuple[float, float]:
+    """Slope and row at column 0 of a line."""
+    rows, columns = np.nonzero(labels[place[2] : place[3], place[0] : place[1]] == line)
+    slope, row = np.polyfit(columns + place[0], rows + place[2], 1)
+    return float(slope), float(row)
 
 
 def _repeating(lines: np.ndarray) -> np.ndarray:
