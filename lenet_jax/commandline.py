@@ -18,12 +18,14 @@ from lenet_jax.experiment import Experiment, Optimizer, pages
 from lenet_jax.experiment.checks import require_local
 from lenet_jax.settings import set_up_jax
 
-# The flag, or the argument, of every verb that uses a trained network.
+# The flag, or the argument, of every verb that uses a trained network, and of those that read.
 NETWORK: dict[str, Any] = {
     "default": pretrained.DEFAULT,
     "metavar": "NAME|FOLDER",
     "help": "a pretrained network, or the folder of a run (default: %(default)s)",
 }
+
+READER: dict[str, Any] = NETWORK | {"default": pretrained.READER}
 
 # Another flag of theirs.
 TRUST_PAGE: dict[str, Any] = {

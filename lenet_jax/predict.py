@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lenet_jax import commandline, pretrained
+from lenet_jax import commandline
 from lenet_jax.errors import UserError
 from lenet_jax.recognition import networks, objects
 
@@ -70,7 +70,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "pictures", nargs="+", help="files, folders of them, or - for standard input"
     )
-    parser.add_argument("--network", **commandline.NETWORK | {"default": pretrained.READER})
+    parser.add_argument("--network", **commandline.READER)
     parser.add_argument("--trust-page", **commandline.TRUST_PAGE)
     parser.add_argument(
         "--reject-below",

@@ -20,7 +20,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from lenet_jax import commandline, pretrained
+from lenet_jax import commandline
 from lenet_jax.errors import UserError
 from lenet_jax.recognition import networks
 
@@ -69,7 +69,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--port", type=int, default=8000, help="the port; 0 takes a free one (default: %(default)s)"
     )
-    parser.add_argument("--network", **commandline.NETWORK | {"default": pretrained.READER})
+    parser.add_argument("--network", **commandline.READER)
     parser.add_argument(
         "--allow-origin",
         action="append",

@@ -80,7 +80,7 @@ def _lines(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return renumbered[labels], found
 
 
-def _fall(labels: np.ndarray, line: int, place: np.ndarray) -> tuple[float, float]:
+def _fall(labels: np.ndarray, line: Any, place: np.ndarray) -> tuple[float, float]:
     """Slope and row at column 0 of a line."""
     rows, columns = np.nonzero(labels[place[2] : place[3], place[0] : place[1]] == line)
     slope, row = np.polyfit(columns + place[0], rows + place[2], 1)
