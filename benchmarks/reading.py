@@ -289,7 +289,7 @@ KINDS: dict[str, tuple[Make, int]] = {  # how a picture is made, and of how many
     "two lines, oblique": (rising, 12),
     "turned page": (turned, 10),
     "28x28 pixels": (small, 1),
-    SHEET: (sheet, 700),
+    SHEET: (sheet, 400),
     NONE: (no_digit, 1),
 }
 

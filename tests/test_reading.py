@@ -13,7 +13,19 @@ from lenet_jax.segmentation import ink, lines, parts
 pytestmark = pytest.mark.xdist_group("predict")
 
 SEVEN_SEGMENTS = {  # strokes (x, y) of digits that nobody takes for others, about 1 high
-    0: [[(0, 0), (0.6, 0), (0.6, 1), (0, 1), (0, 0)]],
+    0: [
+        [
+            (0.15, 0),
+            (0.45, 0),
+            (0.6, 0.3),
+            (0.6, 0.7),
+            (0.45, 1),
+            (0.15, 1),
+            (0, 0.7),
+            (0, 0.3),
+            (0.15, 0),
+        ]
+    ],
     1: [[(0.3, 0), (0.3, 1)]],
     2: [[(0, 0), (0.6, 0), (0.6, 0.5), (0, 0.5), (0, 1), (0.6, 1)]],
     4: [[(0.1, 0), (0, 0.55), (0.65, 0.55)], [(0.45, 0.15), (0.45, 1)]],
@@ -113,7 +125,7 @@ def test_a_mark_is_read_and_no_digit(text):
         text[at]
     ]:
         grey[top:bottom, left : left + (26 if text[at] == "-" else 12)] = 40
-    found = reader.read(grey, *reader.reader("lenet5-best"))
+    found = reader.read(grey, *reader.reader("lenet5-reader"))
     assert found.text.replace(" ", "") == text
     (mark,) = found.lines[0].marks
     assert abs(mark.box[0] - left) <= 3 and mark.text == text[at]
@@ -154,7 +166,7 @@ def test_any_attitude_is_read_and_told(turned, light):
     """Boxes are in the picture as it is given."""
     grey = page(["2457120"], (800, 260))
     given = np.rot90(255 - grey if light else grey, -turned)
-    found = reader.read(given.copy(), *reader.reader("lenet5-best"))
+    found = reader.read(given.copy(), *reader.reader("lenet5-reader"))
     assert found.text.replace(" ", "") == "2457120" and found.turned == 90 * turned
     left_over = given.copy()
     for digit in found.digits:
@@ -202,7 +214,7 @@ def test_a_sheet_of_hundreds_is_read_at_full_size():
     rows = [("0124570245" * 3)[:24]] * 25
     image = page(rows, (4000, 2600), height=26, pen=3, apart=5, top=40).clip(0, 255)
     image = image[:, :3300]
-    found = reader.read(image, *reader.reader("lenet5-best"))
+    found = reader.read(image, *reader.reader("lenet5-reader"))
     assert len(found.digits) == 600 and len(found.lines) == 25
     wrong = sum(
         a.replace(" ", "") != b for a, b in zip((x.text for x in found.lines), rows, strict=True)
@@ -223,7 +235,7 @@ def test_what_is_cut_off_by_the_edge_is_told(program, tmp_path):
 
 def test_more_parts_than_are_looked_at_are_told(monkeypatch):
     monkeypatch.setattr(parts, "MOST", 3)
-    found = reader.read(page(["24571"], (640, 260)), *reader.reader("lenet5-best"))
+    found = reader.read(page(["24571"], (640, 260)), *reader.reader("lenet5-reader"))
     assert len(found.digits) == 3 and found.left_out == ["2 parts, the smallest of 5"]
 
 

@@ -7,6 +7,7 @@ from scipy import ndimage
 
 COARSE = 24  # longest side of the picture in which light on dark is told from dark on light
 SMOOTH = 1024  # longest side of the picture in which the paper is told from the strokes
+PALE = np.float32(0.49)
 FAINT = 0.5  # of what is ink beyond doubt: it is ink too where it goes on from that
 
 
@@ -19,17 +20,17 @@ def resized(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def find_ink(grey: np.ndarray, light: bool) -> np.ndarray:
-    """float32 of 0 (paper) to 1 (ink), all 0 where nothing stands out; 0.5 and more are ink.
+    """float32 of 0 (paper) to 1 (ink), all 0 where nothing stands out; 0.5 and more are ink, PALE
+    is as dark as the palest of it, but alone.
 
     `light` says that the ink is lighter than the paper.
     """
     if light:
         grey = 255 - grey
-    if min(grey.shape) >= 100:  # grain and specks; a smaller picture has no pixel to spare
-        grey = ndimage.gaussian_filter(grey, 1)
-    depth = 255 * (
-        1 - grey / np.maximum(_paper(grey), 32)
-    )  # in the shade strokes are as much darker
+    if min(grey.shape) >= 100:  # grain; a smaller picture has no pixel to spare
+        grey = ndimage.gaussian_filter(_without_specks(grey), 1)
+    paper = _paper(grey)
+    depth = 255 * (paper - grey) / np.maximum(paper, 32)  # in the shade strokes are as much darker
     usual = np.median(depth)
     noise = 1.48 * np.median(np.abs(depth - usual))
     least = max(16, usual + 5 * noise)
@@ -46,7 +47,18 @@ def find_ink(grey: np.ndarray, light: bool) -> np.ndarray:
     reaching[0] = False
     grain = min(usual + 2 * noise, faint / 2)
     ink = np.clip((depth - grain) * (0.5 / (faint - grain)), 0, 1)
-    return np.where(reaching[labels], ink, np.minimum(ink, 0.49)).astype(np.float32)
+    return np.where(reaching[labels], ink, np.minimum(ink, PALE)).astype(np.float32)
+
+
+def _without_specks(grey: np.ndarray) -> np.ndarray:
+    """No pixel differs from all but one of its neighbours: the thinnest stroke has two of its own.
+
+    What was made smaller, or has more pixels than a scan of specks, is as it was.
+    """
+    if max(grey.shape) > SMOOTH:
+        return grey
+    low, high = (ndimage.rank_filter(grey, rank, 3) for rank in (2, -3))
+    return np.clip(grey, low, high)
 
 
 def _paper(grey: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from lenet_jax.errors import UserError
-from lenet_jax.segmentation.ink import find_ink, ink_of_one, labelled, resized
+from lenet_jax.segmentation.ink import PALE, find_ink, ink_of_one, labelled, resized
 from lenet_jax.segmentation.rules import find_rules
 
 SIDE, LARGEST = 1024, 4096  # pixels of the longest side in which digits are looked for
@@ -90,7 +90,7 @@ def _find(grey: np.ndarray, light: bool, scale: float) -> Page:
         grey = resized(grey, tuple(max(8, round(n / scale)) for n in grey.shape))
     ink = find_ink(grey, light)
     mask = ink >= 0.5
-    ruled = find_rules(mask)
+    ruled = find_rules(ink >= PALE) & mask
     rest = mask & ~ruled
     layers = [ink, ink * ndimage.binary_dilation(rest, iterations=2)]
     boxes, small, left_out = _boxes(rest)

@@ -7,6 +7,8 @@ from scipy import ndimage
 
 from lenet_jax.segmentation.ink import labelled
 
+SHORTEST = 40  # pixels of a line that may be a rule
+
 
 def find_rules(mask: np.ndarray) -> np.ndarray:
     """The rules of the paper, horizontal and vertical, not where digits cross them.
@@ -33,9 +35,13 @@ def find_rules(mask: np.ndarray) -> np.ndarray:
         (mask, across, rules, found),
         (mask.T, down, posts, found.T),
     ):
-        thick = 2 + turned.shape[0] // 150
-        out |= np.r_[False, kept][labels] & turned & ~_runs(turned, thick + 3, 0)
+        out |= np.r_[False, kept][labels] & turned & ~_runs(turned, _thick(turned) + 1, 0)
     return found
+
+
+def _thick(mask: np.ndarray) -> int:
+    """Pixels that a line may be thick: one of three, blurred, and of more in larger pictures."""
+    return 7 + mask.shape[0] // 150
 
 
 def _lines(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -45,10 +51,10 @@ def _lines(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     first column, one past the last, the first row and one past the last.
     """
     height, width = mask.shape
-    length = max(60, width // 3)
-    if width < 2 * 60:
+    length = max(SHORTEST, width // 3)
+    if width < 2 * SHORTEST:
         return np.zeros(mask.shape, int), np.zeros((0, 4), int)
-    thick = 4 + height // 150
+    thick = _thick(mask)
     thin = mask & ~_runs(mask, thick + 1, 0)
     # Where a stroke crosses the line there is a gap of its width.
     wide: Any = ndimage.maximum_filter1d(thin, 2 * thick + 5, axis=1)
