@@ -7,6 +7,7 @@ from scipy import ndimage
 
 COARSE = 24  # longest side of the picture in which light on dark is told from dark on light
 SMOOTH = 1024  # longest side of the picture in which the paper is told from the strokes
+DARKEST = 32  # of paper, 0 to 255
 PALE = np.float32(0.49)
 FAINT = 0.5  # of what is ink beyond doubt: it is ink too where it goes on from that
 
@@ -29,10 +30,13 @@ def find_ink(grey: np.ndarray, light: bool) -> np.ndarray:
         grey = 255 - grey
     if min(grey.shape) >= 100:  # grain; a smaller picture has no pixel to spare
         grey = ndimage.gaussian_filter(_without_specks(grey), 1)
-    paper = _paper(grey)
-    depth = 255 * (paper - grey) / np.maximum(paper, 32)  # in the shade strokes are as much darker
-    usual = np.median(depth)
-    noise = 1.48 * np.median(np.abs(depth - usual))
+    # In the shade strokes are as much darker. The middle of a stroke too broad to be filled is dark
+    # paper, and ink by this least brightness; so is a black table, of which the levels are not.
+    depth = 255 * (1 - grey / np.maximum(_paper(grey), DARKEST))
+    beside = _surroundings(depth > 128)
+    depth[beside] = 0
+    usual = np.median(depth[~beside])
+    noise = 1.48 * np.median(np.abs(depth[~beside] - usual))
     least = max(16, usual + 5 * noise)
     depth[_surroundings(depth > least)] = 0
     standing_out = depth[depth > least]
