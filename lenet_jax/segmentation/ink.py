@@ -34,6 +34,8 @@ def find_ink(grey: np.ndarray, light: bool) -> np.ndarray:
     # paper, and ink by this least brightness; so is a black table, of which the levels are not.
     depth = 255 * (1 - grey / np.maximum(_paper(grey), DARKEST))
     beside = _surroundings(depth > 128)
+    if beside.all():
+        return np.zeros_like(grey)
     depth[beside] = 0
     usual = np.median(depth[~beside])
     noise = 1.48 * np.median(np.abs(depth[~beside] - usual))

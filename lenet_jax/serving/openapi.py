@@ -133,6 +133,7 @@ READING: dict[str, Any] = {
     "digits": {"type": "array", "items": _ref("Digit")},
     "lines": {"type": "array", "items": _ref("Line")},
     "turned": {
+        "type": "integer",
         "enum": [0, 90, 180, 270],
         "description": "By how many degrees counterclockwise the picture was turned to be read.",
     },
@@ -200,7 +201,7 @@ SCHEMAS: dict[str, Any] = {
         },
         marks={
             "type": "array",
-            "items": _object(text={"enum": [".", ",", ":", "-"]}, box=BOX),
+            "items": _object(text={"type": "string", "enum": [".", ",", ":", "-"]}, box=BOX),
         },
     ),
     "Bytes": _object(
