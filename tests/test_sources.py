@@ -309,7 +309,7 @@ def test_what_is_known_of_a_set_without_a_look_is_so(asked):
 def test_an_unknown_name_is_answered_with_those_there_are(program):
     done = program("train", "--config", "classic", "--data.name", "imagenet21k")
     assert done.returncode == 2
-    assert "--data.name imagenet21k: there are mnist, uci-digits, shapes" in done.stderr
+    assert "--data.name imagenet21k: there are mnist, uci-digits, practice, shapes" in done.stderr
 
 
 def test_fashion_like_files_train_and_are_evaluated_under_their_name(program, tmp_path):
