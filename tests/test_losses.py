@@ -31,6 +31,16 @@ def test_by_hand():
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
+def test_what_is_no_digit_has_the_rubbish_class():
+    """Its label is one more than there are classes: minus the log of e^-j's share."""
+    scores = jnp.array([[-1.0, -2.0, -4.0]])
+    ours = losses.maximum_a_posteriori(scores, jnp.array([3]), 1.5)
+    whole = np.exp(-1.5) + np.exp(-1) + np.exp(-2) + np.exp(-4)
+    np.testing.assert_allclose(ours, [-np.log(np.exp(-1.5) / whole)], rtol=1e-6)
+    gradient = jax.grad(lambda s: losses.maximum_a_posteriori(s, jnp.array([3]), 1.5).sum())(scores)
+    np.testing.assert_allclose(gradient[0], np.exp([-1, -2, -4]) / whole, rtol=1e-5)
+
+
 def test_eq_9_is_eq_8_while_j_is_far_below_every_penalty():
     rng = np.random.default_rng(0)
     scores = -jnp.asarray(rng.uniform(60, 90, (50, 10)), jnp.float32)

@@ -203,6 +203,18 @@ def test_every_image_is_counted_once(digits, devices):
     same(ours[0, :457], scores)
 
 
+def test_what_is_no_digit_is_no_error(digits):
+    """Its label is one more than there are classes; no prediction is asked for."""
+    recipe, state, *_ = start(digits, 1, measured=False, **SMALL)
+    images, labels = digits[0][:40], digits[1][:40].copy()
+    labels[::4] = 10
+    right = scoring.count_right(
+        recipe.model, recipe.mesh, state.params, *scoring.blocks(images, labels, recipe.mesh)
+    )
+    scores, _ = apply(recipe.model, first(state.params), normalize(jnp.asarray(images), "28x28"))
+    assert int(right[0]) == 10 + (np.asarray(scores).argmax(1) == labels).sum()
+
+
 def test_adams_rate_and_its_first_steps_of_size_rate(digits):
     """After k equal signs Adam's bias-corrected step is the rate: here k = 1, at the peak."""
     adam = Adam(learning_rate=0.01, warmup=0.25)

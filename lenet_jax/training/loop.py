@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 import lenet_jax
 from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import SDLM, Experiment, Optimizer, serialization
+from lenet_jax.experiment import MAP, SDLM, Experiment, Optimizer, serialization
 from lenet_jax.layers import contract
 from lenet_jax.native import library
 from lenet_jax.training import feeding, optimizers, replicas, scoring, step
@@ -69,13 +69,18 @@ def train(
     after the other stops too, also in the last epoch. `on_epoch` gets the row of each epoch.
     `quiet`: no progress on the terminal.
     Raises UserError for a folder of another run, without a valid checkpoint or without room, for
-    devices that cannot share the batch, for more seeds than memory, and for a loss that is not
-    finite.
+    devices that cannot share the batch, for more seeds than memory, for examples of no class
+    where the loss has none for them, and for a loss that is not finite.
     """
     experiment = experiment.fitted(dataset.shape, dataset.classes, len(dataset.train))
     seeds = np.asarray(experiment.all_seeds, np.uint32)
     mesh = replicas.mesh(choose_devices(experiment, log), len(seeds))
     contract.check(experiment.model, dataset.shape, dataset.classes)
+    if dataset.train.labels.max() >= dataset.classes and not isinstance(experiment.loss, MAP):
+        raise UserError(
+            f"{dataset.name} has examples of no class, for the rubbish class of eq. 9, and the "
+            f"loss is {type(experiment.loss).__name__}. Take MAP (loss:map)"
+        )
     recipe = step.recipe(experiment, len(dataset.train), mesh, dataset.shape)
     kernels = _kernels(mesh)
     resolved = resolved_of(experiment, dataset) | {"kernels": kernels}

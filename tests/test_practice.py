@@ -1,0 +1,50 @@
+"""The digits and non-digits that the reader's own network practises on."""
+
+import numpy as np
+import pytest
+
+from lenet_jax.data import dataset, handwriting, practice
+from lenet_jax.errors import UserError
+from lenet_jax.experiment import ML, Experiment
+from lenet_jax.segmentation.ink import labelled
+from lenet_jax.training import loop
+
+
+@pytest.fixture(scope="module")
+def made(digits):
+    return practice.examples(digits[0][:120], digits[1][:120], 3)
+
+
+def test_each_digit_is_cut_out_at_most_once_and_most_are(digits, made):
+    images, labels = made
+    assert images.dtype == np.uint8 and images.shape == (len(labels), 28, 28)
+    found = np.bincount(labels, minlength=11)
+    assert len(found) == 11 and found[practice.RUBBISH] > 20
+    given = np.bincount(digits[1][:120], minlength=10)
+    others = [label for label in range(10) if label not in handwriting.HANDS]
+    assert (found[others] <= given[others]).all()
+    assert found[others].sum() > 0.8 * given[others].sum()
+    assert (images.reshape(len(images), -1).max(axis=1) > 150).all()
+
+
+def test_the_same_seed_makes_the_same(digits, made):
+    again = practice.examples(digits[0][:120], digits[1][:120], 3)
+    for one, other in zip(made, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+    other, _ = practice.examples(digits[0][:120], digits[1][:120], 4)
+    assert len(other) != len(made[0]) or (other != made[0]).any()
+
+
+@pytest.mark.parametrize("label", handwriting.HANDS)
+def test_other_hands_mostly_hang_together(label):
+    """A 4 and a 7 may be of two strokes, and the thinnest pens leave gaps."""
+    rng = np.random.default_rng(label)
+    pieces = [labelled(handwriting.other_hand(label, rng))[1] for _ in range(40)]
+    assert np.mean([n <= 2 for n in pieces]) > 0.8 and np.mean([n == 1 for n in pieces]) > 0.4
+
+
+def test_a_loss_without_a_rubbish_class_is_refused(tmp_path):
+    data = dataset.embedded(limit=40)
+    data.train.labels[::5] = 10
+    with pytest.raises(UserError, match="rubbish class of eq. 9, and the loss is ML"):
+        loop.train(Experiment("x", loss=ML()), data, tmp_path / "run", print)
