@@ -50,19 +50,19 @@ def folder_for(kind: str, network: str, shown: str) -> Path:
     return Path(kind) / f"{Path(network).resolve().name}-{re.sub(r'[^A-Za-z0-9]+', '-', shown)}"
 
 
-def out_folder(path: Path) -> Path:
-    """The folder of --out, made where there is none.
+def out_folder(path: Path, flag: str = "out") -> Path:
+    """The folder of --out, or of another flag, made where there is none.
 
     Raises UserError for a URL, for a path that is a file, and for one that cannot be written.
     """
-    require_local("out", path)
+    require_local(flag, path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):
             raise PermissionError(None, "Permission denied")
     except OSError as error:
         raise UserError(
-            f"--out {path}: {error.strerror}. Give a folder that can be written"
+            f"--{flag} {path}: {error.strerror}. Give a folder that can be written"
         ) from error
     return path
 

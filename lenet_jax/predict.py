@@ -36,12 +36,15 @@ def main(arguments: Sequence[str]) -> int:
             "and --reject-below are for digits. Leave them out"
         )
 
+    if given.explain:
+        commandline.out_folder(given.explain, "explain")
+
     commandline.set_up_jax()
     from lenet_jax.recognition import answers, decoding, explanation, reader
 
     scores, card = reader.reader(given.network, given.trust_page)
     code = 0
-    for name in names:
+    for number, name in enumerate(names, 1):
         try:
             picture = decoding.decode(sys.stdin.buffer.read() if name == "-" else name)
             pixels = picture.pixels
@@ -60,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
         if given.annotate:
             answers.annotate(pixels, reader.answer(tried).digits).save(given.annotate)
         if given.explain:
-            explanation.write(given.explain / Path(name).stem, tried)
+            explanation.write(given.explain / f"{number}-{Path(name).stem}", tried)
     return code
 
 
@@ -85,7 +88,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--explain",
         type=Path,
         metavar="FOLDER",
-        help="write what was found at each step: ink, parts, what each was taken for and why",
+        help="write what was found at each step, a folder for each picture: ink, parts, what the "
+        "network saw and took them for",
     )
     return parser.parse_args(arguments)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -223,3 +224,16 @@ def host(monkeypatch):
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield Host
         server.shutdown()
+
+
+@contextmanager
+def watched(browser, url):
+    """A page that is open at an address, the addresses that it asks, and what its console says."""
+    page = browser.new_page()
+    requests, complaints = [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(url)
+    yield page, requests, complaints
+    page.close()

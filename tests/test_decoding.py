@@ -250,7 +250,9 @@ def shaded(mode, width, height):
     return image
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the memory")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="no /proc to read a program's memory from (Linux)"
+)
 @pytest.mark.parametrize(
     "mode, kind, megapixels, allowed, more",
     [

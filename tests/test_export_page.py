@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import THREE, apply, draw
+from conftest import THREE, apply, draw, watched
 from PIL import Image, ImageDraw
 
 from lenet_jax import pretrained
@@ -62,14 +62,8 @@ def file(program, tmp_path_factory):
 @pytest.fixture
 def page(browser, file):
     """The page, opened from the disk; afterwards: nothing was loaded, and the console is empty."""
-    page = browser.new_page()
-    requests, complaints = [], []
-    page.on("request", lambda request: requests.append(request.url))
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(file.as_uri())
-    yield page
-    page.close()
+    with watched(browser, file.as_uri()) as (page, requests, complaints):
+        yield page
     assert [url for url in requests if not url.startswith("data:")] == [file.as_uri()]
     assert complaints == []
 

@@ -243,8 +243,17 @@ def test_every_step_is_explained(program, tmp_path):
     Image.fromarray(page(["245"], (400, 260)).astype(np.uint8)).save(tmp_path / "row.png")
     done = program("predict", tmp_path / "row.png", "--explain", tmp_path / "why")
     assert done.returncode == 0, done.stderr
-    folder = tmp_path / "why" / "row"
+    folder = tmp_path / "why" / "1-row"
     assert sorted(p.name for p in folder.iterdir()) == ["1-ink.png", "1-pieces.txt", "1-seen.png"]
     pieces = (folder / "1-pieces.txt").read_text().splitlines()
     assert sum(line.endswith("chosen") for line in pieces) == 3
     assert Image.open(folder / "1-ink.png").size == (400, 260)
+
+
+def test_a_folder_that_cannot_be_written_is_told_first(program, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = program("predict", tmp_path / "none.png", "--explain", tmp_path / "file")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == (
+        f"error: --explain {tmp_path / 'file'}: File exists. Give a folder that can be written\n"
+    )

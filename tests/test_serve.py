@@ -20,7 +20,7 @@ import httpx
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT, THREE, apply, draw
+from conftest import ROOT, THREE, apply, draw, watched
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
@@ -724,14 +724,8 @@ def test_stopped_it_answers_what_it_was_asked(program):
 @pytest.fixture
 def page(browser, server):
     """The page, opened; afterwards: nothing was asked elsewhere, and the console is empty."""
-    page = browser.new_page()
-    requests, complaints = [], []
-    page.on("request", lambda request: requests.append(request.url))
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(server.url)
-    yield page
-    page.close()
+    with watched(browser, server.url) as (page, requests, complaints):
+        yield page
     assert len(requests) > 1
     assert {url for url in requests if not url.startswith((server.url, "data:"))} == set()
     assert complaints == []

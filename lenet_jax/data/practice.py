@@ -4,6 +4,7 @@ trains its rubbish class so).
 """
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -18,6 +19,7 @@ from lenet_jax.data.handwriting import CELL
 from lenet_jax.experiment import Data
 from lenet_jax.segmentation import parts, preparation
 
+RECIPE = 1  # to be raised with whatever changes an example, here, in handwriting or segmentation
 RUBBISH = 10  # the label of what is no digit
 CELLS = 5, 8  # rows and columns of a page
 NO_DIGITS, OTHER_HANDS = 0.3, 0.1  # shares of the cells
@@ -30,16 +32,21 @@ def find(asked: Data, log: Callable[[str], None]) -> dataset.Dataset:
     MNIST's test digits. What was made is kept in the user's cache folder.
     """
     mnist = dataset.of(replace(asked, name="mnist", limit=None, validation=0), log)
-    kept = settings.cache_folder() / f"practice-{mnist.sha256[:16]}.npz"
+    kept = settings.cache_folder() / f"practice-{RECIPE}-{mnist.sha256[:16]}.npz"
     if not kept.exists():
-        log("practice: pages of digits are made, a quarter of an hour, once")
+        log("practice: pages of digits are made, some ten minutes, once")
         images, labels = mnist.train.images, mnist.train.labels
         cuts = np.array_split(images, PARTS), np.array_split(labels, PARTS), range(PARTS)
         with ProcessPoolExecutor(PARTS, multiprocessing.get_context("spawn")) as pool:
             made = list(pool.map(examples, *cuts))
         images, labels = (np.concatenate(each) for each in zip(*made, strict=True))
         kept.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(kept, images=images, labels=labels)
+        own = kept.with_name(f"{os.getpid()}-{kept.name}")
+        try:
+            np.savez_compressed(own, images=images, labels=labels)
+            os.replace(own, kept)  # whole, or not there
+        finally:
+            own.unlink(missing_ok=True)
     made, others = np.load(kept), digits.load()
     whole = {
         "train_images": [mnist.train.images, made["images"], *[others["train_images"]] * 3],

@@ -25,9 +25,8 @@ def find_rules(mask: np.ndarray) -> np.ndarray:
     # from edge to edge is a 1 in a tight crop where there are none.
     squared = _repeating(upright) & _crossing(upright, level[repeating]) & repeating.any()
     rules, posts = np.ones(len(level), bool), np.ones(len(upright), bool)
-    for _ in range(
-        len(level) + len(upright)
-    ):  # what ends on a line that is no rule is no rule either
+    # What ends on a line that is no rule is no rule either.
+    for _ in range(len(level) + len(upright)):
         rules = repeating | long | _held(level, upright[posts], width)
         posts = squared | _held(upright, level[rules], height) & rules.any()
     found = np.zeros_like(mask)
