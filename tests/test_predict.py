@@ -333,6 +333,21 @@ def test_the_page_says_how_many_right_digits_are_rejected(name):
     assert re.search(f"Of {right:,} (made )?digits that were read rightly, {rejected} are", page)
 
 
+def test_the_readme_says_how_other_peoples_pictures_are_read():
+    record = json.loads((ROOT / "results" / "reading-public.json").read_text())
+    read, number = (sum(record[key].values()) for key in ("read", "pictures"))
+    pages = record["read"]["photo-page"], record["pictures"]["photo-page"]
+    said = " ".join((ROOT / "README.md").read_text().split())
+    assert f"Of {number} pictures that other people took" in said
+    assert (
+        f"it reads {read / number:.0%} exactly, and {pages[0]} of {pages[1]} pages".replace(
+            "%", " %"
+        )
+        in said
+        and record["date"] in said
+    )
+
+
 def test_the_readme_says_what_is_rejected():
     record = json.loads((ROOT / "results" / "rejection.json").read_text())
     found = record["networks"]["best-held-out"]
