@@ -4,8 +4,8 @@
 
 MNIST's 60,000 training digits as they are; the same drawn larger, with other pens, oblique, lit and
 photographed on made pages and cut out as the reader does, with digits as other countries write them
-and what is no digit among them (`data/practice.py`, 92,000 in all, made at the first run in some
-ten minutes and kept); the embedded digits of UCI, three times. What is no digit has the
+and what is no digit among them (`data/practice.py`, 92,000 in all, made at the first run in a
+quarter of an hour and kept); the embedded digits of UCI, three times. What is no digit has the
 label of eq. 9's rubbish class.
 
 It misclassifies 0.54 % of MNIST's test digits (54 of 10,000, one seed, results/reader.json). Other

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from lenet_jax import settings
 from lenet_jax.data import dataset, handwriting, practice
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import ML, Experiment
+from lenet_jax.experiment import ML, Data, Experiment
 from lenet_jax.segmentation.ink import labelled
 from lenet_jax.training import loop
 
@@ -48,3 +49,21 @@ def test_a_loss_without_a_rubbish_class_is_refused(tmp_path):
     data.train.labels[::5] = 10
     with pytest.raises(UserError, match="rubbish class of eq. 9, and the loss is ML"):
         loop.train(Experiment("x", loss=ML()), data, tmp_path / "run", print)
+
+
+def test_what_was_made_is_kept_whole_or_made_again(digits, tmp_path, monkeypatch):
+    """Made, found, and after damage made anew; where it cannot be kept that is said."""
+    few = dataset.embedded(limit=60)
+    monkeypatch.setattr(dataset, "of", lambda asked, log: few)
+    monkeypatch.setattr(settings, "cache_folder", lambda: tmp_path / "cache")
+    said = []
+    made = practice.find(Data("practice"), said.append)
+    (file,) = (tmp_path / "cache").iterdir()
+    assert len(said) == 1 and "once" in said[0]
+    assert made.test is not None and made.train.labels.max() == practice.RUBBISH
+    assert practice.find(Data("practice"), said.append).sha256 == made.sha256 and len(said) == 1
+    file.write_bytes(file.read_bytes()[:1000])
+    assert practice.find(Data("practice"), said.append).sha256 == made.sha256 and len(said) == 2
+    monkeypatch.setattr(settings, "cache_folder", lambda: file)
+    assert practice.find(Data("practice"), said.append).sha256 == made.sha256
+    assert said[3].startswith("cannot keep ") and len(said) == 4

@@ -2,8 +2,6 @@
 
 import hashlib
 import io
-import os
-import zipfile
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lenet_jax.data import kept
 from lenet_jax.data.dataset import Images
 from lenet_jax.data.pictures import Pictures, in_order, opened
 from lenet_jax.errors import UserError
@@ -117,11 +116,11 @@ def _looked_through(
     for file in encoded.files():
         about = file.stat()
         stamp.update(f"{file}\n{about.st_size} {about.st_mtime_ns}\n".encode())
-    kept = data_dir / "lenet_jax" / "pictures" / f"{stamp.hexdigest()}.npz"
+    file = data_dir / "lenet_jax" / "pictures" / f"{stamp.hexdigest()}.npz"
     try:
-        with np.load(kept) as file:
-            return file["labels"], file["damaged"], str(file["sha256"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        with np.load(file) as found:
+            return found["labels"], found["damaged"], str(found["sha256"])
+    except kept.DAMAGED:
         log(f"looking through the {len(encoded):,} pictures of {encoded.where} (once)")
     sum256 = hashlib.sha256()
     labels, damaged = np.empty(len(encoded), np.int32), []
@@ -132,12 +131,5 @@ def _looked_through(
         else:
             sum256.update(labels[number].tobytes() + content)
     looked = labels, np.array(damaged, np.int64), sum256.hexdigest()
-    partial_file = kept.with_name(f"{kept.stem}.{os.getpid()}.tmp")
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial_file, "wb") as file:
-            np.savez(file, labels=looked[0], damaged=looked[1], sha256=np.array(looked[2]))
-        os.replace(partial_file, kept)
-    except OSError as error:  # it only costs the time again
-        log(f"cannot keep in {kept.parent} what was found: {error.strerror}")
+    kept.write(file, log, labels=looked[0], damaged=looked[1], sha256=np.array(looked[2]))
     return looked

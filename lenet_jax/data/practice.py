@@ -3,10 +3,8 @@ cut out of them as the reader does, and what is cut out beside them that is no d
 trains its rubbish class so).
 """
 
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from lenet_jax import settings
-from lenet_jax.data import dataset, digits, handwriting
+from lenet_jax.data import dataset, digits, handwriting, kept
 from lenet_jax.data.handwriting import CELL
 from lenet_jax.experiment import Data
 from lenet_jax.segmentation import parts, preparation
@@ -32,25 +30,22 @@ def find(asked: Data, log: Callable[[str], None]) -> dataset.Dataset:
     MNIST's test digits. What was made is kept in the user's cache folder.
     """
     mnist = dataset.of(replace(asked, name="mnist", limit=None, validation=0), log)
-    kept = settings.cache_folder() / f"practice-{RECIPE}-{mnist.sha256[:16]}.npz"
-    if not kept.exists():
-        log("practice: pages of digits are made, some ten minutes, once")
+    file = settings.cache_folder() / f"practice-{RECIPE}-{mnist.sha256[:16]}.npz"
+    try:
+        with np.load(file) as found:
+            images, labels = found["images"], found["labels"]
+    except kept.DAMAGED:
+        log("practice: pages of digits are made, a quarter of an hour, once")
         images, labels = mnist.train.images, mnist.train.labels
         cuts = np.array_split(images, PARTS), np.array_split(labels, PARTS), range(PARTS)
-        with ProcessPoolExecutor(PARTS, multiprocessing.get_context("spawn")) as pool:
+        with ThreadPoolExecutor(PARTS) as pool:
             made = list(pool.map(examples, *cuts))
         images, labels = (np.concatenate(each) for each in zip(*made, strict=True))
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        own = kept.with_name(f"{os.getpid()}-{kept.name}")
-        try:
-            np.savez_compressed(own, images=images, labels=labels)
-            os.replace(own, kept)  # whole, or not there
-        finally:
-            own.unlink(missing_ok=True)
-    made, others = np.load(kept), digits.load()
+        kept.write(file, log, images=images, labels=labels)
+    others = digits.load()
     whole = {
-        "train_images": [mnist.train.images, made["images"], *[others["train_images"]] * 3],
-        "train_labels": [mnist.train.labels, made["labels"], *[others["train_labels"]] * 3],
+        "train_images": [mnist.train.images, images, *[others["train_images"]] * 3],
+        "train_labels": [mnist.train.labels, labels, *[others["train_labels"]] * 3],
         "test_images": [mnist.test.images],
         "test_labels": [mnist.test.labels],
     }

@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import threading
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from lenet_jax.data import kept
 from lenet_jax.data.dataset import ARRAYS, NamedArrays, sha256_of
 from lenet_jax.errors import UserError
 
@@ -135,17 +135,10 @@ def read(of: Set, data_dir: Path, shape: tuple[int, ...], log: Log) -> NamedArra
         log(f"{decoded} does not match its SHA-256; decoding the images again")
     except FileNotFoundError:
         log(f"decoding the images of {decoded.parent} (once, a minute or two)")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except kept.DAMAGED as error:
         log(f"{decoded} is damaged ({error}); decoding the images again")
     arrays = _decode(of, data_dir, shape)
-    partial = decoded.with_name(f"decoded.{os.getpid()}.tmp")
-    try:
-        with open(partial, "wb") as file:
-            np.savez(file, sha256=np.array(sha256_of(arrays)), **arrays)  # type: ignore[arg-type]
-        os.replace(partial, decoded)
-    except OSError as error:  # a shared, read-only copy: it only costs the time again
-        partial.unlink(missing_ok=True)
-        log(f"cannot keep the decoded images beside {decoded.parent}: {error.strerror}")
+    kept.write(decoded, log, sha256=np.array(sha256_of(arrays)), **arrays)
     return arrays
 
 
@@ -163,10 +156,10 @@ def records(of: Copy, data_dir: Path, split: str) -> Any:
 def names_of(of: Copy, data_dir: Path) -> tuple[str, ...]:
     """The names of the classes, where TFDS keeps them beside a prepared copy."""
     try:
-        kept = (of.folder(data_dir) / "label.labels.txt").read_text(encoding="utf-8")
+        names = (of.folder(data_dir) / "label.labels.txt").read_text(encoding="utf-8")
     except OSError:
         return ()
-    return tuple(kept.splitlines())
+    return tuple(names.splitlines())
 
 
 def original(folder: Path, sums: dict[str, str], host: str) -> Path:
