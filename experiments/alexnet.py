@@ -14,18 +14,33 @@ and 79 of 91), random crops and mirror images of 256x256, noise along the princi
 colour. The rate of a bias is that of the weights, as the text says; the file has another.
 
 imagenette   ten classes of ImageNet, 9,469 pictures
-shapes       ten kinds of coloured shapes that the package draws, 256x256
+shapes       ten kinds of coloured shapes that the package draws, 256x256: `start` scaled, Adam
 files        ImageNet in the other reading of the network: the configuration files of 2012
 
 Pictures of 28 or 32 pixels do not fill a window of 227: see nin.py for MNIST and CIFAR.
 """
 
-from lenet_jax.experiment import SGD, CrossEntropy, Data, Distortion, Experiment, Paper, variant
+from lenet_jax.experiment import (
+    SGD,
+    Adam,
+    CrossEntropy,
+    Data,
+    Distortion,
+    Experiment,
+    Paper,
+    variant,
+)
 from lenet_jax.models.alexnet import AlexNet
 
 VARIANTS = {
     "imagenette": {"data": Data("imagenette")},
-    "shapes": {"data": Data("shapes", size=256)},
+    "shapes": {
+        "model": AlexNet(start="scaled"),
+        "data": Data("shapes", size=256),
+        "optimizer": Adam(3e-4, warmup=0.05),
+        "batch_size": 32,
+        "epochs": 6,
+    },
     "files": {"model": AlexNet(classes=1000, reading="files")},
 }
 

@@ -14,16 +14,31 @@ biases of 0, random crops and mirror images of 256x256 (the paper takes ten fixe
 whose weights exceed a root mean square of 0.1 put back to it. It names no weight decay.
 
 imagenette   ten classes of ImageNet, 9,469 pictures
-shapes       ten kinds of coloured shapes that the package draws, 256x256
+shapes       ten kinds of coloured shapes that the package draws, 256x256: `start` scaled, Adam
 wide         the one of the tutorials, 512, 1024 and 512 maps in the last three convolutions
 """
 
-from lenet_jax.experiment import SGD, CrossEntropy, Data, Distortion, Experiment, Paper, variant
+from lenet_jax.experiment import (
+    SGD,
+    Adam,
+    CrossEntropy,
+    Data,
+    Distortion,
+    Experiment,
+    Paper,
+    variant,
+)
 from lenet_jax.models.zfnet import ZFNet
 
 VARIANTS = {
     "imagenette": {"data": Data("imagenette")},
-    "shapes": {"data": Data("shapes", size=256)},
+    "shapes": {
+        "model": ZFNet(start="scaled"),
+        "data": Data("shapes", size=256),
+        "optimizer": Adam(3e-4, warmup=0.05),
+        "batch_size": 32,
+        "epochs": 6,
+    },
     "wide": {"model": ZFNet(classes=1000, maps=(96, 256, 512, 1024, 512))},
 }
 

@@ -22,7 +22,7 @@ from lenet_jax.exporting import torch as exporting
 from lenet_jax.inspection import deconvnet
 from lenet_jax.layers.contract import check, run, shown
 from lenet_jax.layers.convolution import Convolution
-from lenet_jax.layers.inputs import images_last
+from lenet_jax.layers.inputs import WINDOWS, images_last
 from lenet_jax.layers.network import Network
 from lenet_jax.layers.normalization import ResponseNormalization, WithinMapNormalization
 from lenet_jax.layers.pooling import OverlappingMaxPooling
@@ -383,6 +383,38 @@ def test_alexnets_weights_begin_as_published(reading):
         assert np.std(layer["kernel"]) == pytest.approx(deviations[name], abs=error)
         ones = name in ("conv2", "conv4", "conv5", "fc6", "fc7")
         np.testing.assert_array_equal(layer["bias"], np.full(layer["bias"].shape, ones))
+
+
+@pytest.mark.parametrize(
+    ("model", "fan_in"),
+    [
+        (AlexNet(start="scaled", hidden=(64, 512)), (363, 1200, 2304, 1728, 1728, 9216, 64)),
+        (ZFNet(start="scaled", hidden=(64, 512)), (147, 2400, 2304, 3456, 3456, 9216, 64)),
+    ],
+)
+def test_weights_that_begin_scaled_are_as_wide_as_their_inputs_allow(model, fan_in):
+    size = WINDOWS[model.frame]
+    inputs = jnp.zeros((1, size, size, 3))
+    params = jax.jit(model.init)(jax.random.key(0), inputs)["params"]
+    names = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
+    for name, number in zip(names, fan_in, strict=True):
+        kernel, bias = params[name]["kernel"], params[name]["bias"]
+        deviation = np.sqrt(2 / number)
+        assert np.std(kernel) == pytest.approx(deviation, rel=4 / np.sqrt(2 * kernel.size))
+        assert not bias.any()
+
+
+@pytest.mark.parametrize("make", [AlexNet, ZFNet])
+def test_a_scaled_start_sees_pixels_in_their_deviation(make):
+    """The same kernels on pixels that are 58 times as large, whose network begins as published."""
+    narrow = dict(maps=(6, 8, 6, 4, 4), hidden=(9, 7), classes=5)
+    scaled, published = make(start="scaled", **narrow), make(**narrow)
+    size = WINDOWS[scaled.frame]
+    images = np.random.default_rng(0).normal(0, 58, (2, size, size, 3)).astype(np.float32)
+    params = drawn(scaled, images)
+    expected = run(published, {"params": params}, images / 58)[0]
+    found = run(scaled, {"params": params}, images)[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_windows_lie_in_the_middle_and_the_mean_colour_is_taken_off():

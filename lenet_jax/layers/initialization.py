@@ -8,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-Initialization = Literal["lush", "printed", "uniform", "nielsen", "zeros"]
+Initialization = Literal["lush", "printed", "uniform", "nielsen", "he", "zeros"]
+
+Start = Literal["published", "scaled"]
+"""of a large network: as published, or with "he" and pixels of a deviation of 1"""
 
 
 class Normal(NamedTuple):
@@ -46,7 +49,8 @@ def initializers(
     are not those that section III-B reports; with the other they are. "uniform" is +-1/sqrt(Fi),
     biases too, what PyTorch does unasked. "nielsen" is normal, of variance 1/n_out and for biases
     1 (his network3.py, where n_out is a layer's units, or a quarter of its maps' weights for one
-    input). "zeros" sets everything to zero.
+    input). "he" is normal, of variance 2/Fi, biases zero: states of rectified units stay as large
+    from layer to layer (He et al. 2015, eq. 10). "zeros" sets everything to zero.
     """
     match rule:
         case "printed":
@@ -57,6 +61,8 @@ def initializers(
             return uniform(1 / np.sqrt(fan_in)), uniform(1 / np.sqrt(np.ravel(fan_in)))
         case "nielsen":
             return nn.initializers.normal(fan_out**-0.5), nn.initializers.normal(1.0)
+        case "he":
+            return nn.initializers.normal(np.sqrt(2 / fan_in)), nn.initializers.zeros
         case Normal(deviation, bias):
             return nn.initializers.normal(deviation), nn.initializers.constant(bias)
         case "zeros":

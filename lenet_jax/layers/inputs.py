@@ -12,6 +12,7 @@ REDUCTION = 16 / 20  # of the 20x20 box that digits fill, for LeNet-1
 
 # The mean colour of ImageNet's training pictures, red, green and blue.
 MEAN = np.array((123.68, 116.78, 103.94), np.float32).reshape(1, 1, 1, 3)
+DEVIATION = 58.0  # of those pictures' pixels from it
 WINDOWS = {"227x227": 227, "224x224": 224}  # of the networks for colour pictures
 
 GREY, COLOURED = 33.32, 120.7  # means of all pixels of MNIST's and CIFAR-10's training images

@@ -8,8 +8,8 @@ from flax import linen as nn
 from lenet_jax.errors import UserError
 from lenet_jax.layers.activation import Activation
 from lenet_jax.layers.convolution import Convolution
-from lenet_jax.layers.initialization import Normal
-from lenet_jax.layers.inputs import images_last
+from lenet_jax.layers.initialization import Normal, Start
+from lenet_jax.layers.inputs import DEVIATION, images_last
 from lenet_jax.layers.network import Network, require_dropout, require_widths
 from lenet_jax.layers.normalization import ResponseNormalization, WithinMapNormalization
 from lenet_jax.layers.pooling import OverlappingMaxPooling
@@ -30,6 +30,9 @@ class AlexNet(Network):
     activation: Activation = "relu"
     reading: Literal["paper", "files"] = "paper"
     """where they disagree: the published text, or the configuration files of 2012"""
+    start: Start = "published"
+    """"scaled" draws kernels as wide as their inputs allow (He et al. 2015) with biases of 0, and
+    measures pixels in their deviation: as published, a few thousand updates do not suffice"""
     maps: tuple[int, ...] = (96, 256, 384, 384, 256)
     """of each convolution"""
     hidden: tuple[int, ...] = (4096, 4096)
@@ -65,10 +68,11 @@ class AlexNet(Network):
             return ResponseNormalization(name=name)(x)
 
         def conv(maps, size, deviation, bias, name, active=True, **more) -> Convolution:
-            begin, f = Normal(deviation, bias), self.activation if active else "none"
+            begin = Normal(deviation, bias) if self.start == "published" else "he"
+            f = self.activation if active else "none"
             return Convolution(maps, size, None, begin, f, name=name, **more)
 
-        x = images_last(images)
+        x = images_last(images if self.start == "published" else images / DEVIATION)
         if files:
             x = conv(one, 11, narrow, 0, "conv1", active=False, stride=4)(x)
             states["conv1"] = self.activate(x)

@@ -7,8 +7,8 @@ from flax import linen as nn
 
 from lenet_jax.layers.activation import Activation
 from lenet_jax.layers.convolution import Convolution
-from lenet_jax.layers.initialization import Normal
-from lenet_jax.layers.inputs import images_last
+from lenet_jax.layers.initialization import Normal, Start
+from lenet_jax.layers.inputs import DEVIATION, images_last
 from lenet_jax.layers.network import Network, require_dropout, require_widths
 from lenet_jax.layers.normalization import ResponseNormalization
 from lenet_jax.layers.pooling import OverlappingMaxPooling
@@ -27,6 +27,8 @@ class ZFNet(Network):
     normalizes: ClassVar[bool] = True
 
     activation: Activation = "relu"
+    start: Start = "published"
+    """"scaled" is AlexNet's"""
     maps: tuple[int, ...] = (96, 256, 384, 384, 256)
     """of each convolution"""
     hidden: tuple[int, ...] = (4096, 4096)
@@ -42,7 +44,9 @@ class ZFNet(Network):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        begin, x, states, f = Normal(0.01), images_last(images), {}, self.activation
+        published, states, f = self.start == "published", {}, self.activation
+        begin = Normal(0.01) if published else "he"
+        x = images_last(images if published else images / DEVIATION)
         windows = ((7, 2, 1), (5, 2, 0), (3, 1, 1), (3, 1, 1), (3, 1, 1))  # size, stride, padding
         for number, (maps, (size, stride, padding)) in enumerate(
             zip(self.maps, windows, strict=True), 1
