@@ -12,6 +12,7 @@ docs/reading.md; of fewer pictures it prints the table.
 
 import argparse
 import csv
+import difflib
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -328,16 +329,19 @@ def made(number: int, only: str | None = None) -> dict[str, Any]:
 
 def counted(kind: str, digits: Sequence[Any], true: Sequence[int]) -> tuple[int, int, int, int]:
     """Of a picture: 1, and 1 if it is read; its digits that are right, and those of them that are
-    rejected.
+    rejected. Of a sheet: its digits, and those that are right where the two texts are laid side by
+    side, so that a digit too many costs one and not all behind it.
     """
     if kind == NONE:
         return 1, int(all(digit.rejected for digit in digits)), 0, 0
+    if kind == SHEET:
+        beside = difflib.SequenceMatcher(None, [d.label for d in digits], true, autojunk=False)
+        right = [d for at, _, n in beside.get_matching_blocks() for d in digits[at : at + n]]
+        return len(true), len(right), len(right), sum(digit.rejected for digit in right)
     if len(digits) != len(true):
-        return (len(true) if kind == SHEET else 1), 0, 0, 0
+        return 1, 0, 0, 0
     right = [digit for digit, label in zip(digits, true, strict=True) if digit.label == label]
     rejected = sum(digit.rejected for digit in right)
-    if kind == SHEET:
-        return len(true), len(right), len(right), rejected
     return 1, int(len(right) == len(true)), len(right), rejected
 
 

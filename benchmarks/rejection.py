@@ -35,7 +35,7 @@ def measured(folder: Path) -> dict[str, Any]:
     held_out = data.validation
     scores = predictor(trained.module, trained.params)(held_out.images)
     found = evaluation.Evaluation(str(folder), held_out.images, held_out.labels, scores)
-    j, _ = answers.limits(trained.card)
+    j = answers.limits(trained.card).j
     below = rejection.reject_below(scores, held_out.labels, j)
     card = trained.card | {"reject_below": below if math.isfinite(below) else None}
     wrong, rubbish, silent = (
@@ -58,7 +58,7 @@ def measured(folder: Path) -> dict[str, Any]:
         if silent.all()
         else round(100 * float(wrong[~silent].mean()), 4),
         "rejected_percent_for_half_percent_error_by_the_difference_alone": rejection.needed(
-            rejection.margins(scores), wrong
+            answers.margins(scores), wrong
         ),
     }
 

@@ -20,11 +20,11 @@ def get_config() -> Experiment:
         name="reader",
         loss=MAP(j=10.0),
         optimizer=Muon(learning_rate=0.01, adam_learning_rate=0.01, warmup=0.05),
-        data=Data("practice", fallback="none"),
+        data=Data("practice", fallback="none", validation=7000),
         distortion=Distortion(
             translation=1.0, scaling=0.1, squeezing=0.1, shear=0.1, rotation=10.0, elastic=0.4
         ),
-        epochs=20,
+        epochs=40,
         batch_size=128,
         order="reshuffled",
     )

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     commandline.set_up_jax()
     from lenet_jax.data import dataset
     from lenet_jax.measurement import evaluation, rejection
-    from lenet_jax.recognition import reader
+    from lenet_jax.recognition import answers, reader
     from lenet_jax.reports import figures
 
     if given.ten_views:
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     title = f"{given.network} on {found.name}"
     figures.confusion(record["confusion"], title, given.out / "confusion.png")
     figures.misclassified(found.images, record["wrong"], title, given.out / "misclassified.png")
-    left = rejection.error_rates_left(rejection.margins(found.scores), found.wrong)
+    left = rejection.error_rates_left(answers.margins(found.scores), found.wrong)
     figures.rejection(left, f"{title}, by the difference alone", given.out / "rejection.png")
     print_tables(record)
     print(f"In {given.out}: evaluation.json, confusion.png, misclassified.png, rejection.png")

@@ -79,8 +79,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--reject-below",
         type=difference,
         metavar="D",
-        help="reject a prediction whose two best scores differ by less (default: a pretrained "
-        "network's own, for an error of 0.5 %%; a run has none, 0)",
+        help="reject a prediction whose two best scores differ by less, the rubbish class's among "
+        "them (default: the network's own; a run's is 0)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object for each picture")
     parser.add_argument("--annotate", type=Path, metavar="PNG", help="draw the predictions onto it")

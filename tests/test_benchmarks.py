@@ -2,6 +2,7 @@
 
 import json
 import time
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from benchmarks import gpu, pipeline, speed
+from benchmarks import gpu, pipeline, reading, speed
 from lenet_jax.data.dataset import Images
 from lenet_jax.training import feeding, replicas, step
 
@@ -58,6 +59,17 @@ def test_the_committed_table_is_of_the_committed_numbers():
         assert (ours, peer) == (f"{row['ours']:.{digits}f}", f"{row['peer']:.{digits}f}")
         assert (line[4], line[5]) == (row["peer_name"], f"{row['ratio']:.2f}")
     assert speed.table(found).strip() == shown.strip()
+
+
+def test_a_digit_too_many_costs_one_of_a_sheet():
+    def digit(label, rejected=False):
+        return SimpleNamespace(label=label, rejected=rejected)
+
+    true = [4, 0, 7, 2, 9]
+    found = [digit(n) for n in (4, 1, 0, 7)] + [digit(2, True), digit(3)]
+    assert reading.counted(reading.SHEET, found, true) == (5, 4, 4, 1)
+    assert reading.counted("scan", found, true) == (1, 0, 0, 0)
+    assert reading.counted(reading.SHEET, [], true) == (5, 0, 0, 0)
 
 
 def test_alexnets_committed_lines_are_of_the_committed_numbers():

@@ -412,8 +412,8 @@ def test_a_scaled_start_sees_pixels_in_their_deviation(make):
     size = WINDOWS[scaled.frame]
     images = np.random.default_rng(0).normal(0, 58, (2, size, size, 3)).astype(np.float32)
     params = drawn(scaled, images)
-    expected = run(published, {"params": params}, images / 58)[0]
-    found = run(scaled, {"params": params}, images)[0]
+    expected = run(published, {"params": params}, jnp.asarray(images / 58))[0]
+    found = run(scaled, {"params": params}, jnp.asarray(images))[0]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 

@@ -73,7 +73,8 @@ def test_pictures_without_a_single_digit_are_errors(tmp_path, digits):
         ({}, 0.0, 0, 2),
         ({}, 4.0, 2, 1),  # the differences are 2, 3, 5 and 8
         ({"j": 6.5}, 0.0, 1, 1),  # the least penalties 1, 7, 2 and 6
-        ({"j": 6.5}, 4.0, 2, 1),
+        ({"j": 6.5}, 4.0, 3, 0),  # it is the runner-up of three
+        ({"j": 6.5}, -1.0, 0, 2),
         ({"j": 1.5}, 9.0, 4, 0),
         ({"j": 6.5}, None, 1, 1),
     ],
@@ -91,9 +92,9 @@ def test_what_a_networks_own_limits_leave(loss, below, rejected, left):
 @pytest.mark.parametrize(
     "loss, expected",
     [
-        (MAP(j=3.5), 4.0),  # of penalties 1, 2, 3 the one of 2 is wrong, 3 behind
-        (MAP(j=5.0), 9.0),  # the one of 4, too, 8 behind
-        (MAP(j=9.0), None),  # and the one of 6, which is the furthest ahead
+        (MAP(j=3.5), 2.5),  # of penalties 1, 2, 3 the one of 2 is wrong, 1.5 ahead of rubbish
+        (MAP(j=5.0), 4.0),  # the one of 4, too, 1 ahead of it
+        (MAP(j=9.0), 6.0),  # and the one of 6, but that of 3 is the furthest ahead
         (ML(), None),
         (MAP(j=1.5), 0.0),
     ],

@@ -5,6 +5,7 @@ import pytest
 
 from lenet_jax import settings
 from lenet_jax.data import dataset, handwriting, practice
+from lenet_jax.data.digits import load
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import ML, Data, Experiment
 from lenet_jax.segmentation.ink import labelled
@@ -26,6 +27,44 @@ def test_each_digit_is_cut_out_at_most_once_and_most_are(digits, made):
     assert (found[others] <= given[others]).all()
     assert found[others].sum() > 0.8 * given[others].sum()
     assert (images.reshape(len(images), -1).max(axis=1) > 150).all()
+
+
+def test_what_is_held_out_is_in_no_other_example(tmp_path, monkeypatch):
+    """Of 60 digits the last five are on the last pages alone, and not among the digits as they
+    are; the last seven examples are of them."""
+    few = dataset.embedded(limit=60)
+    monkeypatch.setattr(dataset, "of", lambda asked, log: few)
+    monkeypatch.setattr(settings, "cache_folder", lambda: tmp_path / "cache")
+    given, made = [], {}
+
+    def watched(images, labels, seed, examples=practice.examples):
+        given.append((images, seed))
+        made[seed] = examples(images, labels, seed)
+        return made[seed]
+
+    monkeypatch.setattr(practice, "examples", watched)
+    train, uci = practice.find(Data("practice"), print).train, load()
+    by_seed = dict((seed, images) for images, seed in given)
+    assert sorted(by_seed) == [0, 1, 2]
+    np.testing.assert_array_equal(by_seed[2], few.train.images[55:])
+    drawn = np.concatenate([by_seed[0], by_seed[1]])
+    np.testing.assert_array_equal(drawn, few.train.images[:55])
+    np.testing.assert_array_equal(train.images[:55], few.train.images[:55])
+    last = made[2][0][:7]
+    np.testing.assert_array_equal(train.images[len(train) - len(last) :], last)
+    pages = len(made[0][1]) + len(made[1][1])
+    assert len(train) == 55 + 3 * len(uci["train_labels"]) + pages + len(last)
+
+
+def test_figures_are_cut_as_the_reader_cuts_them(digits):
+    """A broad figure that is no digit gives pieces too; digits that touch are whole alone."""
+    rng = np.random.default_rng(0)
+    ink = np.zeros((5 * 96 + 40, 8 * 96 + 40), np.float32)
+    ink[40:50, 30:100] = ink[40:80, 60:70] = 1  # a broad T
+    for truth, least in ((practice.RUBBISH, 2), (practice.TOUCHING, 1)):
+        cut = list(practice._cut_out(230 - 200 * ink, False, [truth] * 40, rng))
+        assert len(cut) >= least and {label for _, label in cut} == {practice.RUBBISH}
+        assert len(cut) == 1 or truth == practice.RUBBISH
 
 
 def test_the_same_seed_makes_the_same(digits, made):

@@ -119,9 +119,10 @@ def test_json_has_every_number(program, pages):
 
 
 def test_confidence_has_the_rubbish_class_of_eq_9(pages):
-    j = pretrained.card(pretrained.READER)["config"]["loss"]["j"]
+    card = pretrained.card(pretrained.READER)
     for digit in lenet_jax.recognize(pages[0] / "row.png"):
-        shares = np.exp(-np.array([*digit.penalties, j]))
+        penalties = np.array([*digit.penalties, card["config"]["loss"]["j"]])
+        shares = np.exp(-penalties / card.get("temperature", 1))
         assert digit.confidence == pytest.approx(shares[digit.label] / shares.sum(), rel=1e-6)
 
 
@@ -183,7 +184,11 @@ def test_what_the_rubbish_class_beats_is_rejected(program, tmp_path):
         ({}, None, None, [0, 0, 0], [0, 0, 0]),
         ({"j": 8.0}, 0.0, None, [0, 0, 1], [0, 0, 1]),
         ({"j": 8.0}, 4.0, 0.0, [0, 0, 1], [0, 0, 1]),  # always
-        ({"j": 0.5}, 4.0, None, [1, 1, 1], [0, 1, 1]),
+        ({"j": 0.5}, 4.0, None, [1, 1, 1], [0, 1, 1]),  # that class is the runner-up
+        ({"j": 8.0}, 2.5, None, [0, 0, 1], [0, 0, 1]),
+        ({"j": 2.0}, 2.5, None, [1, 1, 1], [0, 0, 1]),
+        ({"j": 8.0}, -2.0, None, [0, 0, 0], [0, 0, 0]),  # it may be ahead by so much
+        ({"j": 8.0}, -0.5, None, [0, 0, 1], [0, 0, 1]),
     ],
 )
 def test_who_is_rejected(pages, loss, own, given, rejected, rubbish):

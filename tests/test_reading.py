@@ -1,14 +1,18 @@
 """Pages as people photograph them: lines, marks, light, attitude; what is told of them."""
 
 import json
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 import lenet_jax
 from lenet_jax.recognition import reader
 from lenet_jax.segmentation import ink, lines, parts
+
+FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 pytestmark = pytest.mark.xdist_group("predict")
 
@@ -158,6 +162,39 @@ def test_a_stroke_that_pales_goes_on():
     grey[100:108, 50:450] = np.linspace(60, 165, 400)
     found = ink.find_ink(grey, light=False) >= 0.5
     assert found[102:106, 60:440].all()
+
+
+@pytest.mark.parametrize("light", [False, True])
+def test_the_hole_of_a_figure_is_no_digit(light):
+    """A broad arch around a slot, which is upright and narrow as a 1 is; and a real one."""
+    grey = np.full((200, 260), 230, np.float32)
+    grey[60:140, 40:110] = 30
+    grey[80:140, 65:85] = 230
+    grey[20:180, 150:250] = 30
+    grey[60:140, 190:210] = 230
+    levels = 255 - grey if light else grey
+    boxes = [(65, 80, 85, 140), (190, 60, 210, 140)]
+    shown = np.zeros_like(grey)
+    for left, top, right, bottom in boxes:
+        shown[top:bottom, left:right] = 1
+    assert ink.are_holes(levels, shown, boxes) == [True, False]
+
+
+@pytest.mark.parametrize("figure", ["n", "m", "E", "A", "star"])
+def test_figures_with_holes_are_rejected(figure):
+    """The paper between their strokes has the shapes of digits."""
+    picture = Image.new("L", (300, 300), 235)
+    draw = ImageDraw.Draw(picture)
+    if figure == "star":
+        turn = np.arange(11) * np.pi / 5
+        away = np.where(np.arange(11) % 2, 40, 90)
+        points = np.stack([150 + away * np.sin(turn), 150 - away * np.cos(turn)], axis=1)
+        draw.line([tuple(point) for point in points.tolist()], 60, 14, "curve")
+    else:
+        font = ImageFont.truetype(str(FONTS / "DejaVuSans-Bold.ttf"), 110)
+        draw.text((150, 150), figure, 60, font, anchor="mm")
+    found = reader.read(np.asarray(picture, np.float32), *reader.reader("lenet5-reader"))
+    assert found.digits and all(digit.rejected for digit in found.digits)
 
 
 @pytest.mark.parametrize("turned", range(4))

@@ -42,7 +42,7 @@ from lenet_jax.measurement import records, rejection, robustness
 from lenet_jax.models.connected import FullyConnected
 from lenet_jax.models.lenet import TABLE_I, LeNet5
 from lenet_jax.native import library
-from lenet_jax.recognition import networks
+from lenet_jax.recognition import answers, networks
 from lenet_jax.recognition.predictor import predictor
 from lenet_jax.reports import family, published, results
 from lenet_jax.reproduction import sets, systems
@@ -158,7 +158,19 @@ def test_seconds_are_those_of_all_epochs_and_programs(tmp_path):
 
 def test_margins_are_between_the_two_best():
     scores = np.array([[[-3.0, -1.0, -9.0], [5.0, 5.0, 1.0]], [[0.0, -2.0, -0.5], [1.0, 2.0, 4.0]]])
-    np.testing.assert_array_equal(rejection.margins(scores), [[2, 0], [0.5, 2]])
+    np.testing.assert_array_equal(answers.margins(scores), [[2, 0], [0.5, 2]])
+    np.testing.assert_array_equal(answers.margins(scores, j=0.25), [[-0.75, 0], [0.25, 2]])
+
+
+def test_confidences_by_hand():
+    """Odds of 3 to 1 against the runner-up and 9 to 1 against rubbish; at twice the temperature
+    their roots."""
+    scores = np.log([[9.0, 3.0, 0.0 + 1e-30]])
+    one = answers.confidences(scores, answers.Limits(j=0.0))
+    np.testing.assert_allclose(one, 9 / (9 + 3 + 1))
+    two = answers.confidences(scores, answers.Limits(j=0.0, temperature=2.0))
+    np.testing.assert_allclose(two, 3 / (3 + 3**0.5 + 1))
+    np.testing.assert_allclose(answers.confidences(scores, answers.Limits()), 9 / 12)
 
 
 def test_errors_left_when_the_closest_calls_are_rejected():

@@ -19,7 +19,8 @@ from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.data.pictures import Pictures
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import Distortion, Experiment, serialization
-from lenet_jax.measurement import records, rejection
+from lenet_jax.measurement import records
+from lenet_jax.recognition import answers
 from lenet_jax.training import loop, replicas, scoring
 from lenet_jax.training.folder import RunFolder
 
@@ -47,14 +48,14 @@ class Boosted:
 
     def calls(self) -> float:
         """How many networks a test example needs on average."""
-        return 1 + 2 * float((rejection.margins(self.scores[0]) < self.unsure_below).mean())
+        return 1 + 2 * float((answers.margins(self.scores[0]) < self.unsure_below).mean())
 
     def predictions(self) -> np.ndarray:
         """Scores [n, classes]: the first network's where it is sure, else the sum of the three.
 
         The first one's count threefold, so that margins can be compared.
         """
-        unsure = rejection.margins(self.scores[0]) < self.unsure_below
+        unsure = answers.margins(self.scores[0]) < self.unsure_below
         return np.where(unsure[:, None], self.scores.sum(0), 3 * self.scores[0])
 
 
@@ -124,7 +125,7 @@ def early_stop(scores: np.ndarray, labels: np.ndarray) -> float:
     scores [3, n, classes] of training examples in distortions that none of them was trained on:
     with it no more of them are misclassified than by always adding the three.
     """
-    sure = rejection.margins(scores[0])
+    sure = answers.margins(scores[0])
     order = np.argsort(sure)
     alone = (scores[0].argmax(1) != labels)[order]
     added = (scores.sum(0).argmax(1) != labels)[order]

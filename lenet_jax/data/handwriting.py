@@ -10,18 +10,40 @@ from scipy import ndimage
 from lenet_jax.segmentation.ink import labelled
 
 CELL = 96  # pixels that a digit has room in
-# No o, l, s, z, b, g, q and no capital of them: they are digits too.
-LETTERS = "ACEFHKMNPRTUVWXYadefhkmnprtuvwxy#@&%$*=<>?~^"
+# No o, l, s, z, b, g, q, no capital of them and no $: they are digits too.
+LETTERS = "ACEFHKMNPRTUVWXYadefhkmnprtuvwxy#@&%*=<>?~^★☆→←↑↓ΔΛΠΣΦΨΩηκμπχψω√"
 FONTS = "DejaVuSans DejaVuSerif DejaVuSansMono DejaVuSans-Oblique STIXGeneral STIXGeneralItalic"
 
-# Digits that MNIST's writers do not write: points (x, y) of strokes, y downwards, about 1 high.
+# Points (x, y) of strokes, y downwards, about 1 high.
 Strokes = tuple[tuple[tuple[float, float], ...], ...]
+# Digits that MNIST's writers do not write.
 HANDS: dict[int, tuple[Strokes, ...]] = {
+    0: (
+        (
+            (
+                *((0.4, 0.0), (0.1, 0.15), (0.0, 0.5), (0.15, 0.9), (0.4, 1.0), (0.6, 0.8)),
+                *((0.65, 0.4), (0.5, 0.1), (0.4, 0.0)),
+            ),
+            ((0.7, 0.0), (0.0, 1.0)),
+        ),
+    ),
     1: (
         (((0.0, 0.35), (0.4, 0.0), (0.4, 1.0)),),
         (((0.0, 0.2), (0.3, 0.0), (0.3, 1.0)),),
         (((0.05, 0.45), (0.45, 0.0), (0.42, 1.0)),),
         (((0.0, 0.3), (0.3, 0.0), (0.3, 1.0)), ((0.0, 1.0), (0.6, 1.0))),
+    ),
+    2: (
+        (
+            (
+                *((0.0, 0.2), (0.3, 0.0), (0.55, 0.2), (0.4, 0.55), (0.1, 0.95), (0.0, 0.85)),
+                *((0.15, 0.75), (0.4, 0.95), (0.7, 0.9)),
+            ),
+        ),
+        (((0.0, 0.1), (0.5, 0.05), (0.45, 0.45), (0.0, 1.0)), ((0.0, 1.0), (0.6, 0.97))),
+    ),
+    3: (
+        (((0.0, 0.0), (0.6, 0.0), (0.25, 0.4)), ((0.25, 0.4), (0.6, 0.65), (0.4, 1.0), (0.0, 0.9))),
     ),
     4: (
         (((0.4, 0.0), (0.0, 0.6), (0.7, 0.6)), ((0.5, 0.3), (0.45, 1.0))),
@@ -36,6 +58,25 @@ HANDS: dict[int, tuple[Strokes, ...]] = {
                 (0.7, 0.1),
                 (0.5, 0.1),
                 (0.4, 1.0),
+            ),
+        ),
+    ),
+    5: (
+        (
+            ((0.1, 0.05), (0.05, 0.45)),
+            ((0.05, 0.45), (0.45, 0.45), (0.55, 0.75), (0.3, 1.0), (0.0, 0.9)),
+            ((0.12, 0.0), (0.6, 0.02)),
+        ),
+        (
+            ((0.55, 0.0), (0.1, 0.02), (0.06, 0.4)),
+            ((0.06, 0.4), (0.4, 0.38), (0.55, 0.7), (0.35, 0.98), (0.0, 0.95)),
+        ),
+    ),
+    6: (
+        (
+            (
+                *((0.5, 0.0), (0.15, 0.3), (0.0, 0.7), (0.2, 1.0), (0.5, 0.85), (0.45, 0.6)),
+                *((0.2, 0.55), (0.02, 0.75)),
             ),
         ),
     ),
@@ -61,6 +102,32 @@ HANDS: dict[int, tuple[Strokes, ...]] = {
         (((0.55, 0.1), (0.25, 0.0), (0.0, 0.25), (0.25, 0.45), (0.5, 0.1), (0.5, 1.0)),),
     ),
 }
+
+# Letters of one stroke's width, as a hand writes them.
+WRITTEN_LETTERS: tuple[Strokes, ...] = (
+    (((0.0, 1.0), (0.35, 0.0), (0.7, 1.0)), ((0.12, 0.65), (0.58, 0.65))),  # A
+    (((0.55, 0.0), (0.0, 0.0), (0.0, 1.0), (0.6, 1.0)), ((0.0, 0.5), (0.45, 0.5))),  # E
+    (((0.6, 0.0), (0.0, 0.0), (0.0, 1.0)), ((0.0, 0.45), (0.45, 0.45))),  # F
+    (((0.0, 0.0), (0.0, 1.0)), ((0.6, 0.0), (0.6, 1.0)), ((0.0, 0.5), (0.6, 0.5))),  # H
+    (((0.0, 0.0), (0.0, 1.0)), ((0.6, 0.0), (0.0, 0.5)), ((0.1, 0.45), (0.6, 1.0))),  # K
+    (((0.0, 1.0), (0.05, 0.0), (0.4, 0.6), (0.75, 0.0), (0.8, 1.0)),),  # M
+    (((0.0, 1.0), (0.0, 0.0), (0.6, 1.0), (0.6, 0.0)),),  # N
+    (((0.0, 1.0), (0.0, 0.0)), ((0.0, 0.0), (0.5, 0.2), (0.0, 0.5), (0.6, 1.0))),  # R
+    (((0.0, 0.0), (0.35, 1.0), (0.7, 0.0)),),  # V
+    (((0.0, 0.0), (0.2, 1.0), (0.4, 0.3), (0.6, 1.0), (0.8, 0.0)),),  # W
+    (((0.0, 0.5), (0.45, 0.4), (0.3, 0.15), (0.05, 0.4), (0.15, 0.9), (0.5, 0.85)),),  # e
+    (((0.0, 0.0), (0.0, 1.0)), ((0.0, 0.7), (0.25, 0.5), (0.45, 0.65), (0.45, 1.0))),  # h
+    (((0.0, 0.4), (0.02, 1.0)), ((0.02, 0.6), (0.3, 0.4), (0.55, 0.6), (0.55, 1.0))),  # n
+    (
+        ((0.0, 0.4), (0.0, 1.0)),
+        ((0.0, 0.6), (0.2, 0.4), (0.4, 0.6), (0.4, 1.0)),
+        ((0.4, 0.6), (0.6, 0.4), (0.8, 0.6), (0.8, 1.0)),
+    ),  # m
+    (
+        ((0.0, 0.0), (0.0, 0.8), (0.3, 1.0), (0.55, 0.8), (0.55, 0.0)),
+        ((0.55, 0.0), (0.6, 1.0)),
+    ),  # u
+)
 
 
 def written(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -92,7 +159,7 @@ def drawn(strokes: Strokes, rng: np.random.Generator) -> np.ndarray:
         if smooth or len(stroke) > 4:
             points = _curve(points)
         points = points * [height * np.exp(rng.uniform(-0.25, 0.25)), height] + CELL / 2
-        draw.line([tuple(p) for p in points], 255, max(1, round(pen * height)), "curve")
+        draw.line([tuple(p) for p in points], 255, max(2, round(pen * height)), "curve")
     return _fitted(_turned(np.asarray(image, np.float32), rng) > 110)
 
 
@@ -149,30 +216,30 @@ def _fitted(ink: np.ndarray) -> np.ndarray:
     return cut
 
 
+def several(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Ink of two or three digits of uint8 [n, 28, 28] that touch."""
+    while True:
+        some = rng.integers(len(images), size=int(rng.choice([2, 2, 2, 3])))
+        ink = _beside([written(images[i], rng) for i in some], rng)
+        if labelled(ink)[1] == 1:
+            return _fitted(ink)
+
+
 def no_digit(images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Ink that is no digit: halves and pairs of digits, letters, strokes, blots."""
+    """Ink that is no digit nor made of digits: halves of them, letters, figures, blots."""
     kind = rng.integers(7)
-    if kind in (0, 1):  # two that touch, or three
-        while True:
-            some = rng.integers(len(images), size=2 + (kind & rng.integers(2)))
-            ink = _beside([written(images[i], rng) for i in some], rng)
-            if labelled(ink)[1] == 1:
-                return _fitted(ink)
-    if kind == 2:  # half of one, of those whose halves are no digits
-        while (label := labels[i := rng.integers(len(labels))]) in (0, 1, 4, 6, 8, 9):
+    if kind == 0:  # half of a 2 or a 5: halves of others may be digits
+        while labels[i := rng.integers(len(labels))] not in (2, 5):
             pass
         ink = written(images[i], rng)
         height, width = ink.shape
-        if rng.random() < 0.5 and label in (2, 3, 5):
-            half = ink[: height // 2] if rng.random() < 0.5 else ink[height // 2 :]
-        elif label in (2, 5):
-            half = ink[:, : width // 2] if rng.random() < 0.5 else ink[:, width // 2 :]
-        else:
-            half = ink[: max(2, height // 3)]
-        return _fitted(half)
-    if kind in (3, 4):
+        halves = ink[: height // 2], ink[height // 2 :], ink[:, : width // 2], ink[:, width // 2 :]
+        return _fitted(halves[rng.integers(4)])
+    if kind in (1, 2):
         return _letter(rng)
-    if kind == 5:  # crossing strokes, stars, arrows, rings with a tail, scribbles
+    if kind == 3:
+        return drawn(WRITTEN_LETTERS[rng.integers(len(WRITTEN_LETTERS))], rng)
+    if kind in (4, 5):
         return _scribble(rng)
     while True:  # noise, stains; no upright one, which may be a 1
         blot = ndimage.gaussian_filter(rng.normal(size=(60, 60)), rng.uniform(1, 8))
@@ -193,6 +260,7 @@ def _beside(some: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
 
 
 def _letter(rng: np.random.Generator) -> np.ndarray:
+    """A printed letter or figure, or its outline."""
     import matplotlib
 
     name = rng.choice(FONTS.split())
@@ -200,12 +268,19 @@ def _letter(rng: np.random.Generator) -> np.ndarray:
     image = Image.new("L", (2 * CELL, 2 * CELL))
     font = ImageFont.truetype(str(file), int(rng.integers(35, 80)))
     text = str(rng.choice(list(LETTERS)))
-    ImageDraw.Draw(image).text((CELL, CELL), text, 255, font, anchor="mm")
+    draw = ImageDraw.Draw(image)
+    if rng.random() < 0.4:
+        pen = float(rng.integers(2, 5))
+        draw.text((CELL, CELL), text, 0, font, "mm", stroke_width=pen, stroke_fill=255)
+        return _fitted(_turned(np.asarray(image, np.float32), rng) > 110)
+    draw.text((CELL, CELL), text, 255, font, anchor="mm")
     ink = ndimage.gaussian_filter(np.asarray(image, np.float32), 1)
     return _fitted(_pen(_turned(ink, rng) > 110, rng))
 
 
 def _scribble(rng: np.random.Generator) -> np.ndarray:
+    """Crossing strokes, stars, arrows, lines hither and thither."""
+
     def around(corners: int, inner: float) -> Strokes:
         angles = np.linspace(0, 2 * np.pi, corners + 1) + rng.uniform(0, 6)
         radius = 0.5 * np.where(np.arange(corners + 1) % 2, inner, 1)

@@ -17,35 +17,51 @@ from lenet_jax.data.handwriting import CELL
 from lenet_jax.experiment import Data
 from lenet_jax.segmentation import parts, preparation
 
-RECIPE = 1  # to be raised with whatever changes an example, here, in handwriting or segmentation
+RECIPE = 2  # to be raised with whatever changes an example, here, in handwriting or segmentation
 RUBBISH = 10  # the label of what is no digit
+TOUCHING = 11  # several digits: rubbish, but what is cut out of them is not
 CELLS = 5, 8  # rows and columns of a page
-NO_DIGITS, OTHER_HANDS = 0.3, 0.1  # shares of the cells
+SEVERAL, NO_DIGITS, OTHER_HANDS = 0.06, 0.24, 0.12  # shares of the cells
+CUT = 2  # pieces that are taken of a figure at most
+UPRIGHT, THIN = 60, 8  # degrees, and how much longer than broad a stroke is that may be a 1
 LIGHT = 0.2  # share of the pages that are light on dark
-PARTS = 2  # of MNIST's training digits, each with a seed of its own
+PARTS = 2  # of the digits, each with a seed of its own
+HELD_OUT = 12  # of so many digits the last one is in no picture but those that come last
 
 
 def find(asked: Data, log: Callable[[str], None]) -> dataset.Dataset:
-    """MNIST's training digits, what `examples` makes of them, and three times the embedded digits;
-    MNIST's test digits. What was made is kept in the user's cache folder.
+    """MNIST's training digits, three times the embedded digits and what `examples` makes of both
+    MNIST's and, last, of the last 5,000 digits, of which nothing else is here: the last 7,000 are
+    what `--data.validation` may hold out. The test digits are MNIST's.
+
+    What was made is kept in the user's cache folder.
     """
     mnist = dataset.of(replace(asked, name="mnist", limit=None, validation=0), log)
     file = settings.cache_folder() / f"practice-{RECIPE}-{mnist.sha256[:16]}.npz"
+    images, labels = mnist.train.images, mnist.train.labels
+    first = len(labels) - len(labels) // HELD_OUT
     try:
         with np.load(file) as found:
-            images, labels = found["images"], found["labels"]
+            made, truths = found["images"], found["labels"]
     except kept.DAMAGED:
         log("practice: pages of digits are made, a quarter of an hour, once")
-        images, labels = mnist.train.images, mnist.train.labels
-        cuts = np.array_split(images, PARTS), np.array_split(labels, PARTS), range(PARTS)
+        cuts = *np.array_split(np.arange(first), PARTS), np.arange(first, len(labels))
         with ThreadPoolExecutor(PARTS) as pool:
-            made = list(pool.map(examples, *cuts))
-        images, labels = (np.concatenate(each) for each in zip(*made, strict=True))
-        kept.write(file, log, images=images, labels=labels)
+            pages = list(
+                pool.map(
+                    lambda cut, seed: examples(images[cut], labels[cut], seed),
+                    cuts,
+                    range(PARTS + 1),
+                )
+            )
+        held = len(labels) // HELD_OUT * 7 // 5
+        pages[-1] = pages[-1][0][:held], pages[-1][1][:held]
+        made, truths = (np.concatenate(each) for each in zip(*pages, strict=True))
+        kept.write(file, log, images=made, labels=truths)
     others = digits.load()
     whole = {
-        "train_images": [mnist.train.images, images, *[others["train_images"]] * 3],
-        "train_labels": [mnist.train.labels, labels, *[others["train_labels"]] * 3],
+        "train_images": [images[:first], *[others["train_images"]] * 3, made],
+        "train_labels": [labels[:first], *[others["train_labels"]] * 3, truths],
         "test_images": [mnist.test.images],
         "test_labels": [mnist.test.labels],
     }
@@ -65,9 +81,11 @@ def examples(images: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndar
         cells, truths = [], []
         for _ in range(CELLS[0] * CELLS[1]):
             kind = rng.random()
-            if kind < NO_DIGITS:
+            if kind < SEVERAL:
+                ink, label = handwriting.several(images, rng), TOUCHING
+            elif kind < SEVERAL + NO_DIGITS:
                 ink, label = handwriting.no_digit(images, labels, rng), RUBBISH
-            elif kind < NO_DIGITS + OTHER_HANDS or at is None:
+            elif kind < SEVERAL + NO_DIGITS + OTHER_HANDS or at is None:
                 label = int(rng.choice(list(handwriting.HANDS)))
                 ink = handwriting.other_hand(label, rng)
             else:
@@ -76,7 +94,7 @@ def examples(images: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndar
             cells.append(ink)
             truths.append(label)
         light = bool(rng.random() < LIGHT)
-        found += _cut_out(_page(cells, light, rng), light, truths)
+        found += _cut_out(_page(cells, light, rng), light, truths, rng)
     made, truths = zip(*found, strict=True)
     return np.stack(made), np.array(truths, np.int32)
 
@@ -101,20 +119,43 @@ def _page(cells: list[np.ndarray], light: bool, rng: np.random.Generator) -> np.
     return (255 - grey if light else grey).astype(np.float32)
 
 
-def _cut_out(grey: np.ndarray, light: bool, truths: list[int]) -> Iterator[tuple[np.ndarray, int]]:
-    """What the reader finds in the cells of a page, and what each is."""
+def _cut_out(
+    grey: np.ndarray, light: bool, truths: list[int], rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, int]]:
+    """What the reader finds in the cells of a page, and what each is; of a figure that is no digit
+    also pieces into which the reader would cut it.
+    """
     page = parts.find(grey, light)
     rows, columns = CELLS
-    inside: dict[int, list[parts.Piece]] = {}
-    for piece in (p for part in page.parts for p in _uncut(part)):
-        left, top, right, bottom = piece.box
+    inside: dict[int, list[parts.Part]] = {}
+    for part in page.parts:
+        left, top, right, bottom = _uncut(part).box
         column, row = (int((m / 2 - 20) // CELL) for m in (left + right, top + bottom))
         if 0 <= row < rows and 0 <= column < columns:
-            inside.setdefault(row * columns + column, []).append(piece)
-    for cell, pieces in inside.items():
-        if len(pieces) == 1:  # else it is not known what each is
-            yield preparation.prepare(page.layers[pieces[0].layer], pieces[0].box), truths[cell]
+            inside.setdefault(row * columns + column, []).append(part)
+    for cell, found in inside.items():
+        if len(found) == 1 and (found[0].whole or len(found[0].pieces) == 1):
+            pieces = [_uncut(found[0])]  # of more it is not known what each is
+            if truths[cell] == RUBBISH:
+                cut = [p for ways in found[0].pieces for way in ways[1:] for p in way]
+                pieces += [cut[at] for at in rng.permutation(len(cut))[:CUT]]
+            for piece in pieces:
+                image = preparation.prepare(page.layers[piece.layer], piece.box)
+                if truths[cell] < RUBBISH or not may_be_1(image):
+                    yield image, min(truths[cell], RUBBISH)
 
 
-def _uncut(part: parts.Part) -> list[parts.Piece]:
-    return [part.whole] if part.whole else [ways[0][0] for ways in part.pieces]
+def _uncut(part: parts.Part) -> parts.Piece:
+    return part.whole or part.pieces[0][0][0]
+
+
+def may_be_1(image: np.ndarray) -> bool:
+    """Whether what is on an image uint8 [28, 28] is one stroke that is more upright than not, by
+    the second moments of its ink: letters have such pieces, and no eye would tell them from a 1.
+    """
+    weights = image.astype(float) / max(1, image.sum(dtype=float))
+    places = np.indices(image.shape).reshape(2, -1)
+    moments, axes = np.linalg.eigh(np.cov(places, aweights=weights.ravel()))
+    down, right = axes[:, 1]
+    upright = abs(down) > np.cos(np.radians(UPRIGHT))
+    return bool(upright and moments[1] > THIN * max(moments[0], 1e-9))

@@ -1,5 +1,5 @@
 // LeNet-5 and what prepares a digit for it, as a reader for page.html: no server is asked.
-// `network` is what exporting/page.py writes: name, j and below, and the arrays of the torch format.
+// `network` is what exporting/page.py writes: name, limits and the arrays of the torch format.
 function localReader(network) {
   const bytes = base64 => Uint8Array.from(atob(base64), c => c.charCodeAt(0));
 
@@ -65,13 +65,14 @@ function localReader(network) {
   function digit(image, box) {
     const { penalties, maps } = run(image);
     const [label, second] = [...penalties.keys()].sort((a, b) => penalties[a] - penalties[b]);
-    const least = penalties[label], best = Math.min(least, network.j);
-    const all = [...penalties, network.j].reduce((sum, penalty) => sum + Math.exp(best - penalty), 0);
-    const rubbish = least > network.j;
+    const least = penalties[label], { j, temperature } = network, best = Math.min(least, j);
+    const share = penalty => Math.exp((best - penalty) / temperature);
+    const all = [...penalties, j].reduce((sum, penalty) => sum + share(penalty), 0);
+    const rejected = Math.min(penalties[second], j) - least < network.reject_below;
     return {
-      label, runner_up: second, penalties, box, image, rubbish,
-      rejected: rubbish || penalties[second] - least < network.below,
-      confidence: Math.exp(best - least) / all,
+      label, runner_up: second, penalties, box, image, rejected,
+      rubbish: rejected && j < least,
+      confidence: share(least) / all,
       maps: Object.fromEntries(Object.entries(maps).map(([name, states]) => [name, shown(states)])),
       code: shown(arrays.codes.subarray(84 * label, 84 * (label + 1))),
     };

@@ -50,10 +50,10 @@ def refusal(module: nn.Module) -> str | None:
 
 def write(path: Path, module: LeNet5, params: Any, card: dict[str, Any]) -> None:
     """Writes the page; it calls the network by the file's name."""
-    j, below = limits(card)
+    found = limits(card)
     state = torch.state_dict(module, params, SHAPE)
     arrays = {name: _packed(array, name in SHORT) for name, array in state.items()}
-    network = {"name": path.stem, "j": j, "below": below, "arrays": arrays}
+    network = {"name": path.stem, **found._asdict(), "arrays": arrays}
     written = json.dumps(network).replace("<", "\\u003c")  # or a name might end the script
     code = NETWORK.read_text(encoding="utf-8")
     reader = f'<script>\n"use strict";\n{code}const reader = localReader({written});\n</script>'

@@ -148,8 +148,8 @@ def precision_and_recall(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 def rejected(found: Evaluation, card: dict[str, Any]) -> np.ndarray:
     """Which predictions are rejected by the network's own limits, bool [n]."""
-    j, below = answers.limits(card)
-    return answers.is_rubbish(found.scores, j) | (rejection.margins(found.scores) < below)
+    limits = answers.limits(card)
+    return ~(answers.margins(found.scores, limits.j) >= limits.reject_below)  # and the unread
 
 
 def as_json(found: Evaluation, card: dict[str, Any]) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def as_json(found: Evaluation, card: dict[str, Any]) -> dict[str, Any]:
     """
     table = confusion(found.labels, found.predictions, found.scores.shape[-1])
     precision, recall = precision_and_recall(table)
-    needed = rejection.needed(rejection.margins(found.scores), found.wrong) / 100
+    needed = rejection.needed(answers.margins(found.scores), found.wrong) / 100
     silent = rejected(found, card)
     return {
         "data": found.name,

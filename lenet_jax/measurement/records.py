@@ -21,6 +21,7 @@ from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.errors import UserError
 from lenet_jax.experiment.serialization import as_json, from_json
 from lenet_jax.measurement import rejection, robustness
+from lenet_jax.recognition import answers
 from lenet_jax.training import feeding, folder, losses, metrics, scoring
 from lenet_jax.training.loop import Result
 
@@ -141,7 +142,7 @@ def of_scores(
     labels, images = data.test.labels, len(data.test)
     predictions = scores.argmax(-1)
     wrong = predictions != labels
-    margins = rejection.margins(scores)
+    margins = answers.margins(scores)
     errors = wrong.sum(axis=1).tolist()
     left = [rejection.error_rates_left(*pair) for pair in zip(margins, wrong, strict=True)]
     votes = (predictions[..., None] == np.arange(scores.shape[-1])).sum(axis=0)

@@ -6,12 +6,6 @@ import numpy as np
 from lenet_jax.recognition import answers
 
 
-def margins(scores: np.ndarray) -> np.ndarray:
-    """How far the best score is above the second, [..., n] from [..., n, classes]."""
-    best = np.sort(np.partition(scores, -2, axis=-1)[..., -2:], axis=-1)
-    return best[..., 1] - best[..., 0]
-
-
 def error_rates_left(margins: np.ndarray, wrong: np.ndarray) -> np.ndarray:
     """The error in percent that is left when the k smallest margins are rejected, k = 0 .. n-1.
 
@@ -51,7 +45,7 @@ def reject_below(scores: np.ndarray, labels: np.ndarray, j: float) -> float:
     """
     kept = ~answers.is_rubbish(scores, j)
     wrong = scores.argmax(axis=-1) != labels
-    return threshold(margins(scores)[kept], wrong[kept])
+    return threshold(answers.margins(scores, j)[kept], wrong[kept])
 
 
 def _fine(margins: np.ndarray, wrong: np.ndarray, error: float) -> np.ndarray:

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,8 +23,9 @@ class Digit:
 
     `penalties` are the squared distances of eq. 7, one for each class, the least the prediction's.
     `confidence` is the prediction's share of a softmax over minus the penalties and minus j, the
-    rubbish class's (eq. 9). `rubbish` says that this class beats the prediction: it is no digit.
-    `rejected` are these predictions and those whose runner-up is too close (section III-D).
+    rubbish class's (eq. 9), at the temperature of the network's card. `rejected` are predictions
+    whose runner-up is too close (section III-D), the rubbish class among them. `rubbish` says that
+    this class beats a rejected one: it is no digit.
     """
 
     label: int
@@ -86,33 +87,57 @@ def fitting(card: dict[str, Any]) -> Callable[[Digit], float]:
     return lambda digit: digit.score + digit.penalties[digit.runner_up] - apart
 
 
-def limits(card: dict[str, Any]) -> tuple[float, float]:
-    """The penalty above which a prediction is rejected, and the difference of scores below which.
-
-    They are the rubbish class's j, infinite where the network's loss has no such class, and the
-    card's difference, 0 where it has none: a run's card, and that of a network for which none was
-    found that leaves few enough errors (null). Then nothing is rejected by the difference.
+class Limits(NamedTuple):
+    """What a network's card says of rejection: the rubbish class's penalty j, infinite where its
+    loss has no such class; the margin below which a prediction is rejected; and the temperature
+    with which penalties are measured in a confidence, so that of all predictions with a confidence
+    of 0.9 nine in ten are right.
     """
-    return card["config"]["loss"].get("j", math.inf), card.get("reject_below") or 0.0
+
+    j: float = math.inf
+    reject_below: float = 0.0
+    temperature: float = 1.0
+
+
+def limits(card: dict[str, Any]) -> Limits:
+    """A card's limits. A run's card has no margin, nor has that of a network for which none was
+    found that leaves few enough errors (null): then the rubbish class alone rejects.
+    """
+    j = card["config"]["loss"].get("j", math.inf)
+    return Limits(j, card.get("reject_below") or 0.0, card.get("temperature", 1.0))
+
+
+def margins(scores: np.ndarray, j: float = math.inf) -> np.ndarray:
+    """How far the best score is above the next, [...] from [..., classes]; the rubbish class's,
+    minus j, is among the others. Below 0 that class beats the prediction.
+    """
+    best = np.sort(np.partition(scores, -2, axis=-1)[..., -2:], axis=-1)
+    return best[..., 1] - np.maximum(best[..., 0], -j)
 
 
 def is_rubbish(scores: np.ndarray, j: float) -> np.ndarray:
     """Which predictions the rubbish class of penalty j beats, bool [...] from [..., classes]."""
-    return -scores.max(axis=-1) > j
+    return margins(scores, j) < 0
 
 
-def digit(image: np.ndarray, scores: np.ndarray, box: Box, j: float, reject_below: float) -> Digit:
-    """The prediction from the scores [classes] of one image; j is the rubbish class's penalty."""
+def confidences(scores: np.ndarray, limits: Limits) -> np.ndarray:
+    """The best class's share of a softmax over scores and minus j, at a temperature, [...]."""
+    others = np.full((*scores.shape[:-1], 1), -limits.j)
+    every = np.concatenate([scores, others], axis=-1).astype(float) / limits.temperature
+    return np.exp(scores.max(axis=-1) / limits.temperature - np.logaddexp.reduce(every, axis=-1))
+
+
+def digit(image: np.ndarray, scores: np.ndarray, box: Box, limits: Limits) -> Digit:
+    """The prediction from the scores [classes] of one image."""
     second, first = np.argsort(scores)[-2:]
-    everything = np.logaddexp.reduce([*scores.astype(float), -j])
-    rubbish = bool(is_rubbish(scores, j))
+    rejected = bool(margins(scores, limits.j) < limits.reject_below)
     return Digit(
         label=int(first),
         score=float(scores[first]),
         runner_up=int(second),
-        confidence=float(np.exp(scores[first] - everything)),
-        rejected=rubbish or bool(scores[first] - scores[second] < reject_below),
-        rubbish=rubbish,
+        confidence=float(confidences(scores, limits)),
+        rejected=rejected,
+        rubbish=rejected and bool(-limits.j > scores[first]),
         box=box,
         penalties=[-float(score) for score in scores],
         image=image,

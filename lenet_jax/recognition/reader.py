@@ -16,7 +16,7 @@ from lenet_jax.recognition.answers import Digit, Line, Reading
 from lenet_jax.recognition.objects import shows_digits
 from lenet_jax.recognition.predictor import predictor
 from lenet_jax.segmentation import lines, parts, preparation
-from lenet_jax.segmentation.ink import light_on_dark
+from lenet_jax.segmentation.ink import are_holes, light_on_dark, resized
 
 SIZES = 1, 4, 16, 64  # numbers of images for which the network is compiled
 SURE = 0.5  # confidence from which a digit speaks for a reading, below it against
@@ -47,8 +47,8 @@ def recognize(picture: Any, network: str = "", reject_below: float | None = None
 
     `picture`: a path, the bytes of a file, a Pillow image, or an array [h, w] or [h, w, 3 or 4] of
     0 to 255 (or of 0 to 1, in floats). `network` is one of `pretrained.names()`, or the folder of a
-    run. `reject_below`: the difference of the two best scores below which a prediction is rejected
-    (default: that of the network's card; a run has none). What the rubbish class beats always is.
+    run. `reject_below`: the difference of the two best scores, the rubbish class's among them,
+    below which a prediction is rejected (default: that of the network's card; a run's is 0).
     Raises UserError for what is no picture and for an unknown network.
     """
     shown, found = decoding.decode(picture), reader(network or pretrained.READER)
@@ -114,16 +114,26 @@ def attempts(
     tried = [attempt(0, light)]
     if max(grey.shape) > parts.SMALL and _is_doubtful(tried[0]):
         other = attempt(0, not light)
-        tried += [other] if other.belief > 0 else []
+        tried += [other] if other.belief > 0 and _is_on_paper(other, grey) else []
         best = max(tried, key=_merit)
         pages = [each for each in tried if len(each.chosen) > 2]
         if pages and (_is_doubtful(best) or len(best.chosen) <= 2):
-            tried += [attempt(turned, pages[0].light) for turned in (1, 3, 2)]
+            turned = [attempt(quarters, pages[0].light) for quarters in (1, 3, 2)]
+            tried += [each for each in turned if len(each.chosen) > 2]
     return sorted(tried, key=_merit, reverse=True)
 
 
 def _is_doubtful(attempt: Attempt) -> bool:
     return attempt.belief < DOUBTFUL * len(attempt.chosen) or not attempt.chosen
+
+
+def _is_on_paper(attempt: Attempt, grey: np.ndarray) -> bool:
+    """Whether paper is around most of its pieces, and not what is as bright as they are: the holes
+    of letters and figures are bright and have shapes, too.
+    """
+    ink = attempt.page.layers[0]
+    holes = are_holes(resized(grey, ink.shape), ink, [p.box for p in attempt.chosen])
+    return sum(holes) < len(holes) / 2
 
 
 def _merit(attempt: Attempt) -> float:
@@ -141,15 +151,16 @@ def _attempt(
     reject_below: float | None,
 ) -> Attempt:
     page = parts.find(grey, light)
-    j, below = answers.limits(card)
-    below = below if reject_below is None else reject_below
+    limits = answers.limits(card)
+    if reject_below is not None:
+        limits = limits._replace(reject_below=reject_below)
     pieces = list(dict.fromkeys(piece for part in page.parts for piece in _pieces(part)))
     predictions = {}
     if pieces:
         images = np.stack([preparation.prepare(page.layers[p.layer], p.box) for p in pieces])
         for piece, image, scored in zip(pieces, images, scores(images), strict=True):
             box = _in_grey(piece.box, page, turned)
-            predictions[piece] = answers.digit(image, scored, box, j, below)
+            predictions[piece] = answers.digit(image, scored, box, limits)
     fit = answers.fitting(card)
 
     def worst(way: parts.Way) -> float:

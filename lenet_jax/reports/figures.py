@@ -172,6 +172,23 @@ def rejection(left: np.ndarray, title: str, path: Path) -> None:
     _save(figure, path)
 
 
+def reliability(rows: list[list[float]], title: str, path: Path) -> None:
+    """Of predictions of like confidence the share that is right; rows of (from, number, mean
+    confidence, share)."""
+    figure, axes = _axes()
+    _, numbers, confidences, shares = np.array(rows).T
+    axes.plot([0, 100], [0, 100], color="gray", linewidth=0.8)
+    axes.plot(100 * confidences, 100 * shares, marker="o")
+    for x, y, number in zip(confidences, shares, numbers, strict=True):
+        place = dict(textcoords="offset points", xytext=(7, -11), fontsize=7, color="gray")
+        axes.annotate(f"{number:,.0f}", (100 * x, 100 * y), **place)
+    axes.set_xlabel("confidence (%)")
+    axes.set_ylabel("right (%)")
+    axes.set_title(title, fontsize=10)
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
 def fig_10(records: list[dict[str, Any]], path: Path) -> None:
     """The error that is left against the share rejected, mean and lowest to highest."""
     figure, axes = _axes()

@@ -1,5 +1,6 @@
 """What is ink in a picture."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ COARSE = 24  # longest side of the picture in which light on dark is told from d
 SMOOTH = 1024  # longest side of the picture in which the paper is told from the strokes
 DARKEST = 32  # of paper, 0 to 255
 PALE = np.float32(0.49)
+NEAR = 3  # pixels from a stroke, where there is paper and nothing else
 FAINT = 0.5  # of what is ink beyond doubt: it is ink too where it goes on from that
 
 
@@ -124,6 +126,33 @@ def light_on_dark(grey: np.ndarray) -> bool:
     coarse = resized(grey, shape)
     differs: Any = coarse - ndimage.median_filter(coarse, max(1, max(shape) // 4), mode="nearest")
     return float((differs * np.abs(differs)).sum()) > 0
+
+
+def are_holes(
+    grey: np.ndarray, ink: np.ndarray, boxes: Sequence[tuple[int, int, int, int]]
+) -> list[bool]:
+    """Of boxes (left, top, right, bottom) of ink, whether what is half the height around has
+    the brightness of the ink, and not that of what touches it: a hole in a figure of strokes.
+    """
+    found = []
+    for left, top, right, bottom in boxes:
+        margin = (bottom - top) // 2 + NEAR
+        first, start = max(0, top - margin), max(0, left - margin)
+        window = np.s_[first : bottom + margin, start : right + margin]
+        levels = grey[window]
+        inside, outside = np.zeros(levels.shape, bool), np.ones(levels.shape, bool)
+        box = np.s_[top - first : bottom - first, left - start : right - start]
+        inside[box] = ink[top:bottom, left:right] >= 0.5
+        outside[box] = False
+        away: Any = ndimage.distance_transform_edt(~inside)
+        near = (away > 1) & (away <= NEAR)
+        if not outside.any():
+            found.append(False)
+            continue
+        level, paper = np.median(levels[inside]), np.median(levels[near])
+        alike = np.abs(levels - level) < np.abs(levels - paper)
+        found.append(bool(alike[outside].mean() > 0.35))
+    return found
 
 
 def labelled(mask: np.ndarray) -> tuple[np.ndarray, int]:

@@ -73,9 +73,10 @@ def find(grey: np.ndarray, light: bool) -> Page:
         heights = [
             b[3] - b[1] for part in page.parts for ways in part.pieces for b in [ways[0][0].box]
         ]
-        if page.scale == 1 or side >= LARGEST or (heights and np.median(heights) >= FINE):
+        height = float(np.median(heights)) if heights else FINE / 2
+        if page.scale == 1 or side >= LARGEST or height >= 0.9 * FINE:
             return page
-        side *= 2
+        side = min(LARGEST, round(side * max(1.3, 1.1 * FINE / height)))
 
 
 def _one(grey: np.ndarray, light: bool) -> Page:
@@ -101,25 +102,30 @@ def _find(grey: np.ndarray, light: bool, scale: float) -> Page:
     of_rules = np.unique(labels[ruled])
     places = ndimage.find_objects(labels, number)
     parts = []
-    for label in of_rules:  # with what is ruled out, if that may be a digit's
+    edges, left = np.array(boxes, int).reshape(-1, 4), np.ones(len(boxes), bool)
+    of_label: dict[int, list[int]] = {}
+    for at, (start, top, stop, bottom) in enumerate(boxes):
+        for label in np.unique(labels[top:bottom, start:stop]).tolist():
+            of_label.setdefault(label, []).append(at)
+    for label in of_rules.tolist():  # with what is ruled out, if that may be a digit's
         rows, columns = places[label - 1]
         box = columns.start, rows.start, columns.stop, rows.stop
-        own = [b for b in boxes if (labels[b[1] : b[3], b[0] : b[2]] == label).any()]
-        inside = [b for b in boxes if b not in own and _within(b, box)]
+        own = [at for at in of_label.get(label, []) if left[at]]
+        inside = left & (edges[:, :2] >= box[:2]).all(1) & (edges[:, 2:] <= box[2:]).all(1)
+        inside[own] = False
         across = box[0] == 0 and box[2] == mask.shape[1] or box[1] == 0 and box[3] == mask.shape[0]
         wide = box[2] - box[0] > 1.6 * (box[3] - box[1])
-        whole = None if inside or wide or (across and len(boxes) > len(own)) else Piece(0, box)
-        boxes = [b for b in boxes if b not in own]
+        others = across and left.sum() > len(own)
+        whole = None if inside.any() or wide or others else Piece(0, box)
+        left[own] = False
         if own or whole:
-            parts.append(Part([ways_to_cut(layers[1], 1, b) for b in own], whole))
-    parts += [Part([ways_to_cut(layers[1], 1, box)]) for box in boxes]
+            parts.append(Part([ways_to_cut(layers[1], 1, boxes[at]) for at in own], whole))
+    parts += [
+        Part([ways_to_cut(layers[1], 1, box)])
+        for box, alone in zip(boxes, left, strict=True)
+        if alone
+    ]
     return Page(layers, parts, scale, small, left_out)
-
-
-def _within(box: Bounds, other: Bounds) -> bool:
-    return all(a >= b for a, b in zip(box[:2], other[:2], strict=True)) and all(
-        a <= b for a, b in zip(box[2:], other[2:], strict=True)
-    )
 
 
 def _boxes(mask: np.ndarray) -> tuple[list[Bounds], list[Bounds], list[str]]:

@@ -168,7 +168,7 @@ SCHEMAS: dict[str, Any] = {
         confidence={"type": "number", "minimum": 0, "maximum": 1},
         rejected={
             "type": "boolean",
-            "description": "Whether it is rubbish, or its runner-up too close.",
+            "description": "Whether its runner-up, or the rubbish class, is too close.",
         },
         rubbish={
             "type": "boolean",

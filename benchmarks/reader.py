@@ -1,0 +1,117 @@
+"""Calibrates the reader's own network, and puts it into the package.
+
+    python -m lenet_jax.train --config reader --workdir FOLDER
+    python -m benchmarks.reader FOLDER
+
+On what the run held out, 7,000 digits and non-digits of pages whose writers it has not seen, the
+temperature of the confidence and the margin below which a prediction is rejected are found. Writes
+results/reader.json, docs/reliability.png, and the network with its card.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import optimize
+
+from benchmarks import speed
+from lenet_jax import commandline
+
+ROOT = Path(__file__).parents[1]
+REJECTED = 0.01  # of the digits that are predicted rightly, at most
+BINS = np.linspace(0, 1, 11)
+
+
+def calibrated(scores: np.ndarray, labels: np.ndarray, j: float) -> dict[str, Any]:
+    """Temperature, margin, and what they make of predictions from scores [n, classes], whose
+    labels are those of classes, or as many as these for what is no digit.
+    """
+    from lenet_jax.recognition import answers
+
+    def loss(logarithm: float) -> float:
+        every = np.concatenate([scores, np.full((len(scores), 1), -j)], 1) / np.exp(logarithm)
+        return float((np.logaddexp.reduce(every, 1) - every[np.arange(len(every)), labels]).mean())
+
+    best: Any = optimize.minimize_scalar(loss, bounds=(-3, 3), method="bounded")
+    temperature = float(np.exp(best.x))
+    margins, right = answers.margins(scores, j), scores.argmax(1) == labels
+    below = float(np.sort(margins[right])[int(REJECTED * right.sum())])
+    limits = answers.Limits(j, round(below, 2), round(temperature, 2))
+    rejected, none = margins < limits.reject_below, labels == scores.shape[1]
+    confidences = answers.confidences(scores, limits)
+    rows, places = [], np.digitize(confidences, BINS[1:-1])
+    for place, low in enumerate(BINS[:-1]):
+        own = places == place
+        if own.any():
+            shares = float(confidences[own].mean()), float(right[own].mean())
+            rows.append([round(float(low), 1), int(own.sum()), *(round(x, 4) for x in shares)])
+    return {
+        "temperature": limits.temperature,
+        "reject_below": limits.reject_below,
+        "held_out": len(labels),
+        "right": int(right.sum()),
+        "right_rejected": int((right & rejected).sum()),
+        "no_digits": int(none.sum()),
+        "no_digits_rejected": int((none & rejected).sum()),
+        "wrong_digits": int((~none & ~right).sum()),
+        "wrong_digits_rejected": int((~none & ~right & rejected).sum()),
+        "reliability": rows,
+        "calibration_error": round(
+            float(sum(n * abs(c - r) for _, n, c, r in rows) / len(labels)), 4
+        ),
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.reader",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="a finished run")
+    given = parser.parse_args(arguments)
+
+    commandline.set_up_jax()
+    from lenet_jax import pretrained
+    from lenet_jax.data import dataset
+    from lenet_jax.experiment.serialization import from_json
+    from lenet_jax.measurement import records
+    from lenet_jax.recognition import answers, networks
+    from lenet_jax.recognition.predictor import predictor
+    from lenet_jax.reports import figures
+    from lenet_jax.training import metrics
+
+    trained = networks.load(str(given.folder))
+    config = trained.card["config"] | {"workdir": None}
+    held_out = dataset.of(from_json(config).data, commandline.log).validation
+    scores = predictor(trained.module, trained.params)(np.asarray(held_out.images))
+    found = calibrated(scores, held_out.labels, answers.limits(trained.card).j)
+    result = json.loads((given.folder / "result.json").read_text())
+    rows = metrics.read(given.folder / "metrics.jsonl")
+    same = ("experiment", "epochs", "dataset", "train_size", "test_size", "kernels")
+    record = {
+        **{name: result[name] for name in same},
+        "variant": "",
+        "data_sha256": result["dataset_sha256"],
+        "seeds": [result["seed"]],
+        "errors": [result["test_errors"]],
+        "train_errors": [result["train_errors"]],
+        "curve": {"test_errors": [row["test_errors"] for row in rows]},
+        "calibration": found,
+        **speed.conditions(),
+        "hardware": records.hardware(),
+        "config": config,
+    }
+    limits = {name: found[name] for name in ("reject_below", "temperature")}
+    pretrained.save(pretrained.READER, trained.params, records.card(record, 0.0) | limits)
+    records.write(ROOT / "results" / "reader.json", record)
+    figures.reliability(found["reliability"], "lenet5-reader", ROOT / "docs" / "reliability.png")
+    print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    commandline.run(main)
