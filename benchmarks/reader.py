@@ -3,8 +3,8 @@
     python -m lenet_jax.train --config reader --workdir FOLDER
     python -m benchmarks.reader FOLDER
 
-On what the run held out, 7,000 digits and non-digits of pages whose writers it has not seen, the
-temperature of the confidence and the margin below which a prediction is rejected are found. Writes
+On what the run held out, 7,000 digits and non-digits of pages of digits it has not seen, the
+confidence is calibrated, and the margin is found below which a prediction is rejected. Writes
 results/reader.json, docs/reliability.png, and the network with its card.
 """
 
@@ -26,30 +26,32 @@ BINS = np.linspace(0, 1, 11)
 
 
 def calibrated(scores: np.ndarray, labels: np.ndarray, j: float) -> dict[str, Any]:
-    """Temperature, margin, and what they make of predictions from scores [n, classes], whose
+    """Calibration, margin, and what they make of predictions from scores [n, classes], whose
     labels are those of classes, or as many as these for what is no digit.
     """
     from lenet_jax.recognition import answers
 
-    def loss(logarithm: float) -> float:
-        every = np.concatenate([scores, np.full((len(scores), 1), -j)], 1) / np.exp(logarithm)
-        return float((np.logaddexp.reduce(every, 1) - every[np.arange(len(every)), labels]).mean())
-
-    best: Any = optimize.minimize_scalar(loss, bounds=(-3, 3), method="bounded")
-    temperature = float(np.exp(best.x))
     margins, right = answers.margins(scores, j), scores.argmax(1) == labels
+    odds = answers.log_odds(scores, j)
+
+    def loss(line: np.ndarray) -> float:  # of a logistic regression
+        return float(np.logaddexp(0, np.where(right, -1, 1) * (line[0] * odds + line[1])).mean())
+
+    best: Any = optimize.minimize(loss, [1.0, 0.0])
     below = float(np.sort(margins[right])[int(REJECTED * right.sum())])
-    limits = answers.Limits(j, round(below, 2), round(temperature, 2))
+    slope, offset = (round(float(x), 3) for x in best.x)
+    limits = answers.Limits(j, round(below, 2), slope, offset)
     rejected, none = margins < limits.reject_below, labels == scores.shape[1]
     confidences = answers.confidences(scores, limits)
-    rows, places = [], np.digitize(confidences, BINS[1:-1])
+    rows: list[list[float]] = []
+    places = np.digitize(confidences, BINS[1:-1])
     for place, low in enumerate(BINS[:-1]):
         own = places == place
         if own.any():
             shares = float(confidences[own].mean()), float(right[own].mean())
             rows.append([round(float(low), 1), int(own.sum()), *(round(x, 4) for x in shares)])
     return {
-        "temperature": limits.temperature,
+        "calibration": [slope, offset],
         "reject_below": limits.reject_below,
         "held_out": len(labels),
         "right": int(right.sum()),
@@ -105,7 +107,7 @@ def main(arguments: Sequence[str]) -> int:
         "hardware": records.hardware(),
         "config": config,
     }
-    limits = {name: found[name] for name in ("reject_below", "temperature")}
+    limits = {name: found[name] for name in ("reject_below", "calibration")}
     pretrained.save(pretrained.READER, trained.params, records.card(record, 0.0) | limits)
     records.write(ROOT / "results" / "reader.json", record)
     figures.reliability(found["reliability"], "lenet5-reader", ROOT / "docs" / "reliability.png")

@@ -124,8 +124,8 @@ def print_tables(record: dict[str, Any]) -> None:
     kept = size - rejected
     print(f"{rejected:,} rejected, {left:,} of the other {kept:,} misclassified", end="")
     print(f", {100 * left / kept:.2f} %" if kept else "")
-    for name in record["unread"]:
-        print(f"no single digit found in {name}")
+    for why in record["unread"].values():
+        print(why)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from benchmarks import gpu, pipeline, reading, speed
+from benchmarks import gpu, pipeline, reader, reading, speed
 from lenet_jax.data.dataset import Images
 from lenet_jax.training import feeding, replicas, step
 
@@ -59,6 +59,24 @@ def test_the_committed_table_is_of_the_committed_numbers():
         assert (ours, peer) == (f"{row['ours']:.{digits}f}", f"{row['peer']:.{digits}f}")
         assert (line[4], line[5]) == (row["peer_name"], f"{row['ratio']:.2f}")
     assert speed.table(found).strip() == shown.strip()
+
+
+def test_a_calibration_finds_the_odds_that_were_drawn():
+    """Predictions are right with the odds exp(0.5 x + 0.4), x their log odds by the scores."""
+    rng = np.random.default_rng(0)
+    odds = rng.uniform(-8, 8, 20_000)
+    scores = np.stack([odds, np.full(len(odds), -60.0)], axis=1)  # rubbish has 0
+    right = rng.random(len(odds)) < 1 / (1 + np.exp(-0.5 * odds - 0.4))
+    found = reader.calibrated(scores, np.where(right, 0, 2), j=0.0)
+    np.testing.assert_allclose(found["calibration"], [0.5, 0.4], atol=0.06)
+    assert found["right"] == right.sum() and found["no_digits"] == (~right).sum()
+    assert found["right_rejected"] == pytest.approx(0.01 * right.sum(), abs=6)
+    below = odds < found["reject_below"]
+    assert found["no_digits_rejected"] == (~right & below).sum()
+    assert found["wrong_digits"] == 0 and found["calibration_error"] < 0.02
+    for low, number, confidence, share in found["reliability"]:
+        assert low <= confidence <= low + 0.1
+        assert share == pytest.approx(confidence, abs=4 * (0.25 / number) ** 0.5)
 
 
 def test_a_digit_too_many_costs_one_of_a_sheet():

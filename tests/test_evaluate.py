@@ -58,6 +58,7 @@ def test_pictures_without_a_single_digit_are_errors(tmp_path, digits):
     found = evaluation.of_pictures(always_seven, card, tmp_path)
     assert found.labels.tolist() == [3, 7] and found.predictions.tolist() == [7, 7]
     assert sorted(found.unread) == [str(tmp_path / "3/three.jpg"), str(tmp_path / "7/text.png")]
+    assert all(name in why for name, why in found.unread.items())
     record = evaluation.as_json(found, card)
     assert (record["errors"], record["size"]) == (3, 4)
     assert record["wrong"] == [[0, 3, 7]] and record["confusion"][3][7] == 1

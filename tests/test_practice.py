@@ -14,7 +14,10 @@ from lenet_jax.training import loop
 
 @pytest.fixture(scope="module")
 def made(digits):
-    return practice.examples(digits[0][:120], digits[1][:120], 3)
+    """Of 120 digits; other hands write ones only, so that each other digit is one of these."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(handwriting, "HANDS", {1: handwriting.HANDS[1]})
+        return practice.examples(digits[0][:120], digits[1][:120], 3)
 
 
 def test_each_digit_is_cut_out_at_most_once_and_most_are(digits, made):
@@ -23,7 +26,7 @@ def test_each_digit_is_cut_out_at_most_once_and_most_are(digits, made):
     found = np.bincount(labels, minlength=11)
     assert len(found) == 11 and found[practice.RUBBISH] > 20
     given = np.bincount(digits[1][:120], minlength=10)
-    others = [label for label in range(10) if label not in handwriting.HANDS]
+    others = [label for label in range(10) if label != 1]
     assert (found[others] <= given[others]).all()
     assert found[others].sum() > 0.8 * given[others].sum()
     assert (images.reshape(len(images), -1).max(axis=1) > 150).all()
@@ -68,7 +71,9 @@ def test_figures_are_cut_as_the_reader_cuts_them(digits):
 
 
 def test_the_same_seed_makes_the_same(digits, made):
-    again = practice.examples(digits[0][:120], digits[1][:120], 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(handwriting, "HANDS", {1: handwriting.HANDS[1]})
+        again = practice.examples(digits[0][:120], digits[1][:120], 3)
     for one, other in zip(made, again, strict=True):
         np.testing.assert_array_equal(one, other)
     other, _ = practice.examples(digits[0][:120], digits[1][:120], 4)

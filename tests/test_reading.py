@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import lenet_jax
 from lenet_jax.recognition import reader
-from lenet_jax.segmentation import ink, lines, parts
+from lenet_jax.segmentation import ink, lines, parts, preparation
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
@@ -133,6 +133,44 @@ def test_a_mark_is_read_and_no_digit(text):
     assert found.text.replace(" ", "") == text
     (mark,) = found.lines[0].marks
     assert abs(mark.box[0] - left) <= 3 and mark.text == text[at]
+
+
+def test_a_slash_is_a_mark_and_a_1_is_none():
+    """A slash leans and is taller than what it stands between; a 1 does one of these at most."""
+
+    def drawn(lean, tall):
+        image = Image.new("L", (760, 300), 235)
+        draw = ImageDraw.Draw(image)
+        for place, digit in ((0, 2), (1, 4), (3, 0), (4, 7)):
+            for stroke in SEVEN_SEGMENTS[digit]:
+                left = 60 + 110 * place
+                points = [(left + 80 * x, 100 + 80 * y) for x, y in stroke]
+                draw.line(points, 40, 9, "curve")
+        half = 40 * tall
+        draw.line([(305 - lean * half, 140 + half), (305 + lean * half, 140 - half)], 40, 9)
+        return reader.read(np.asarray(image, np.float32), *reader.reader("lenet5-reader"))
+
+    assert drawn(lean=0.5, tall=1.35).text.replace(" ", "") == "24/07"
+    assert drawn(lean=0.05, tall=1.35).text.replace(" ", "") == "24107"
+    assert drawn(lean=0.3, tall=1.0).text.replace(" ", "") == "24107"
+    found = drawn(lean=0.5, tall=1.35)
+    (mark,) = found.lines[0].marks
+    assert mark.text == "/" and len(found.digits) == 4 and abs(mark.box[0] - 278) < 8
+
+
+def test_how_a_stroke_lies():
+    """A bar of 20 by 2 pixels at known angles spreads ten times as far along as across: squared, as moments are, 100."""
+    for degrees in (-60, -20, 0, 20, 60):
+        image = Image.new("L", (280, 280))
+        ends = np.radians(90 - degrees)
+        x, y = 100 * np.cos(ends), 100 * np.sin(ends)
+        ImageDraw.Draw(image).line([(140 - x, 140 + y), (140 + x, 140 - y)], 255, 20)
+        small = np.asarray(image.resize((28, 28), Image.Resampling.BOX))
+        longer, leaning = preparation.stroke(small)
+        assert leaning == pytest.approx(degrees, abs=1)
+        assert longer == pytest.approx((20 / 2) ** 2, rel=0.4)  # pixels are coarse
+    longer, _ = preparation.stroke(np.full((28, 28), 255, np.uint8))
+    assert longer == pytest.approx(1)
 
 
 # ---- light and attitude

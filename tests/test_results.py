@@ -163,13 +163,12 @@ def test_margins_are_between_the_two_best():
 
 
 def test_confidences_by_hand():
-    """Odds of 3 to 1 against the runner-up and 9 to 1 against rubbish; at twice the temperature
-    their roots."""
-    scores = np.log([[9.0, 3.0, 0.0 + 1e-30]])
+    """Shares of 9, 3 and, for rubbish, 1: odds of 9 to 4, and of their root doubled."""
+    scores = np.log([[9.0, 3.0, 1e-30]])
     one = answers.confidences(scores, answers.Limits(j=0.0))
     np.testing.assert_allclose(one, 9 / (9 + 3 + 1))
-    two = answers.confidences(scores, answers.Limits(j=0.0, temperature=2.0))
-    np.testing.assert_allclose(two, 3 / (3 + 3**0.5 + 1))
+    two = answers.confidences(scores, answers.Limits(j=0.0, slope=0.5, offset=np.log(2)))
+    np.testing.assert_allclose(two, 3 / 4)  # 2 times 3 to 2
     np.testing.assert_allclose(answers.confidences(scores, answers.Limits()), 9 / 12)
 
 

@@ -150,12 +150,8 @@ def _uncut(part: parts.Part) -> parts.Piece:
 
 
 def may_be_1(image: np.ndarray) -> bool:
-    """Whether what is on an image uint8 [28, 28] is one stroke that is more upright than not, by
-    the second moments of its ink: letters have such pieces, and no eye would tell them from a 1.
+    """Whether what is on an image uint8 [28, 28] is one stroke that is more upright than not:
+    letters have such pieces, and no eye would tell them from a 1.
     """
-    weights = image.astype(float) / max(1, image.sum(dtype=float))
-    places = np.indices(image.shape).reshape(2, -1)
-    moments, axes = np.linalg.eigh(np.cov(places, aweights=weights.ravel()))
-    down, right = axes[:, 1]
-    upright = abs(down) > np.cos(np.radians(UPRIGHT))
-    return bool(upright and moments[1] > THIN * max(moments[0], 1e-9))
+    longer, leaning = preparation.stroke(image)
+    return longer > THIN and abs(leaning) < UPRIGHT

@@ -65,14 +65,16 @@ function localReader(network) {
   function digit(image, box) {
     const { penalties, maps } = run(image);
     const [label, second] = [...penalties.keys()].sort((a, b) => penalties[a] - penalties[b]);
-    const least = penalties[label], { j, temperature } = network, best = Math.min(least, j);
-    const share = penalty => Math.exp((best - penalty) / temperature);
-    const all = [...penalties, j].reduce((sum, penalty) => sum + share(penalty), 0);
-    const rejected = Math.min(penalties[second], j) - least < network.reject_below;
+    const least = penalties[label], { j, slope, offset } = network;
+    const next = Math.min(penalties[second], j);
+    const others = [...penalties.filter((_, at) => at !== label), j];
+    const sum = others.reduce((all, penalty) => all + Math.exp(next - penalty), 0);
+    const odds = next - Math.log(sum) - least;  // logarithm
+    const rejected = next - least < network.reject_below;
     return {
       label, runner_up: second, penalties, box, image, rejected,
       rubbish: rejected && j < least,
-      confidence: share(least) / all,
+      confidence: 1 / (1 + Math.exp(-slope * odds - offset)),
       maps: Object.fromEntries(Object.entries(maps).map(([name, states]) => [name, shown(states)])),
       code: shown(arrays.codes.subarray(84 * label, 84 * (label + 1))),
     };

@@ -27,7 +27,7 @@ PIECE = 2000  # images at a time; all of a test set need not fit into memory
 class Evaluation:
     """Scores float32 [n, classes] of uint8 images [n, *shape] with labels int32 [n].
 
-    `unread` names the pictures in which no single digit was found; each is an error. `classes` are
+    `unread` says of pictures why no single digit was found there; each is an error. `classes` are
     the names of the labels, where they have names.
     """
 
@@ -35,7 +35,7 @@ class Evaluation:
     images: np.ndarray | Pictures
     labels: np.ndarray
     scores: np.ndarray
-    unread: list[str] = field(default_factory=list)
+    unread: dict[str, str] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
 
     @property
@@ -113,17 +113,18 @@ def of_pictures(scores: Scores, card: dict[str, Any], folder: Path) -> Evaluatio
             f"--pictures {folder}: no pictures of digits there. Put them into folders named 0 to "
             f"9, such as {folder / '7' / 'one.png'}"
         )
-    images, labels, unread = [], [], []
+    images, labels, unread = [], [], {}
     for file, label in given:
         try:
             digits = reader.read(decoding.read(file), scores, card).digits
-        except UserError:
-            digits = []
+        except UserError as error:
+            unread[str(file)] = str(error)
+            continue
         if len(digits) == 1:
             images.append(digits[0].image)
             labels.append(label)
         else:
-            unread.append(str(file))
+            unread[str(file)] = f"{len(digits) or 'no'} digits found in {file}, and not one"
     if not images:
         raise UserError(f"--pictures {folder}: in none of {len(given)} is there one digit alone")
     stack = np.stack(images)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import special
 
 from lenet_jax.recognition import decoding
 
@@ -23,7 +24,7 @@ class Digit:
 
     `penalties` are the squared distances of eq. 7, one for each class, the least the prediction's.
     `confidence` is the prediction's share of a softmax over minus the penalties and minus j, the
-    rubbish class's (eq. 9), at the temperature of the network's card. `rejected` are predictions
+    rubbish class's (eq. 9), calibrated by what the network's card says. `rejected` are predictions
     whose runner-up is too close (section III-D), the rubbish class among them. `rubbish` says that
     this class beats a rejected one: it is no digit.
     """
@@ -41,7 +42,7 @@ class Digit:
 
 @dataclass(frozen=True)
 class Mark:
-    """What stands between digits and is none: `text` is one of . , : - by its place and size."""
+    """What stands between digits and is none: `text` is one of . , : - / by its place and size."""
 
     text: str
     box: Box
@@ -89,14 +90,14 @@ def fitting(card: dict[str, Any]) -> Callable[[Digit], float]:
 
 class Limits(NamedTuple):
     """What a network's card says of rejection: the rubbish class's penalty j, infinite where its
-    loss has no such class; the margin below which a prediction is rejected; and the temperature
-    with which penalties are measured in a confidence, so that of all predictions with a confidence
-    of 0.9 nine in ten are right.
+    loss has no such class; the margin below which a prediction is rejected; and what is made of a
+    prediction's log odds so that of those with a confidence of 0.9 nine in ten are right.
     """
 
     j: float = math.inf
     reject_below: float = 0.0
-    temperature: float = 1.0
+    slope: float = 1.0
+    offset: float = 0.0
 
 
 def limits(card: dict[str, Any]) -> Limits:
@@ -104,7 +105,7 @@ def limits(card: dict[str, Any]) -> Limits:
     found that leaves few enough errors (null): then the rubbish class alone rejects.
     """
     j = card["config"]["loss"].get("j", math.inf)
-    return Limits(j, card.get("reject_below") or 0.0, card.get("temperature", 1.0))
+    return Limits(j, card.get("reject_below") or 0.0, *card.get("calibration", ()))
 
 
 def margins(scores: np.ndarray, j: float = math.inf) -> np.ndarray:
@@ -120,11 +121,16 @@ def is_rubbish(scores: np.ndarray, j: float) -> np.ndarray:
     return margins(scores, j) < 0
 
 
+def log_odds(scores: np.ndarray, j: float) -> np.ndarray:
+    """Of the best class against all others and rubbish, in a softmax over scores and minus j:
+    float64 [...] from [..., classes]."""
+    ordered = np.sort(scores.astype(float), axis=-1)
+    return ordered[..., -1] - np.logaddexp(np.logaddexp.reduce(ordered[..., :-1], axis=-1), -j)
+
+
 def confidences(scores: np.ndarray, limits: Limits) -> np.ndarray:
-    """The best class's share of a softmax over scores and minus j, at a temperature, [...]."""
-    others = np.full((*scores.shape[:-1], 1), -limits.j)
-    every = np.concatenate([scores, others], axis=-1).astype(float) / limits.temperature
-    return np.exp(scores.max(axis=-1) / limits.temperature - np.logaddexp.reduce(every, axis=-1))
+    """The best class's share of that softmax, [...], its odds calibrated (Platt 1999)."""
+    return special.expit(limits.slope * log_odds(scores, limits.j) + limits.offset)
 
 
 def digit(image: np.ndarray, scores: np.ndarray, box: Box, limits: Limits) -> Digit:

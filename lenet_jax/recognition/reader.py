@@ -195,9 +195,15 @@ def answer(tried: list[Attempt], scale: int = 1) -> Reading:
     page, boxes = best.page, [piece.box for piece in best.chosen]
     found = []
     for line in lines.arranged(boxes):
-        own = [boxes[at] for at in line]
-        digits = [_times(scale, best.predictions[best.chosen[at]]) for at in line]
-        marks = lines.marks(own, page.small)
+        predictions = [best.predictions[best.chosen[at]] for at in line]
+        slashes = lines.slashes([boxes[at] for at in line], [d.image for d in predictions])
+        marks = [("/", boxes[at]) for at, is_one in zip(line, slashes, strict=True) if is_one]
+        digits, own = [], []
+        for at, prediction, is_mark in zip(line, predictions, slashes, strict=True):
+            if not is_mark:
+                digits.append(_times(scale, prediction))
+                own.append(boxes[at])
+        marks += lines.marks(own, page.small)
         signs = ["?" if d.rejected else str(d.label) for d in digits]
         placed = [
             _times(scale, answers.Mark(m, _in_grey(box, page, best.turned))) for m, box in marks

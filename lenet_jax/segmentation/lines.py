@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from lenet_jax.segmentation.parts import Bounds
+from lenet_jax.segmentation.preparation import stroke
 
 STEEPEST = 0.3  # rise of a line, of its length: 17 degrees
+SLASH = 15, 12, 60, 1.2  # a stroke so thin, leaning between these degrees, of so many heights
 APART = 1.2, 2.0  # a gap is a space where it is wider than so many heights, and usual gaps
 
 
@@ -94,6 +96,23 @@ def marks(boxes: Sequence[Bounds], small: Sequence[Bounds]) -> list[tuple[str, B
             long = box[3] - box[1] > 1.5 * (box[2] - box[0]) or box[3] - base > 0.12 * tall
             found.append(("," if long else ".", box))
     return sorted(found, key=lambda mark: mark[1])
+
+
+def slashes(boxes: Sequence[Bounds], images: Sequence[np.ndarray]) -> list[bool]:
+    """Which parts of a line are slashes, by their boxes and images uint8 [28, 28]: one stroke
+    between others, that leans to the right and is taller than they are.
+    """
+    strokes = []
+    for image in images:
+        longer, leaning = stroke(image)
+        strokes.append(longer > SLASH[0] and SLASH[1] < leaning < SLASH[2])
+    tall = [box[3] - box[1] for box in boxes]
+    others = [height for height, is_one in zip(tall, strokes, strict=True) if not is_one]
+    last = len(boxes) - 1
+    return [
+        is_one and 0 < at < last and bool(others) and tall[at] > SLASH[3] * np.median(others)
+        for at, is_one in enumerate(strokes)
+    ]
 
 
 def text(boxes: Sequence[Bounds], signs: Sequence[str], marks: Sequence[tuple[str, Bounds]]) -> str:
