@@ -159,7 +159,7 @@ def test_a_slash_is_a_mark_and_a_1_is_none():
 
 
 def test_how_a_stroke_lies():
-    """A bar of 20 by 2 pixels at known angles spreads ten times as far along as across: squared, as moments are, 100."""
+    """A bar of 20 by 2 pixels: its moments, squares of lengths, are as 100 to 1."""
     for degrees in (-60, -20, 0, 20, 60):
         image = Image.new("L", (280, 280))
         ends = np.radians(90 - degrees)
