@@ -18,7 +18,7 @@ from lenet_jax.experiment import MAP, Data, Distortion, Experiment, Muon
 def get_config() -> Experiment:
     return Experiment(
         name="reader",
-        loss=MAP(j=10.0),
+        loss=MAP(j=20.0),
         optimizer=Muon(learning_rate=0.01, adam_learning_rate=0.01, warmup=0.05),
         data=Data("practice", fallback="none", validation=7000),
         distortion=Distortion(
