@@ -8,7 +8,7 @@ from lenet_jax.segmentation.parts import Bounds
 from lenet_jax.segmentation.preparation import stroke
 
 STEEPEST = 0.3  # rise of a line, of its length: 17 degrees
-SLASH = 15, 12, 60, 1.2  # a stroke so thin, leaning between these degrees, of so many heights
+SLASH = 15, 12, 60, 1.4  # a stroke so thin, leaning between these degrees, of so many heights
 APART = 1.2, 2.0  # a gap is a space where it is wider than so many heights, and usual gaps
 
 
@@ -116,10 +116,12 @@ def slashes(boxes: Sequence[Bounds], images: Sequence[np.ndarray]) -> list[bool]
 
 
 def text(boxes: Sequence[Bounds], signs: Sequence[str], marks: Sequence[tuple[str, Bounds]]) -> str:
-    """A line of digits, their signs one for each box, with its marks and spaces."""
-    placed = [
-        (b[0], (" " if gap else "") + s)
-        for b, s, gap in zip(boxes, signs, spaces(boxes), strict=True)
-    ]
-    placed += [(box[0], mark) for mark, box in marks]
-    return "".join(sign for _, sign in sorted(placed, key=lambda each: each[0])).strip()
+    """A line of digits, their signs one for each box, with its marks, and spaces where there are
+    none of these."""
+    placed = [(box[0], mark) for mark, box in marks]
+    before = 0
+    for box, sign, gap in zip(boxes, signs, spaces(boxes), strict=True):
+        empty = not any(before < at < box[0] for at, _ in placed[: len(marks)])
+        placed.append((box[0], " " * (gap and empty) + sign))
+        before = box[0]
+    return "".join(sign for _, sign in sorted(placed, key=lambda each: each[0]))

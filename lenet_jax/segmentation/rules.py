@@ -67,22 +67,35 @@ def _lines(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if not level.any():
         return renumbered[labels], found
     # What is left of a line behind a stroke that is wider than the gaps.
-    rest = (stop - start >= 4 * thick) & (last - first <= thick + 0.15 * (stop - start)) & ~level
+    rest = (stop - start >= 4 * thick) & (last - first <= thick + 0.15 * (stop - start))
     falls = [
         _fall(labels, line, place)
         for line, place in zip(np.flatnonzero(level) + 1, found, strict=True)
     ]
+    alone = np.ones(len(found), bool)
     for line in np.flatnonzero(rest):
         middle = (start[line] + stop[line]) / 2, (first[line] + last[line]) / 2
+        own = renumbered[line + 1] - 1  # -1 of a line that is not long itself
         for number, ((slope, row), place) in enumerate(zip(falls, found, strict=True)):
             beside = max(place[0] - stop[line], start[line] - place[1])
             near = abs(row + slope * middle[0] - middle[1]) <= thick + 0.02 * beside
-            if near and 0 <= beside < length:
+            if number == own or not near or beside < 0 or not alone[number]:
+                continue
+            gap = np.s_[min(place[1], stop[line]) : max(place[0], start[line])]
+            if (own < 0 and beside < length) or _crossed(mask[:, gap], round(middle[1]), thick):
                 renumbered[line + 1] = number + 1
                 place[0], place[1] = min(place[0], start[line]), max(place[1], stop[line])
                 place[2], place[3] = min(place[2], first[line]), max(place[3], last[line])
+                if own >= 0:
+                    alone[own] = False
                 break
-    return renumbered[labels], found
+    return np.r_[0, np.where(alone, np.cumsum(alone), 0)][renumbered][labels], found[alone]
+
+
+def _crossed(gap: np.ndarray, row: int, thick: int) -> bool:
+    """Whether what is in the gap of a line in this row, mask [h, columns], goes across it."""
+    above, below = gap[: max(0, row - 2 * thick)], gap[row + 2 * thick :]
+    return bool(above.any() and below.any())
 
 
 def _fall(labels: np.ndarray, line: Any, place: np.ndarray) -> tuple[float, float]:
