@@ -37,7 +37,7 @@ VARIANTS = {
         "data": Data("shapes", size=256),
         "optimizer": Adam(3e-4, warmup=0.05),
         "batch_size": 32,
-        "epochs": 6,
+        "epochs": 3,
     },
     "wide": {"model": ZFNet(classes=1000, maps=(96, 256, 512, 1024, 512))},
 }
