@@ -354,6 +354,25 @@ def test_the_readme_says_how_other_peoples_pictures_are_read():
     )
 
 
+def test_the_page_says_what_the_reader_was_measured_to_do():
+    record = json.loads((ROOT / "results" / "reader.json").read_text())
+    card, found = pretrained.card(pretrained.READER), record["calibration"]
+    assert {name: card[name] for name in ("reject_below", "calibration")} == {
+        name: found[name] for name in ("reject_below", "calibration")
+    }
+    assert card["errors"] == record["errors"][0] and card["data_sha256"] == record["data_sha256"]
+    page = " ".join((ROOT / "docs" / "reading.md").read_text().split())
+    assert f"It misclassifies {record['errors'][0] / 100:.2f} % of MNIST's test digits" in page
+    assert (
+        f"Of {found['right']:,} digits that it reads rightly there {found['right_rejected']} are "
+        f"rejected, of {found['wrong_digits']} that it does not {found['wrong_digits_rejected']}, "
+        f"and of {found['no_digits']:,} pieces that are none {found['no_digits_rejected']:,}. "
+        f"Confidences are off by {100 * found['calibration_error']:.1f} % on average"
+    ) in page
+    low = [row for row in found["reliability"] if row[0] >= 0.9]
+    assert all(abs(confidence - share) < 0.03 for _, _, confidence, share in low)
+
+
 def test_the_readme_says_what_is_rejected():
     record = json.loads((ROOT / "results" / "rejection.json").read_text())
     found = record["networks"]["best-held-out"]
