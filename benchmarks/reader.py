@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
-from benchmarks import speed
 from lenet_jax import commandline
 
 ROOT = Path(__file__).parents[1]
@@ -103,8 +102,7 @@ def main(arguments: Sequence[str]) -> int:
         "train_errors": [result["train_errors"]],
         "curve": {"test_errors": [row["test_errors"] for row in rows]},
         "calibration": found,
-        **speed.conditions(),
-        "hardware": records.hardware(),
+        **records.conditions(),
         "config": config,
     }
     limits = {name: found[name] for name in ("reject_below", "calibration")}

@@ -177,13 +177,7 @@ def of_scores(
             for prediction, misclassified in zip(predictions, wrong, strict=True)
         ],
         "wall_seconds": wall_seconds,
-        "hardware": hardware(),
-        "versions": {
-            "lenet_jax": lenet_jax.__version__,
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in PACKAGES},
-        },
-        **origin(),
+        **conditions(),
         "config": config,
     }
 
@@ -252,6 +246,13 @@ def hardware() -> str:
         model = named[0].split(":")[1].strip() if named else model
     used = min(jax.device_count(), os.cpu_count() or 1)  # jax sees each core as a device
     return f"{model}, {used} core{'s' * (used > 1)}"
+
+
+def conditions() -> dict[str, Any]:
+    """The machine, the versions of what runs on it, and `origin`."""
+    versions = {"lenet_jax": lenet_jax.__version__, "python": platform.python_version()}
+    versions |= {name: metadata.version(name) for name in PACKAGES}
+    return {"hardware": hardware(), "versions": versions, **origin()}
 
 
 def origin() -> dict[str, Any]:
