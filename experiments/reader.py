@@ -28,7 +28,7 @@ def get_config() -> Experiment:
         distortion=Distortion(
             translation=1.0, scaling=0.1, squeezing=0.1, shear=0.1, rotation=10.0, elastic=0.4
         ),
-        epochs=20,
+        epochs=40,
         batch_size=128,
         order="reshuffled",
     )
