@@ -32,7 +32,7 @@ AT_LEAST = {
     "coloured": (0.93, 0.9),
     "photo": (0.93, 0.9),
     "specks": (0.93, 0.9),
-    "ruled paper": (0.86, 0.83),
+    "ruled paper": (0.9, 0.86),
     "row of up to ten": (0.83, 0.4),
     "photo of a row": (0.83, 0.4),
     "row from edge to edge": (0.83, 0.3),
@@ -43,8 +43,8 @@ AT_LEAST = {
     "two lines, oblique": (0.8, 0.3),
     "turned page": (0.76, 0.3),
     "28x28 pixels": (0.93, 0.8),
-    reading.SHEET: (0.5, 0.5),  # where one digit is cut in two the whole sheet is lost
-    reading.NONE: (0.6, 0.6),
+    reading.SHEET: (0.9, 0.85),
+    reading.NONE: (0.8, 0.8),
 }
 
 
