@@ -32,7 +32,7 @@ AT_LEAST = {
     "coloured": (0.93, 0.9),
     "photo": (0.93, 0.9),
     "specks": (0.93, 0.9),
-    "ruled paper": (0.9, 0.86),
+    "ruled paper": (0.86, 0.83),
     "row of up to ten": (0.83, 0.4),
     "photo of a row": (0.83, 0.4),
     "row from edge to edge": (0.83, 0.3),
