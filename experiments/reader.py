@@ -12,8 +12,8 @@ rejected and how sure a prediction is.
 
 It misclassifies 0.69 % of MNIST's test digits (69 of 10,000, one seed, results/reader.json), more
 than the aim of 0.65. A penalty j of 10, 20 epochs, and drawn digits of other hands for all ten were
-tried: by the 5,000 digits and the pages of them there was nothing between these, 33 to 36 and 66 to
-77 wrong. Other people's pictures (docs/reading.md) chose.
+tried too; the 5,000 digits and the pages of them did not tell these apart, and other people's
+pictures (docs/reading.md) chose. The other runs were not kept.
 """
 
 from lenet_jax.experiment import MAP, Data, Distortion, Experiment, Muon

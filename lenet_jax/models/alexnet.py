@@ -31,8 +31,8 @@ class AlexNet(Network):
     reading: Literal["paper", "files"] = "paper"
     """where they disagree: the published text, or the configuration files of 2012"""
     start: Start = "published"
-    """"scaled" draws kernels as wide as their inputs allow (He et al. 2015) with biases of 0, and
-    measures pixels in their deviation: as published, a few thousand updates do not suffice"""
+    """"scaled", for short runs, draws kernels as wide as their inputs allow (He et al. 2015) with
+    biases of 0, and measures pixels in their deviation"""
     maps: tuple[int, ...] = (96, 256, 384, 384, 256)
     """of each convolution"""
     hidden: tuple[int, ...] = (4096, 4096)

@@ -11,6 +11,7 @@ SMOOTH = 1024  # longest side of the picture in which the paper is told from the
 DARKEST = 32  # of paper, 0 to 255
 PALE = np.float32(0.49)
 NEAR = 3  # pixels from a stroke, where there is paper and nothing else
+ALIKE = 0.35  # of what is around a hole: other digits of a row are less
 FAINT = 0.5  # of what is ink beyond doubt: it is ink too where it goes on from that
 
 
@@ -146,12 +147,12 @@ def are_holes(
         outside[box] = False
         away: Any = ndimage.distance_transform_edt(~inside)
         near = (away > 1) & (away <= NEAR)
-        if not outside.any():
+        if not (near.any() and outside.any()):
             found.append(False)
             continue
         level, paper = np.median(levels[inside]), np.median(levels[near])
         alike = np.abs(levels - level) < np.abs(levels - paper)
-        found.append(bool(alike[outside].mean() > 0.35))
+        found.append(bool(alike[outside].mean() > ALIKE))
     return found
 
 
