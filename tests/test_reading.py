@@ -159,6 +159,17 @@ def test_a_slash_is_a_mark_and_a_1_is_none():
     assert mark.text == "/" and len(found.digits) == 4 and abs(mark.box[0] - 273) < 8
 
 
+def test_a_slash_stands_between_two_others():
+    """Of four parts the first, the second and the last are strokes that lean and are tall."""
+    image = Image.new("L", (28, 28))
+    ImageDraw.Draw(image).line([(9, 24), (19, 4)], 255, 2)
+    leaning, broad = np.asarray(image), np.full((28, 28), 255, np.uint8)
+    boxes = [(50 * at, 0, 50 * at + 20, height) for at, height in enumerate((60, 60, 40, 60))]
+    found = lines.slashes(boxes, [leaning, leaning, broad, leaning])
+    assert found == [False, True, False, False]
+    assert lines.slashes(boxes, [leaning, leaning[:, ::-1], broad, leaning]) == [False] * 4
+
+
 def test_how_a_stroke_lies():
     """A bar of 20 by 2 pixels: its moments, squares of lengths, are as 100 to 1."""
     for degrees in (-60, -20, 0, 20, 60):
@@ -218,7 +229,7 @@ def test_the_hole_of_a_figure_is_no_digit(light):
         shown[top:bottom, left:right] = 1
     assert ink.are_holes(levels, shown, boxes) == [True, False]
     with warnings.catch_warnings(action="error"):  # a pixel around is no paper to compare with
-        assert ink.are_holes(levels[:21, :31], shown[:21, :31] + 1, [(0, 0, 30, 20)]) == [False]
+        assert ink.are_holes(levels[:21, :31], shown[:21, :31] + 1, [(0, 0, 31, 20)]) == [False]
 
 
 @pytest.mark.parametrize("figure", ["n", "m", "E", "A", "star"])
