@@ -3,6 +3,7 @@
 import json
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from benchmarks import gpu, pipeline, reader, reading, speed
+from benchmarks import gpu, pipeline, reader, reading, shapes, speed
 from lenet_jax.data.dataset import Images
+from lenet_jax.layers.contract import shown
+from lenet_jax.models.alexnet import AlexNet
 from lenet_jax.training import feeding, replicas, step
 
 
@@ -77,6 +80,24 @@ def test_a_calibration_finds_the_odds_that_were_drawn():
     for low, number, confidence, share in found["reliability"]:
         assert low <= confidence <= low + 0.1
         assert share == pytest.approx(confidence, abs=4 * (0.25 / number) ** 0.5)
+
+
+def test_maps_without_a_state_and_power_too_fine_are_counted():
+    """Two maps are silenced; the first kernels are waves of two pixels, and then constant."""
+    model = AlexNet(maps=(6, 8, 6, 4, 4), hidden=(9, 7), classes=5)
+    images = np.random.default_rng(0).integers(0, 256, (3, 256, 256, 3), np.uint8)
+    params: Any = jax.jit(model.init)(jax.random.key(0), shown(model, images[:1]))["params"]
+    waves = np.cos(np.pi * np.arange(11))[:, None] * np.ones((11, 3))  # periods of two pixels
+    kernel = np.broadcast_to(
+        np.moveaxis(waves.reshape(11, 1, 3) * np.ones((11, 11, 1)), 2, 0), (6, 3, 11, 11)
+    )
+    params["conv1"]["kernel"] = jax.numpy.asarray(kernel.reshape(params["conv1"]["kernel"].shape))
+    params["conv1"]["bias"] = jax.numpy.zeros(6).at[jax.numpy.array([2, 5])].set(-1e6)
+    found = shapes.looked_into(model, params, images)
+    assert found["maps"]["conv1"] == 6 and found["never_above_0"]["conv1"] == 2
+    assert found["first_steps"] == 4 and found["first_too_fine"] > 0.9
+    params["conv1"]["kernel"] = jax.numpy.ones_like(params["conv1"]["kernel"])
+    assert shapes.looked_into(model, params, images)["first_too_fine"] < 0.3
 
 
 def test_a_digit_too_many_costs_one_of_a_sheet():

@@ -11,19 +11,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from flax import linen as nn
 
 from lenet_jax.data.frames import SHAPE
 from lenet_jax.errors import UserError
-from lenet_jax.inspection import activations, deconvnet
+from lenet_jax.inspection import activations, deconvnet, sampling
 from lenet_jax.inspection.activations import seen
 from lenet_jax.inspection.canvas import INK, bare, centred, mosaic, picture, signed, tiled, titled
 from lenet_jax.inspection.occlusion import covered
 from lenet_jax.inspection.saliency import gradient
-from lenet_jax.inspection.sampling import too_fine
-from lenet_jax.layers import contract
 from lenet_jax.layers.codes import codes as bitmaps
 from lenet_jax.layers.contract import Shape
 from lenet_jax.layers.network import Network
@@ -43,10 +40,10 @@ def kernels(module: nn.Module, params: Any, shape: Shape = SHAPE, caption: str =
     Raises UserError for a network without maps of a layer with kernels.
     """
     name, *_ = deconvnet.layers(module, params, shape)
-    weights = _pictured(module, params[name]["kernel"], shape)
+    weights = pictured(module, params[name]["kernel"], shape)
     heading = f"The {len(weights)} kernels of {name.upper()}"
-    if (step := _step(module, params, shape, name)) > 1:
-        share = float(np.median(too_fine(weights, step)))
+    if (step := sampling.step(module, params, shape, name)) > 1:
+        share = float(np.median(sampling.too_fine(weights, step)))
         heading += f"; {share:.0%} of the power of half of them is too fine for steps of {step}"
     if weights.ndim == 4 or len(weights) > 12:
         columns = math.ceil(math.sqrt(2 * len(weights)))
@@ -304,21 +301,7 @@ def _outline(ax: Any, image: np.ndarray) -> None:
         ax.contour(image, [(image.min() + image.max()) / 2], colors="black", linewidths=0.8)
 
 
-def _step(module: nn.Module, params: Any, shape: Shape, name: str) -> int:
-    """By how many pixels the window of a convolution of the package moves; 1 for other layers."""
-    found = {}
-
-    def note(method, args, kwargs, context):
-        found[context.module.name] = getattr(context.module, "stride", 1)
-        return method(*args, **kwargs)
-
-    image = jax.ShapeDtypeStruct((1, *shape), np.uint8)
-    with nn.intercept_methods(note):
-        jax.eval_shape(lambda image: contract.scores(module, params, image), image)
-    return found.get(name, 1)
-
-
-def _pictured(module: nn.Module, kernel: Any, shape: Shape) -> np.ndarray:
+def pictured(module: nn.Module, kernel: Any, shape: Shape) -> np.ndarray:
     """The kernels of a first layer, [maps, h, w] or of colours [maps, h, w, 3]."""
     weights = np.asarray(kernel)
     if weights.ndim == 4:  # linen's

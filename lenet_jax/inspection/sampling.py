@@ -1,6 +1,13 @@
 """What a layer that leaves pixels out cannot tell apart."""
 
+from typing import Any
+
+import jax
 import numpy as np
+from flax import linen as nn
+
+from lenet_jax.layers import contract
+from lenet_jax.layers.contract import Shape
 
 RESOLUTION = 64  # of the spectrum, in each direction
 
@@ -19,3 +26,17 @@ def too_fine(kernels: np.ndarray, step: int) -> np.ndarray:
     total = power.sum(axis=(1, 2))
     share = np.where(fine[:, None] | fine, power, 0).sum(axis=(1, 2))
     return np.divide(share, total, out=np.zeros_like(total), where=total > 0)
+
+
+def step(module: nn.Module, params: Any, shape: Shape, layer: str) -> int:
+    """By how many pixels the window of a convolution of the package moves; 1 for other layers."""
+    found = {}
+
+    def note(method, args, kwargs, context):
+        found[context.module.name] = getattr(context.module, "stride", 1)
+        return method(*args, **kwargs)
+
+    image = jax.ShapeDtypeStruct((1, *shape), np.uint8)
+    with nn.intercept_methods(note):
+        jax.eval_shape(lambda image: contract.scores(module, params, image), image)
+    return found.get(layer, 1)

@@ -1,5 +1,6 @@
 """FAMILY.md and its figures: every system's own measured row, from the result files alone."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ HISTORY = (
     "epochs that two cores could do in the time that there was."
 )
 
+ON_SHAPES = (
+    "| system | parameters | multiply-adds | error in percent | epochs | errors |",
+    "|---|---|---|---|---|---|",
+)
 COMPARED = ("| part | without | | with | |", "|---|---|---|---|---|")
 # What is added, to which system, and which one that makes.
 PARTS = (
@@ -109,6 +114,14 @@ def write(records: Records, path: Path) -> None:
             f"tutorial: {TUTORIAL_LOSS})."
         )
     text += notes(records)
+    drawn = [json.loads(file.read_text()) for file in sorted(folder.glob("*-shapes.json"))]
+    if drawn and same == "mnist":
+        text += [
+            "Not on MNIST but on shapes, coloured pictures of 256x256 that the package draws, "
+            "10,000 to train on and 2,000 to test, ten kinds (`python -m benchmarks.shapes`); "
+            "multiply-adds are for one picture, what the articles publish is of ImageNet:",
+            "\n".join([*ON_SHAPES, *map(on_shapes, drawn)]),
+        ]
     if compared := parts(records):
         text += ["What a part buys, in percent of test errors:", "\n".join([*COMPARED, *compared])]
     path.write_text("\n\n".join(text) + "\n")
@@ -168,6 +181,15 @@ def parts(records: Records) -> list[str]:
         for what, without, made in PARTS
         if without in records and made in records
     ]
+
+
+def on_shapes(record: dict[str, Any]) -> str:
+    """The line of a descendant that was trained on shapes."""
+    return (
+        f"| {record['experiment']} | {record['parameters']:,} | {record['multiply_adds']:,} | "
+        f"{shown(error_rates(record))} | {record['epochs']} | "
+        f"{', '.join(map(str, record['errors']))} |"
+    )
 
 
 def notes(records: Records) -> list[str]:
