@@ -60,9 +60,9 @@ def main(arguments: Sequence[str]) -> int:
 
     trained = networks.load(str(given.folder))
     config = trained.card["config"] | {"workdir": None}
-    if config["dataset"] != "shapes":
-        raise UserError(f"{given.folder} was trained on {config['dataset']}, not on shapes")
     data = dataset.of(from_json(config).data, commandline.log)
+    if data.name != "shapes":
+        raise UserError(f"{given.folder} was trained on {data.name}, not on shapes")
     result = json.loads((given.folder / "result.json").read_text())
     layers = counting.count(trained.module, trained.shape)
     rows = metrics.read(given.folder / "metrics.jsonl")

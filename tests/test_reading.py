@@ -298,6 +298,31 @@ def test_one_rule_that_a_digit_crosses_is_a_rule(left):
     assert (found & digit).sum() < 0.02 * digit.sum() and not found[:120].any()
 
 
+def test_one_rule_from_which_a_digit_hangs_is_a_rule():
+    """Nothing is above it, but the bar of the 7 lies on it all the way."""
+    image = Image.new("1", (300, 240))
+    draw = ImageDraw.Draw(image)
+    draw.line([(120, 104), (190, 104), (140, 210)], 1, 12)
+    digit = np.asarray(image).copy()
+    draw.line([(0, 100), (299, 100)], 1, 2)
+    found = rules.find_rules(np.asarray(image))
+    assert found[99:101, :100].any(axis=0).all() and found[99:101, 210:].any(axis=0).all()
+    assert (found & digit).sum() < 0.02 * digit.sum()
+
+
+def test_a_small_picture_has_rules():
+    """77 pixels wide, an 8 of 27 in the middle of a rule."""
+    image = Image.new("1", (77, 90))
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((28, 24, 44, 38), outline=1, width=4)
+    draw.ellipse((27, 36, 45, 52), outline=1, width=4)
+    digit = np.asarray(image).copy()
+    draw.line([(0, 44), (76, 44)], 1, 2)
+    found = rules.find_rules(np.asarray(image))
+    assert found[43:46, :22].any(axis=0).all() and found[43:46, 50:].any(axis=0).all()
+    assert (found & digit).sum() < 0.05 * digit.sum()
+
+
 def test_the_bars_of_two_digits_are_not_one_line():
     """75 in a tight crop: their bars are in one row and reach both edges, and nothing crosses."""
     mask = np.zeros((90, 140), bool)

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from lenet_jax.segmentation.ink import labelled
 
-SHORTEST = 40  # pixels of a line that may be a rule
+SHORTEST = 20  # pixels of a line that may be a rule
 
 
 def find_rules(mask: np.ndarray) -> np.ndarray:
@@ -39,8 +39,11 @@ def find_rules(mask: np.ndarray) -> np.ndarray:
 
 
 def _thick(mask: np.ndarray) -> int:
-    """Pixels that a line may be thick: one of three, blurred, and of more in larger pictures."""
-    return 7 + mask.shape[0] // 150
+    """Pixels that a line may be thick: one of three, blurred; of more in larger pictures, of fewer
+    in small ones.
+    """
+    height = mask.shape[0]
+    return min(7, 2 + height // 30) + height // 150
 
 
 def _lines(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +70,7 @@ def _lines(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if not level.any():
         return renumbered[labels], found
     # What is left of a line behind a stroke that is wider than the gaps.
-    rest = (stop - start >= 4 * thick) & (last - first <= thick + 0.15 * (stop - start))
+    rest = (stop - start >= 3 * thick) & (last - first <= thick + 0.15 * (stop - start))
     falls = [
         _fall(labels, line, place)
         for line, place in zip(np.flatnonzero(level) + 1, found, strict=True)
@@ -82,7 +85,7 @@ def _lines(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             if number == own or not near or beside < 0 or not alone[number]:
                 continue
             gap = np.s_[min(place[1], stop[line]) : max(place[0], start[line])]
-            if (own < 0 and beside < length) or _crossed(mask[:, gap], round(middle[1]), thick):
+            if (own < 0 and beside < length) or _parted(mask[:, gap], round(middle[1]), thick):
                 renumbered[line + 1] = number + 1
                 place[0], place[1] = min(place[0], start[line]), max(place[1], stop[line])
                 place[2], place[3] = min(place[2], first[line]), max(place[3], last[line])
@@ -92,10 +95,12 @@ def _lines(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.r_[0, np.where(alone, np.cumsum(alone), 0)][renumbered][labels], found[alone]
 
 
-def _crossed(gap: np.ndarray, row: int, thick: int) -> bool:
-    """Whether what is in the gap of a line in this row, mask [h, columns], goes across it."""
-    above, below = gap[: max(0, row - 2 * thick)], gap[row + 2 * thick :]
-    return bool(above.any() and below.any())
+def _parted(gap: np.ndarray, row: int, thick: int) -> bool:
+    """Whether a stroke lies in the gap of a line in this row, mask [h, columns]: on it, all the
+    way, or across it.
+    """
+    above, on, below = np.split(gap, [max(0, row - 2 * thick), row + 2 * thick])
+    return bool(on.any(axis=0).all() or (above.any() and below.any()))
 
 
 def _fall(labels: np.ndarray, line: Any, place: np.ndarray) -> tuple[float, float]:
