@@ -3,11 +3,13 @@
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
 import lenet_jax
 from lenet_jax.recognition import reader
@@ -321,6 +323,19 @@ def test_a_small_picture_has_rules():
     found = rules.find_rules(np.asarray(image))
     assert found[43:46, :22].any(axis=0).all() and found[43:46, 50:].any(axis=0).all()
     assert (found & digit).sum() < 0.05 * digit.sum()
+
+
+@pytest.mark.parametrize("beyond", [False, True])
+def test_windows_are_scipys(beyond):
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        mask = rng.random(rng.integers(1, 40, 2)) < rng.uniform(0.1, 0.9)
+        length, axis = 2 * int(rng.integers(0, 30)) + 1, int(rng.integers(2))
+        edge: Any = {"axis": axis, "mode": "constant", "cval": beyond}
+        most = ndimage.maximum_filter1d(mask, length, **edge)
+        least = ndimage.minimum_filter1d(mask, length, **edge)
+        np.testing.assert_array_equal(rules.dilated(mask, length, axis, beyond), most)
+        np.testing.assert_array_equal(rules.eroded(mask, length, axis, beyond), least)
 
 
 def test_the_bars_of_two_digits_are_not_one_line():

@@ -66,9 +66,14 @@ def signed(values: np.ndarray, cmap: str) -> dict[str, Any]:
     return {"cmap": cmap, "vmin": -largest, "vmax": largest}
 
 
-def centred(values: np.ndarray) -> np.ndarray:
-    """Values of both signs from 0 to 1, zero in the middle; as colours and as ink."""
-    return 0.5 + values / (2 * np.abs(values).max() or 1)
+def centred(values: np.ndarray, strongest: float = 0) -> np.ndarray:
+    """Values of both signs from 0 to 1, zero in the middle; as colours and as ink.
+
+    The `strongest` percent of those that are not 0 are drawn like the least of them.
+    """
+    sizes = np.abs(values[values != 0])
+    most = np.percentile(sizes, 100 - strongest) if len(sizes) else 1
+    return 0.5 + np.clip(values / most, -1, 1) / 2
 
 
 def picture(values: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ FEW = 8  # and whose development
 PIXELS = 2**21  # of all that the maps of a layer saw in their nine images
 WIDE = 14  # inches
 LARGE = 64  # pixels across: of larger fields not fewer stand in a row, but they are drawn smaller
+GLARING = 2  # percent of a projection's pixels, beside which the others would be pale
 SAME = 0.01  # differences of projections that are one, up to rounding
 
 Fields = tuple[np.ndarray, np.ndarray]
@@ -178,7 +179,8 @@ def _projected(
     kept = np.zeros((len(units.images), *shape), bool)
     kept[np.arange(len(kept)), units.maps, units.rows, units.columns] = True
     down = deconvnet.projections(module, params, images[units.images], layer, kept)
-    return np.array([centred(part) for part in _cut(picture(np.asarray(down)), units, fields)])
+    parts = _cut(picture(np.asarray(down)), units, fields)
+    return np.array([centred(part, GLARING) for part in parts])
 
 
 def _enlarged(part: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 COARSE = 24  # longest side of the picture in which light on dark is told from dark on light
 SMOOTH = 1024  # longest side of the picture in which the paper is told from the strokes
+ENOUGH = 2**20  # pixels, to know the usual one of all
 DARKEST = 32  # of paper, 0 to 255
 PALE = np.float32(0.49)
 NEAR = 3  # pixels from a stroke, where there is paper and nothing else
@@ -35,13 +36,16 @@ def find_ink(grey: np.ndarray, light: bool) -> np.ndarray:
         grey = ndimage.gaussian_filter(_without_specks(grey), 1)
     # In the shade strokes are as much darker. The middle of a stroke too broad to be filled is dark
     # paper, and ink by this least brightness; so is a black table, of which the levels are not.
-    depth = 255 * (1 - grey / np.maximum(_paper(grey), DARKEST))
+    paper = np.maximum(_paper(grey), DARKEST)
+    depth = np.subtract(255, np.divide(255 * grey, paper, out=paper), out=paper)
     beside = _surroundings(depth > 128)
     if beside.all():
         return np.zeros_like(grey)
     depth[beside] = 0
-    usual = np.median(depth[~beside])
-    noise = 1.48 * np.median(np.abs(depth[~beside] - usual))
+    some = depth[~beside]
+    some = some[:: 1 + len(some) // ENOUGH]
+    usual = np.median(some)
+    noise = 1.48 * np.median(np.abs(some - usual))
     least = max(16, usual + 5 * noise)
     depth[_surroundings(depth > least)] = 0
     standing_out = depth[depth > least]
@@ -52,7 +56,7 @@ def find_ink(grey: np.ndarray, light: bool) -> np.ndarray:
     # A stroke that pales is ink as far as it goes on.
     labels, number = labelled(depth > faint)
     reaching = np.zeros(number + 1, bool)
-    reaching[np.unique(labels[depth > half])] = True
+    reaching[labels[depth > half]] = True
     reaching[0] = False
     grain = min(usual + 2 * noise, faint / 2)
     ink = np.clip((depth - grain) * (0.5 / (faint - grain)), 0, 1)
@@ -96,12 +100,14 @@ def _paper(grey: np.ndarray) -> np.ndarray:
 
 def _surroundings(mask: np.ndarray) -> np.ndarray:
     """What is beside the paper: thick, and along half of an edge: a table, the bars of a frame."""
+    edges = np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]
+    if not any(mask[edge].mean() > 0.5 for edge in edges):
+        return np.zeros_like(mask)
     labels, number = labelled(mask)
-    edges = labels[0], labels[-1], labels[:, 0], labels[:, -1]
     found = np.zeros(number + 1, bool)
     for edge in edges:
-        counts = np.bincount(edge, minlength=number + 1)
-        found |= counts > len(edge) / 2
+        counts = np.bincount(labels[edge], minlength=number + 1)
+        found |= counts > counts.sum() / 2
     found[0] = False
     if not found.any():
         return np.zeros_like(mask)

@@ -93,11 +93,11 @@ def _find(grey: np.ndarray, light: bool, scale: float) -> Page:
     mask = ink >= 0.5
     ruled = find_rules(ink >= PALE) & mask
     rest = mask & ~ruled
-    layers = [ink, ink * ndimage.binary_dilation(rest, iterations=2)]
     boxes, small, left_out = _boxes(rest)
     if not ruled.any():
         found = [Part([ways_to_cut(ink, 0, box)]) for box in boxes]
-        return Page(layers[:1], found, scale, small, left_out)
+        return Page([ink], found, scale, small, left_out)
+    layers = [ink, ink * ndimage.binary_dilation(rest, iterations=2)]
     labels, number = labelled(mask)
     of_rules = np.unique(labels[ruled])
     places = ndimage.find_objects(labels, number)
@@ -134,7 +134,7 @@ def _boxes(mask: np.ndarray) -> tuple[list[Bounds], list[Bounds], list[str]]:
     if not number:
         return [], [], []
     height, width = mask.shape
-    areas = ndimage.sum_labels(mask, labels, range(1, number + 1))
+    areas = np.bincount(labels.ravel())[1:].tolist()
     every = [
         ((columns.start, rows.start, columns.stop, rows.stop), area)
         for (rows, columns), area in zip(ndimage.find_objects(labels), areas, strict=True)

@@ -34,7 +34,8 @@ def find_rules(mask: np.ndarray) -> np.ndarray:
         (mask, across, rules, found),
         (mask.T, down, posts, found.T),
     ):
-        out |= np.r_[False, kept][labels] & turned & ~_runs(turned, _thick(turned) + 1, 0)
+        if kept.any():
+            out |= np.r_[False, kept][labels] & turned & ~_runs(turned, _thick(turned) + 1, 0)
     return found
 
 
@@ -59,8 +60,7 @@ def _lines(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     thick = _thick(mask)
     thin = mask & ~_runs(mask, thick + 1, 0)
     # Where a stroke crosses the line there is a gap of its width.
-    wide: Any = ndimage.maximum_filter1d(thin, 2 * thick + 5, axis=1)
-    bridged: Any = ndimage.minimum_filter1d(wide, 2 * thick + 5, axis=1, mode="constant", cval=1)
+    bridged = eroded(dilated(thin, 2 * thick + 5, 1), 2 * thick + 5, 1, beyond=True)
     labels, number = labelled(bridged)
     places = [(c.start, c.stop, r.start, r.stop) for r, c in ndimage.find_objects(labels, number)]
     start, stop, first, last = np.array(places, int).reshape(-1, 4).T
@@ -68,7 +68,7 @@ def _lines(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     renumbered = np.r_[0, np.where(level, np.cumsum(level), 0)]
     found = np.stack([start, stop, first, last], axis=1)[level]
     if not level.any():
-        return renumbered[labels], found
+        return np.zeros_like(labels), found
     # What is left of a line behind a stroke that is wider than the gaps.
     rest = (stop - start >= 3 * thick) & (last - first <= thick + 0.15 * (stop - start))
     falls = [
@@ -142,6 +142,27 @@ def _held(lines: np.ndarray, others: np.ndarray, size: int) -> np.ndarray:
 def _runs(mask: np.ndarray, length: int, axis: int) -> np.ndarray:
     """What lies in a run of `length` pixels, or of one more if that is even, along an axis."""
     length |= 1
-    inside: Any = ndimage.minimum_filter1d(mask, length, axis, mode="constant")
-    runs: Any = ndimage.maximum_filter1d(inside, length, axis, mode="constant")
-    return runs
+    return dilated(eroded(mask, length, axis), length, axis)
+
+
+def eroded(mask: np.ndarray, length: int, axis: int, beyond: bool = False) -> np.ndarray:
+    """The middles of windows of an odd length along an axis in which all is true, as in
+    `dilated`.
+    """
+    return ~dilated(~mask, length, axis, not beyond)
+
+
+def dilated(mask: np.ndarray, length: int, axis: int, beyond: bool = False) -> np.ndarray:
+    """The middles of windows of an odd length along an axis in which something is true, where
+    what lies beyond the edges is `beyond`.
+
+    By doubling: a filter of scipy looks at each pixel several times as long.
+    """
+    half = [(0, 0)] * mask.ndim
+    half[axis] = (length // 2, length // 2)
+    found = np.moveaxis(np.pad(mask, half, constant_values=beyond), axis, 0)
+    reach = 1
+    while reach < length:
+        step = min(reach, length - reach)
+        found, reach = found[:-step] | found[step:], reach + step
+    return np.moveaxis(found, 0, axis)
