@@ -14,7 +14,8 @@ and 79 of 91), random crops and mirror images of 256x256, noise along the princi
 colour. The rate of a bias is that of the weights, as the text says; the file has another.
 
 imagenette   ten classes of ImageNet, 9,469 pictures
-shapes       ten kinds of coloured shapes that the package draws, 256x256: `start` scaled, Adam
+shapes       ten kinds of coloured shapes that the package draws, 256x256: `start` scaled, Adam;
+             here 2 of 2,000 test pictures wrong after six epochs
 files        ImageNet in the other reading of the network: the configuration files of 2012
 
 Pictures of 28 or 32 pixels do not fill a window of 227: see nin.py for MNIST and CIFAR.

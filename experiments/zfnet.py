@@ -14,7 +14,8 @@ biases of 0, random crops and mirror images of 256x256 (the paper takes ten fixe
 whose weights exceed a root mean square of 0.1 put back to it. It names no weight decay.
 
 imagenette   ten classes of ImageNet, 9,469 pictures
-shapes       ten kinds of coloured shapes that the package draws, 256x256: `start` scaled, Adam
+shapes       ten kinds of coloured shapes that the package draws, 256x256: `start` scaled, Adam;
+             here 25 of 2,000 test pictures wrong after three epochs
 wide         the one of the tutorials, 512, 1024 and 512 maps in the last three convolutions
 """
 
