@@ -627,6 +627,7 @@ def test_the_first_page_says_what_the_records_do():
 # By the programs of benchmarks/.
 MEASURED_ALONE = {"speed", "growth", "profile", "reading", "reading-public", "rejection", "mutants"}
 MEASURED_ALONE |= {"alexnet-speed", "pipeline", "speed-xla", "reader"}
+MEASURED_ALONE |= {"alexnet-shapes", "zfnet-shapes"}
 NOT_YET = {"gpu"}
 NOT_MNIST = {
     "alexnet",
@@ -658,6 +659,47 @@ def test_every_experiment_has_its_record_and_no_other_lies_there():
         program = "shapes" if name.endswith("-shapes") else name.split("-")[0]
         assert found["hardware"] and f"benchmarks.{program}" in found["command"]
         assert found["commit"] or "recorded" in found["note"]
+
+
+def test_what_is_said_of_the_descendants_on_shapes_is_their_records():
+    found = {
+        name: json.loads((ROOT / "results" / f"{name}-shapes.json").read_text())
+        for name in ("alexnet", "zfnet")
+    }
+    text = " ".join((ROOT / "docs" / "inside.md").read_text().split())
+    (alex, theirs), (steps, fewer) = (
+        [record[key] for record in found.values()] for key in ("errors", "first_steps")
+    )
+    epochs = [record["epochs"] for record in found.values()]
+    assert epochs == [6, 3]
+    assert f"misclassifies {alex[0]} of 2,000 test pictures after six epochs, ZFNet" in text
+    assert f"ZFNet {theirs[0]} after three" in text
+    dead = [record["never_above_0"] for record in found.values()]
+    assert [each["conv1"] for each in dead] == [0, 0]  # "No map of conv1 is dead"
+    assert f"all but {dead[0]['conv5']} of AlexNet's {found['alexnet']['maps']['conv5']}" in text
+    assert f"all but {dead[1]['conv5']} of ZFNet's" in text
+    fine = [f"{100 * record['first_too_fine']:.0f} %" for record in found.values()]
+    white = [f"{100 * (1 - 1 / n**2):.0f} %" for n in (steps, fewer)]
+    assert (
+        f"AlexNet's {fine[0]} of the power is too fine for steps of {steps}, where white noise has "
+        f"{white[0]}, of ZFNet's {fine[1]} for steps of {fewer}, of {white[1]}" in text
+    )
+    rates = [100 * record["errors"][0] / record["test_size"] for record in found.values()]
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"misclassify {rates[0]:.2f} and {rates[1]:.2f} % (one seed, six and three" in readme
+    page = (ROOT / "FAMILY.md").read_text()
+    for name, record in found.items():
+        assert record["dataset"] == "shapes" and record["test_size"] == 2_000
+        assert (ROOT / "experiments" / f"{name}.py").read_text().count(
+            f"{record['errors'][0]} of 2,000 test pictures wrong"
+        ) == 1
+        counts = f"{record['parameters']:,} | {record['multiply_adds']:,}"
+        assert (
+            f"| {name} | {counts} | {100 * record['errors'][0] / 2_000:.2f} | "
+            f"{record['epochs']} | {record['errors'][0]} |" in page
+        )
+    assert found["alexnet"]["parameters"] == 60_965_224 - 990 * 4_097
+    assert found["zfnet"]["parameters"] == 62_357_608 - 990 * 4_097
 
 
 def test_the_networks_that_reproduce_saves(tmp_path, monkeypatch):
