@@ -46,7 +46,7 @@ def state(step):
 def saved(folder, steps, keep=3):
     checkpoints = Checkpoints(folder, keep, print)
     for step in steps:
-        checkpoints.save(step, state(step), {"step": step})
+        checkpoints.save(step, state(step), [{"step": step, "loss": 0.25}], {"seed": 1})
 
 
 def largest_file(folder):
@@ -58,9 +58,9 @@ def test_keeps_the_newest_and_gives_back_the_same_bits(tmp_path):
     saved(tmp_path / "c", (3, 7, 9), keep=2)
     assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["7", "9"]
     back = Checkpoints(tmp_path / "c", 2, print).restore(state(0))
-    assert back is not None and digest(back) == digest(state(9)) != digest(state(0))
+    assert back is not None and digest(back.state) == digest(state(9)) != digest(state(0))
     np.testing.assert_array_equal(
-        jax.random.key_data(back.key), jax.random.key_data(jax.random.key(9))
+        jax.random.key_data(back.state.key), jax.random.key_data(jax.random.key(9))
     )
 
 
@@ -91,7 +91,7 @@ def test_each_device_writes_and_reads_the_part_that_it_has(tmp_path, there):
 
     four = jax.block_until_ready(on(4, state(7)))
     jax.monitoring.register_event_duration_secs_listener(note)
-    Checkpoints(tmp_path / "c", 2, print).save(7, four, {"step": 7})
+    Checkpoints(tmp_path / "c", 2, print).save(7, four, [], {})
     jax.monitoring.unregister_event_duration_listener(note)
     assert not [name for name in events if "compile" in name]
     store = {"driver": "ocdbt", "base": f"file://{tmp_path}/c/7/state", "path": "weights.a/"}
@@ -100,9 +100,9 @@ def test_each_device_writes_and_reads_the_part_that_it_has(tmp_path, there):
 
     like = on(there, state(0))
     back = Checkpoints(tmp_path / "c", 2, print).restore(like)
-    assert back is not None and digest(back) == digest(state(7))
-    assert back.weights["a"].sharding == like.weights["a"].sharding
-    assert len(back.weights["a"].addressable_shards) == there
+    assert back is not None and digest(back.state) == digest(state(7))
+    assert back.state.weights["a"].sharding == like.weights["a"].sharding
+    assert len(back.state.weights["a"].addressable_shards) == there
 
 
 def test_the_sum_is_over_names_dtypes_shapes_and_bytes():
@@ -137,19 +137,26 @@ def lose_the_sum(folder):
         file.unlink()
 
 
-@pytest.mark.parametrize("damage", [flip_a_bit, truncate, lose_the_sum])
+def change_a_row(folder):
+    file = folder / "meta" / "metadata"
+    assert "0.25" in (text := file.read_text())
+    file.write_text(text.replace("0.25", "0.35"))
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, truncate, lose_the_sum, change_a_row])
 def test_goes_back_past_a_damaged_one_and_says_so(tmp_path, damage):
     saved(tmp_path / "c", (1, 2, 3))
     damage(tmp_path / "c" / "3")
     said = []
     checkpoints = Checkpoints(tmp_path / "c", 3, said.append)
     back = checkpoints.restore(state(0))
-    assert back is not None and digest(back) == digest(state(2))
+    assert back is not None and digest(back.state) == digest(state(2))
+    assert back.rows == [{"step": 2, "loss": 0.25}]
     assert len(said) == 1 and "checkpoint 3 is damaged" in said[0]
     assert (tmp_path / "damaged" / "3").is_dir()
-    checkpoints.save(3, state(3), {})  # the step can be written again
+    checkpoints.save(3, state(3), [], {})  # the step can be written again
     back = Checkpoints(tmp_path / "c", 3, said.append).restore(state(0))
-    assert back is not None and digest(back) == digest(state(3)) and len(said) == 1
+    assert back is not None and digest(back.state) == digest(state(3)) and len(said) == 1
 
 
 def test_none_valid_is_an_error_and_changes_nothing(tmp_path):
@@ -188,7 +195,7 @@ def events(folder):
 
 
 def test_tensorboard_is_told_of_each_seed_and_of_their_mean(tmp_path):
-    metrics = Metrics(tmp_path, 0)
+    metrics = Metrics(tmp_path, [])
     metrics.record({"epoch": 1, "loss": [2.0, 4.0, 9.0], "learning_rate": 0.5}, 123.4)
     metrics.close()
     told, purged = events(tmp_path)
@@ -197,31 +204,38 @@ def test_tensorboard_is_told_of_each_seed_and_of_their_mean(tmp_path):
         ("loss/0", 1, 2.0), ("loss/1", 1, 4.0), ("loss/2", 1, 9.0),
     ]  # fmt: skip
     assert purged == [1]
-    Metrics(tmp_path, 4).close()  # the fifth epoch is trained again
+    Metrics(
+        tmp_path, [{"epoch": n} for n in (1, 2, 3, 4)]
+    ).close()  # the fifth epoch is trained again
     assert events(tmp_path)[1][-1] == 5
 
 
-def test_metrics_after_a_crash_have_no_line_twice_and_none_missing(tmp_path):
-    metrics = Metrics(tmp_path, 0)
-    for number in (1, 2, 3):
-        metrics.record({"epoch": number, "loss": 1 / number}, 1000.0)
+def test_metrics_begin_with_the_rows_of_the_checkpoint(tmp_path):
+    """Whatever a crash, or someone, left in the file."""
+    rows = [{"epoch": number, "loss": 1 / number} for number in (1, 2)]
+    metrics = Metrics(tmp_path, [])
+    for row in (*rows, {"epoch": 3, "loss": 1 / 3}):
+        metrics.record(row, 1000.0)
     metrics.close()
-    with open(tmp_path / "metrics.jsonl", "a") as file:
-        file.write('{"epoch": 4, "lo')  # killed while it wrote
-    assert [row["epoch"] for row in read(tmp_path / "metrics.jsonl")] == [1, 2, 3]
-    metrics = Metrics(tmp_path, 2)  # the checkpoint of epoch 3 never came to be
-    metrics.record({"epoch": 3, "loss": 0.25}, 1000.0)
-    metrics.close()
-    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert rows == [
-        {"epoch": 1, "loss": 1.0},
-        {"epoch": 2, "loss": 0.5},
-        {"epoch": 3, "loss": 0.25},
-    ]
+    file = tmp_path / "metrics.jsonl"
+    with open(file, "a") as end:
+        end.write('{"epoch": 4, "lo')  # killed while it wrote
+    assert [row["epoch"] for row in read(file)] == [1, 2, 3]
+    whole = file.read_text()
+    for there in (whole, whole.replace("0.5", "0.6"), whole[20:], "", None):
+        file.unlink()
+        if there is not None:
+            file.write_text(there)
+        metrics = Metrics(tmp_path, rows)  # the checkpoint of epoch 3 never came to be
+        metrics.record({"epoch": 3, "loss": 0.25}, 1000.0)
+        metrics.close()
+        expected = [*rows, {"epoch": 3, "loss": 0.25}]
+        assert [json.loads(line) for line in file.read_text().splitlines()] == expected
+        assert metrics.rows == expected and len(rows) == 2
 
 
 def test_rows_outlive_a_resume_that_finds_no_room(tmp_path):
-    metrics = Metrics(tmp_path, 0)
+    metrics = Metrics(tmp_path, [])
     for number in (1, 2, 3):
         metrics.record({"epoch": number, "loss": 1 / number}, 1000.0)
     metrics.close()
@@ -230,7 +244,7 @@ def test_rows_outlive_a_resume_that_finds_no_room(tmp_path):
         "import resource, sys; from pathlib import Path\n"
         "from lenet_jax.training.metrics import Metrics\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
-        "Metrics(Path(sys.argv[1]), 2)"
+        "Metrics(Path(sys.argv[1]), [{'epoch': 1}])"
     )
     done = subprocess.run([sys.executable, "-c", resume, tmp_path], capture_output=True, text=True)
     assert "File too large" in done.stderr

@@ -228,6 +228,13 @@ def test_killed_and_stopped_it_ends_like_the_run_that_never_was(program, tmp_pat
     assert again.returncode == 0 and final_state(broken) == before
     assert "finished already" in again.stderr and "resuming" not in again.stderr
 
+    metrics = broken / "metrics.jsonl"
+    first = metrics.read_text().splitlines(keepends=True)[0]
+    for there in (first, first.replace("1", "7"), "", None):  # cut, changed, emptied, deleted
+        metrics.unlink() if there is None else metrics.write_text(there)
+        again = program("train", *command)
+        assert again.returncode == 0 and final_state(broken) == before, again.stderr
+
     newest = max((broken / "checkpoints").iterdir(), key=lambda p: int(p.name))
     damaged = max((newest / "state").rglob("*"), key=lambda p: p.stat().st_size)
     content = bytearray(damaged.read_bytes())

@@ -12,7 +12,6 @@ from lenet_jax.data.frames import SHAPE
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import Arrays, Data, Experiment, pages, serialization
 from lenet_jax.experiment.checks import require_local
-from lenet_jax.training import metrics
 
 # What config.json has beside the experiment.
 DATA = ("dataset", "dataset_sha256", "dataset_shape", "dataset_classes", "dataset_names")
@@ -86,7 +85,7 @@ def every_seed(
     from lenet_jax.layers.contract import shown
     from lenet_jax.layers.network import connected
     from lenet_jax.training import replicas, step
-    from lenet_jax.training.checkpoint import Checkpoints
+    from lenet_jax.training.checkpoint import Checkpoints, Saved
 
     run = Path(source).absolute()
     device = jax.devices()[0]
@@ -98,20 +97,21 @@ def every_seed(
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
         jax.eval_shape(lambda: step.initial_state(recipe, seeds)),
     )
-    epochs = {row["step"]: f"epoch {row['epoch']}" for row in metrics.read(run / "metrics.jsonl")}
     card = {"experiment": experiment.name, **data, "config": written}
     module = experiment.model
     image = shown(module, jnp.zeros((1, *shape)))
 
-    def trained(place: int, seed: int, at: int, params: Any) -> TrainedNetwork:
-        own = jax.tree.map(lambda a: np.asarray(a[place]), params)
-        when = epochs.get(at, f"update {at:,}") + (f" of seed {seed}" if len(seeds) > 1 else "")
+    def trained(place: int, seed: int, at: int, saved: Saved) -> TrainedNetwork:
+        own = jax.tree.map(lambda a: np.asarray(a[place]), saved.state.params)
+        last = saved.rows[-1] if saved.rows else {}
+        when = f"epoch {last['epoch']}" if last.get("step") == at else f"update {at:,}"
+        when += f" of seed {seed}" if len(seeds) > 1 else ""
         about = card | {"seed": seed, "updates": at}
         return TrainedNetwork(module, connected(module, own, image), about, when)
 
     found = [
-        [trained(place, int(seed), at, state.params) for place, seed in enumerate(seeds)]
-        for at, state in Checkpoints(run / "checkpoints", None, log).each(like)
+        [trained(place, int(seed), at, saved) for place, seed in enumerate(seeds)]
+        for at, saved in Checkpoints(run / "checkpoints", None, log).each(like)
     ]
     if not found:
         raise UserError(

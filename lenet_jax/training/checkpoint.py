@@ -1,4 +1,4 @@
-"""Checkpoints: Orbax behind one class, with our own SHA-256 of the state.
+"""Checkpoints: Orbax behind one class, with our own SHA-256 of what is in them.
 
 Orbax writes a step whole or not at all, but loads a flipped bit without a word, and casts another
 dtype to the one asked for. So the sum lies beside the state and is compared on the way in.
@@ -10,7 +10,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,13 @@ def _parts(leaf: Any) -> Iterator[np.ndarray]:
     shards = [shard for shard in leaf.addressable_shards if shard.replica_id == 0]
     for shard in sorted(shards, key=lambda s: (s.index[0].start or 0) if s.index else 0):
         yield np.asarray(shard.data)
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds: the state, and the rows of metrics.jsonl that led to it."""
+
+    state: Any
+    rows: list[dict[str, Any]]
 
 
 class Checkpoints:
@@ -85,12 +92,14 @@ class Checkpoints:
             },
         )
 
-    def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
-        """Writes the state, and with it `meta`, in JSON's types, as the checkpoint of a step.
+    def save(
+        self, step: int, state: Any, rows: list[dict[str, Any]], about: dict[str, Any]
+    ) -> None:
+        """Writes the state and the rows, and `about` beside them, as the checkpoint of a step.
 
         Raises OSError where the folder is full or cannot be written.
         """
-        meta = meta | {"sha256": digest(state)}
+        meta = about | {"metrics": rows, "sha256": _sum(Saved(state, rows))}
         try:
             self._manager.save(
                 step,
@@ -102,8 +111,8 @@ class Checkpoints:
         except Exception as error:  # tensorstore has its own words for a full disk
             raise OSError(_first_line(error)) from error
 
-    def restore(self, like: Any) -> Any | None:
-        """The newest state that verifies, or None where there is no checkpoint at all.
+    def restore(self, like: Any) -> Saved | None:
+        """The newest one that verifies, or None where there is no checkpoint at all.
 
         `like` is the state as it should be, on the devices where it should go. Checkpoints that
         do not verify are moved aside, so that they can be looked at and written anew.
@@ -111,14 +120,14 @@ class Checkpoints:
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         bad: dict[int, str] = {}
-        state = None
+        found = None
         for step in steps:
             try:
-                state = self._verified(step, like)
+                found = self._verified(step, like)
                 break
             except Exception as error:  # whatever a damaged file makes of Orbax
                 bad[step] = _first_line(error)
-        if state is None and bad:
+        if found is None and bad:
             listed = "; ".join(f"{step}: {reason}" for step, reason in bad.items())
             raise UserError(
                 f"no checkpoint in {self._folder} can be used ({listed}). Nothing was changed. "
@@ -132,19 +141,19 @@ class Checkpoints:
             shutil.move(self._folder / str(step), aside)
         if bad:
             self._manager.reload()
-        return state
+        return found
 
-    def each(self, like: Any) -> Iterator[tuple[int, Any]]:
-        """The step and the state, shaped as `like`, of every checkpoint that verifies, in order."""
+    def each(self, like: Any) -> Iterator[tuple[int, Saved]]:
+        """Every checkpoint that verifies by its step, in order, its state shaped as `like`."""
         for step in sorted(self._manager.all_steps()):
             try:
-                state = self._verified(step, like)
+                found = self._verified(step, like)
             except Exception as error:  # whatever a damaged file makes of Orbax
                 self._log(f"checkpoint {step} is left out: {_first_line(error)}")
             else:
-                yield step, state
+                yield step, found
 
-    def _verified(self, step: int, like: Any) -> Any:
+    def _verified(self, step: int, like: Any) -> Saved:
         abstract = jax.tree.map(
             lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like
         )
@@ -156,10 +165,15 @@ class Checkpoints:
                 meta=self._args.JsonRestore(),
             ),
         )
-        state = type(like)(**restored.state)
-        if digest(state) != restored.meta["sha256"]:
+        saved = Saved(type(like)(**restored.state), restored.meta["metrics"])
+        if _sum(saved) != restored.meta["sha256"]:
             raise ValueError("its contents do not match their SHA-256")
-        return state
+        return saved
+
+
+def _sum(saved: Saved) -> str:
+    rows = json.dumps(saved.rows, sort_keys=True)
+    return hashlib.sha256((digest(saved.state) + rows).encode()).hexdigest()
 
 
 def _first_line(error: BaseException) -> str:

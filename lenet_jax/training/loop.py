@@ -95,8 +95,9 @@ def train(
         every = -(-examples // batch_size) * max(1, experiment.epochs // KEPT)
         checkpoints = Checkpoints(folder.path / "checkpoints", experiment.keep, log, every)
         restored = checkpoints.restore(state)
+        rows: list[dict[str, Any]] = []
         if restored is not None:
-            state = restored
+            state, rows = restored
         feed = feeding.feed(mesh, dataset.train, batch_size, len(seeds))
         held_out = feeding.counted(mesh, dataset.validation)
         test = feeding.counted(mesh, dataset.test)
@@ -108,7 +109,7 @@ def train(
             log(f"{how} in {folder.path}")
             if not over and (begun := folder.begun.get("kernels", "xla")) != kernels:
                 log(f"it was begun with {begun} kernels: with {kernels} ones the last bits differ")
-        metrics = Metrics(folder.path, done)
+        metrics = Metrics(folder.path, rows)
         chunk = feeding.at_first(len(seeds))  # updates; the first look comes soon
         progress = dataset.name, experiment.epochs, examples, done, at * batch_size
         with Bar(*progress, quiet) as bar, contextlib.closing(metrics):
@@ -130,9 +131,7 @@ def train(
                     if time.monotonic() - clock < CHUNK_SECONDS / 2:
                         chunk *= 2
                     if stopping() and at < steps:
-                        checkpoints.save(
-                            int(state.step[0]), state, {"epoch": number - 1} | resolved
-                        )
+                        _save(checkpoints, state, metrics, resolved)
                         raise Interrupted
                 speed = len(seeds) * trained / (time.monotonic() - began)
                 row = row_of_epoch(experiment, recipe, dataset, held_out, test, state, number)
@@ -141,7 +140,7 @@ def train(
                     pieces = feeding.counted(mesh, dataset.train)
                     row["train_errors"] = errors(recipe, state, len(dataset.train), pieces)
                 metrics.record(row, speed)
-                checkpoints.save(int(state.step[0]), state, {"epoch": number} | resolved)
+                _save(checkpoints, state, metrics, resolved)
                 on_epoch(row)
                 if stopping():
                     raise Interrupted
@@ -149,6 +148,13 @@ def train(
         record = result(experiment, dataset, recipe, metrics.rows[-1])
         write_whole(folder.path / "result.json", json.dumps(record, indent=2) + "\n")
         return Result(record, metrics.rows, folder.path, recipe, state.params)
+
+
+def _save(
+    checkpoints: Checkpoints, state: step.TrainState, metrics: Metrics, resolved: dict[str, Any]
+) -> None:
+    about = {"epoch": len(metrics.rows)} | resolved
+    checkpoints.save(int(state.step[0]), state, metrics.rows, about)
 
 
 def resolved_of(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:

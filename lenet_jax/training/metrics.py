@@ -15,13 +15,14 @@ from lenet_jax.training.folder import write_whole
 
 
 class Metrics:
-    """Appends to the records of a run folder, after dropping what came after `epochs_done`.
+    """Appends to the records of a run folder, which begin with `rows`: those of the checkpoint.
 
-    An epoch is recorded before its checkpoint is written, so a crash can leave a line too many
-    and never one too few. Raises OSError where the folder is full.
+    An epoch is recorded before its checkpoint is written, so a crash can leave a line too many.
+    Whatever else became of the file, the checkpoint has the rows that led to it. Raises OSError
+    where the folder is full.
     """
 
-    def __init__(self, folder: Path, epochs_done: int) -> None:
+    def __init__(self, folder: Path, rows: list[dict[str, Any]]) -> None:
         # Where tensorboardX finds torch it imports it too: two seconds, for nothing used here.
         hidden = sys.modules.setdefault("torch", None) is None  # type: ignore[arg-type]
         from tensorboardX import SummaryWriter
@@ -30,10 +31,10 @@ class Metrics:
             del sys.modules["torch"]
 
         self._file = folder / "metrics.jsonl"
-        self.rows = [row for row in read(self._file) if row["epoch"] <= epochs_done]
+        self.rows = list(rows)
         write_whole(self._file, "".join(json.dumps(row) + "\n" for row in self.rows))
         self._times = folder / "times.jsonl"
-        self._events = SummaryWriter(str(folder), purge_step=epochs_done + 1)
+        self._events = SummaryWriter(str(folder), purge_step=len(rows) + 1)
 
     def record(self, row: dict[str, Any], images_per_second: float) -> None:
         """Adds the row of an epoch, under its key "epoch". Lists are a number for each seed."""
