@@ -102,7 +102,7 @@ def find(asked: Data, log: Callable[[str], None]) -> Dataset:
     if missing := prepared.missing(of, data_dir, files):
         raise UserError(f"{missing}. Give {of.ways}")
     data_dir = prepared.prepare(of, data_dir, files, log)
-    arrays = prepared.read(of, data_dir, SHAPE, log)
+    arrays = prepared.read(of, data_dir, SHAPE, files, log)
     names = prepared.names_of(of, data_dir)
     return of_arrays(of.name, f"{of} in {data_dir}", arrays, CLASSES[of.name], names)
 

@@ -13,6 +13,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -109,22 +110,27 @@ def prepare(of: Set, data_dir: Path, files: Files | None, log: Log) -> Path:
     log(f"preparing {of.title} in {data_dir} from {source} (once, about a minute)")
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        _build(of, data_dir, files)
+        with _alone(of, data_dir, log):
+            if not ready(of, data_dir):  # else another program has made it meanwhile
+                _build(of, data_dir, files, log)
     except UserError:
         raise
     except Exception as error:  # TFDS lets through whatever its libraries raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{of.title} could not be prepared in {data_dir}: {reason}. Give another "
+            f"{of.title} could not be prepared in {data_dir}: {_reason(error)}. Give another "
             "--data.data-dir, or the original files with --data.manual-dir"
         ) from error
     return data_dir
 
 
-def read(of: Set, data_dir: Path, shape: tuple[int, ...], log: Log) -> NamedArrays:
+def read(
+    of: Set, data_dir: Path, shape: tuple[int, ...], files: Files | None, log: Log
+) -> NamedArrays:
     """The arrays of a prepared copy of small images: uint8 [n, *shape], and labels uint8 [n].
 
-    Raises UserError where they must be decoded and array_record is not installed.
+    A copy that is damaged is moved aside and prepared anew, from its original files or its
+    download. Raises UserError where neither is at hand, and where images must be decoded and
+    array_record is not installed.
     """
     decoded = of.folder(data_dir) / "decoded.npz"
     try:
@@ -137,7 +143,19 @@ def read(of: Set, data_dir: Path, shape: tuple[int, ...], log: Log) -> NamedArra
         log(f"decoding the images of {decoded.parent} (once, a minute or two)")
     except kept.DAMAGED as error:
         log(f"{decoded} is damaged ({error}); decoding the images again")
-    arrays = _decode(of, data_dir, shape)
+    try:
+        arrays = _decode(of, data_dir, shape)
+    except UserError:
+        raise
+    except Exception as error:  # whatever its libraries make of a flipped bit
+        damaged = f"{of.folder(data_dir)} is damaged ({_reason(error)})"
+        if not files and (reason := cannot_download(of)):
+            raise UserError(
+                f"{damaged}, and cannot be prepared anew: {reason}. Move it away and give {of.ways}"
+            ) from error
+        log(f"{damaged}: preparing it anew")
+        _move_aside(of.folder(data_dir), log)
+        arrays = _decode(of, prepare(of, data_dir, files, log), shape)
     kept.write(decoded, log, sha256=np.array(sha256_of(arrays)), **arrays)
     return arrays
 
@@ -227,6 +245,33 @@ def _ours(data_dir: Path) -> Path:
     return data_dir / "lenet_jax"
 
 
+@contextlib.contextmanager
+def _alone(of: Set, data_dir: Path, log: Log) -> Iterator[None]:
+    """Holds a set in a data_dir, once no other program does."""
+    import fcntl  # where there is array_record there is this
+
+    with open(data_dir / f".preparing-{of.name}.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log(f"another program is preparing {of.title} in {data_dir}: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks
+            pass
+        yield
+
+
+def _move_aside(folder: Path, log: Log) -> None:
+    aside = folder.with_name(f"{folder.name}.damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    log(f"{folder} was moved to {aside}")
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def _file_format(of: Copy, data_dir: Path) -> str | None:
     try:
         info = json.loads((of.folder(data_dir) / "dataset_info.json").read_text())
@@ -245,7 +290,10 @@ def _tfds(of: Copy) -> Any:
     return tfds
 
 
-def _build(of: Set, data_dir: Path, files: Files | None) -> None:
+def _build(of: Set, data_dir: Path, files: Files | None, log: Log) -> None:
+    """Has TFDS prepare a set in a folder of its own, which then gets its name: a program that is
+    killed leaves nothing but what the next one throws away.
+    """
     tfds = _tfds(of)
 
     with tfds.core.registered.skip_registration():
@@ -282,9 +330,17 @@ def _build(of: Set, data_dir: Path, files: Files | None) -> None:
                 for url, (size, sha256) in of.sums.items()
             }
 
-    builder = Builder(data_dir=str(data_dir), file_format="array_record")
+    making = data_dir / f".preparing-{of.name}"
+    shutil.rmtree(making, ignore_errors=True)
+    builder = Builder(data_dir=str(making), file_format="array_record")
     with contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare()
+        builder.download_and_prepare(download_dir=str(data_dir / "downloads"))
+    folder = of.folder(data_dir)
+    if folder.exists():  # without a readable dataset_info.json
+        _move_aside(folder, log)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    of.folder(making).rename(folder)
+    shutil.rmtree(making)
 
 
 def _decode(of: Set, data_dir: Path, shape: tuple[int, ...]) -> NamedArrays:
