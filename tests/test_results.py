@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 import math
 import os
 import re
@@ -784,6 +785,36 @@ def test_a_saved_network_loads_as_it_was(tmp_path, digits):
     jax.tree.map(np.testing.assert_array_equal, back, params)
     with pytest.raises(UserError, match="no pretrained network 'y'. There are: x"):
         pretrained.load("y", tmp_path)
+
+
+def test_a_damaged_network_is_not_loaded(tmp_path):
+    """Flipped in 100 places, cut, emptied, deleted: each file of a network, and their sums."""
+    for file in pretrained.FOLDER.glob("lenet5-classic.*"):
+        shutil.copy(file, tmp_path)
+    shutil.copy(pretrained.FOLDER / pretrained.SUMS, tmp_path)
+    card = pretrained.card("lenet5-classic", tmp_path)
+    _, params = pretrained.load("lenet5-classic", tmp_path)
+    rng, refused = np.random.default_rng(0), 0
+    for file in sorted(tmp_path.iterdir()):
+        whole = file.read_bytes()
+        flipped = []
+        for place in rng.integers(0, len(whole), 100):
+            flipped.append(bytearray(whole))
+            flipped[-1][place] ^= 1 << int(rng.integers(8))
+        for content in (*flipped, whole[: len(whole) // 2], b"", None):
+            file.unlink()
+            if content is not None:
+                file.write_bytes(content)
+            try:
+                assert pretrained.card("lenet5-classic", tmp_path) == card
+                _, found = pretrained.load("lenet5-classic", tmp_path)
+                jax.tree.map(np.testing.assert_array_equal, found, params)
+            except UserError as error:
+                refused += 1
+                assert "lenet5-classic" in str(error)
+            file.write_bytes(whole)
+    # All of the network's own two files, and of the sums what is in its two lines.
+    assert 2 * 103 <= refused <= 3 * 103
 
 
 def test_what_is_saved_and_loaded_is_zero_outside_the_table(tmp_path, digits):
