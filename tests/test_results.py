@@ -3,10 +3,10 @@
 import dataclasses
 import hashlib
 import json
-import shutil
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
