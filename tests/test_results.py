@@ -466,9 +466,29 @@ def test_the_hardware_is_named_by_its_processor_and_the_cores_in_use():
 
 
 def test_a_damaged_record_is_refused_by_name(tmp_path):
-    (tmp_path / "x.json").write_text('{"config": ')
-    with pytest.raises(UserError, match="x.json is damaged"):
-        records.read(tmp_path / "x.json", {}, "mnist")
+    """Cut, and with each of what every record has gone or another thing."""
+    file = tmp_path / "x.json"
+    whole = json.loads((ROOT / "results" / "classic.json").read_text())
+    config = serialization.as_json(serialization.from_json(whole["config"]))
+    file.write_text(text := json.dumps(whole))
+    assert records.read(file, config, "mnist") == whole
+    damaged = ['{"config": ', "", "[]", "3", text[: len(text) // 2]]
+    for name in whole.keys() & records.KINDS.keys():
+        for value in (None, 3.5, [None]):
+            damaged.append(json.dumps(whole | {name: value}))
+        damaged.append(json.dumps({key: value for key, value in whole.items() if key != name}))
+    damaged.append(json.dumps(whole | {"errors": whole["errors"][1:]}))
+    damaged.append(json.dumps(whole | {"curve": {"test_errors": []}}))
+    accepted = []
+    for content in damaged:
+        file.write_text(content)
+        try:
+            records.read(file, config, "mnist")
+            accepted.append(content)
+        except UserError as error:
+            assert f"{file} is damaged" in str(error) or "does not match" in str(error)
+    # Lists of one are lists, where their length is not known.
+    assert len(accepted) == 2
 
 
 # What the paper's figures show, in percent.

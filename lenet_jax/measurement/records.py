@@ -26,6 +26,14 @@ from lenet_jax.training import feeding, folder, losses, metrics, scoring
 from lenet_jax.training.loop import Result
 
 PACKAGES = ("jax", "flax", "optax", "numpy")
+# What is in every record.
+KINDS: dict[str, type] = {
+    **dict.fromkeys(("experiment", "variant", "dataset", "data_sha256"), str),
+    **dict.fromkeys(("epochs", "train_size", "test_size", "ensemble_errors"), int),
+    **dict.fromkeys(("seeds", "errors", "train_errors", "wrong"), list),
+    **dict.fromkeys(("config", "error_percent", "rejection"), dict),
+    "rejected_percent_for_half_percent_error": list,
+}
 REJECTED = tuple(range(0, 501, 10))  # of 10,000, where the rejection curve is written down
 
 
@@ -293,15 +301,29 @@ def read(path: Path, config: dict[str, Any], dataset: str) -> dict[str, Any]:
     way_out = "Move it away to measure again"
     try:
         record = json.loads(path.read_text())
+        _check(record)
         there = as_json(from_json(record["config"])) | {"dataset": record["dataset"]}
         differ = folder.differences(there, config | {"dataset": dataset})
-    except (ValueError, KeyError, TypeError, UserError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, UserError) as error:
         raise UserError(f"{path} is damaged ({error}). {way_out}") from error
     if differ:
         raise UserError(
             f"{path} does not match its experiment:\n  " + "\n  ".join(differ) + f"\n{way_out}"
         )
     return record
+
+
+def _check(record: Any) -> None:
+    """Raises ValueError for what is no whole record."""
+    for name, kind in KINDS.items():
+        if not isinstance(record, dict) or not isinstance(record.get(name), kind):
+            raise ValueError(f"no {name} in it, which is a {kind.__name__}")
+    for name in ("errors", "train_errors"):
+        if len(record[name]) != len(record["seeds"]):
+            raise ValueError(f"{len(record['seeds'])} seeds and {len(record[name])} {name}")
+    for name, rows in record.get("curve", {}).items():
+        if len(rows) != record["epochs"]:
+            raise ValueError(f"{record['epochs']} epochs, {len(rows)} of them in its {name}")
 
 
 def write(path: Path, record: dict[str, Any]) -> None:
