@@ -1,6 +1,7 @@
 """Pictures of phones and scanners: every format, turned, large, damaged."""
 
 import io
+import os
 import random
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image, ImageDraw
 
-from lenet_jax.data import encoded
+from lenet_jax.data import encoded, pictures
 from lenet_jax.errors import UserError
 from lenet_jax.recognition import decoding
 
@@ -285,6 +286,24 @@ def test_memory_is_bounded(tmp_path, mode, kind, megapixels, allowed, more):
 
 
 # ---- damaged ones
+
+
+def test_no_format_starts_a_program_or_is_read_that_is_not_named(tmp_path, monkeypatch):
+    """For EPS Pillow calls `gs`, which here tells that it was; whatever the file is called."""
+    ghostscript = tmp_path / "gs"
+    ghostscript.write_text(f"#!/bin/sh\ntouch {tmp_path}/called\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for kind in ("EPS", "DDS", "ICO", "TGA", "PCX", "SGI"):
+        named = tmp_path / "digit.png"
+        Image.new("RGB", (64, 64), 255).save(named, kind)
+        for source in (named, named.read_bytes()):
+            with pytest.raises(decoding.NoPicture, match="PNG, JPEG, .*HEIC"):
+                decoding.read(source)
+    assert not (tmp_path / "called").exists()
+    for kind in pictures.FORMATS:
+        Image.new("L", (64, 64), 255).save(tmp_path / "digit", kind)
+        assert decoding.read(tmp_path / "digit").shape == (64, 64)
 
 
 def samples():

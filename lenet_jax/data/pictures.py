@@ -14,6 +14,8 @@ WRITTEN = (
     *(".pgm", ".ppm"),
 )
 SUFFIXES = (*WRITTEN, ".heic", ".heif", ".hif")  # these need the extra `heic`
+# Pillow's others are never tried: for EPS it starts Ghostscript, whatever the file is called.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM")
 HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # ISO 23008-12
 CORES = os.cpu_count() or 1
 AHEAD = 4 * CORES  # pictures in work at a time
@@ -84,7 +86,7 @@ def in_order(make: Callable[[Any], Any], of: Any) -> Iterator[Any]:
 def opened(file: BinaryIO, formats: tuple[str, ...] | None = None) -> Any:
     """The Pillow image in a file, not decoded yet, of any size.
 
-    `formats`: which of Pillow's are tried (default: all, and HEIF by the extra `heic`). Raises
+    `formats`: which of Pillow's are tried (default: FORMATS, and HEIF by the extra `heic`). Raises
     UserError for HEIF without it, and whatever Pillow does for what it cannot read.
     """
     from PIL import Image, JpegImagePlugin
@@ -104,4 +106,5 @@ def opened(file: BinaryIO, formats: tuple[str, ...] | None = None) -> Any:
                 "pip install 'lenet_jax[heic]', or save the picture as a JPEG"
             ) from error
         pillow_heif.register_heif_opener()
-    return Image.open(file, formats=formats)
+        formats = (*FORMATS, "HEIF")
+    return Image.open(file, formats=formats or FORMATS)

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from lenet_jax.data.pictures import SUFFIXES, opened
+from lenet_jax.data.pictures import FORMATS, SUFFIXES, opened
 from lenet_jax.errors import UserError
 from lenet_jax.experiment.checks import require_local
 
@@ -53,9 +53,9 @@ def pixels(source: Any) -> np.ndarray:
 def decode(source: Any, formats: tuple[str, ...] | None = None) -> Picture:
     """A picture, a large JPEG reduced by 2, 4 or 8 while it is decoded, to KEPT megapixels or more.
 
-    `source`: the path of a file that Pillow reads, its bytes, a Pillow image, or an array [h, w]
-    or [h, w, 3 or 4] of 0 to 255 (or of 0 to 1, in floats). `formats`: those of Pillow that are
-    read (default: all, and HEIC by the extra `heic`).
+    `source`: the path of a picture's file, its bytes, a Pillow image, or an array [h, w] or
+    [h, w, 3 or 4] of 0 to 255 (or of 0 to 1, in floats). `formats`: those of Pillow that are read
+    (default: `pictures.FORMATS`, and HEIC by the extra `heic`).
     Raises UserError for anything else, damaged files and too many pixels: NoPicture where the
     format is none that is read.
     """
@@ -79,7 +79,7 @@ def decode(source: Any, formats: tuple[str, ...] | None = None) -> Picture:
     except Image.DecompressionBombError as error:
         raise UserError(f"{name} is too large: {_allowed(MEGAPIXELS)}") from error
     except UnidentifiedImageError as error:
-        kinds = ", ".join(formats or ("PNG", "JPEG", "HEIC", "AVIF", "GIF", "TIFF", "WebP", "..."))
+        kinds = ", ".join(formats or (*FORMATS, "HEIC"))
         raise NoPicture(f"{name} is not a picture that can be read ({kinds})") from error
     except Exception as error:  # on damaged files the decoders raise whatever they like
         if isinstance(error, OSError) and error.strerror:  # no such file, no permission
