@@ -16,7 +16,21 @@ from PIL import Image
 
 import lenet_jax
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import SDLM, Arrays, CrossEntropy, Experiment, pages, serialization
+from lenet_jax.experiment import (
+    MAP,
+    SDLM,
+    SGD,
+    Adam,
+    Arrays,
+    Baseline,
+    CrossEntropy,
+    Data,
+    Distortion,
+    Experiment,
+    Muon,
+    pages,
+    serialization,
+)
 from lenet_jax.layers import contract
 from lenet_jax.models.lenet import LeNet5
 
@@ -210,12 +224,39 @@ class Scores(nn.Module):
         ({"optimizer": SDLM()}, "SDLM does not go with Scores"),
         ({"optimizer": 0.1}, "optimizer is 0.1, allowed are SDLM"),
         ({"optimizer": optax.lion}, "allowed are SDLM"),
+        ({"epochs": 2.5}, "Experiment: epochs is 2.5, allowed is int"),
+        ({"epochs": np.int64(2)}, r"epochs is np.int64\(2\), allowed is int"),
+        ({"epochs": 10**20}, "--epochs is 10{20}, allowed is 1 to 1,000,000"),
+        ({"name": None}, "name is None, allowed is str"),
+        ({"order": "random"}, r"order is 'random', allowed is Literal\['fixed', 'reshuffled'\]"),
+        ({"seeds": [1, 2]}, r"seeds is \[1, 2\], allowed is tuple\[int, ...\]"),
     ],
 )
 def test_an_experiment_says_what_a_part_must_be(fields, said):
-    given = {"model": Scores(), "loss": CrossEntropy(), "optimizer": optax.sgd(0.1)} | fields
+    given = {"name": "x", "model": Scores(), "loss": CrossEntropy(), "optimizer": optax.sgd(0.1)}
     with pytest.raises(UserError, match=said):
-        Experiment("x", **given)
+        Experiment(**given | fields)
+
+
+@pytest.mark.parametrize(
+    "part, fields, said",
+    [
+        (SDLM, {"mu": float("inf")}, "mu is inf, allowed are finite numbers"),
+        (SDLM, {"mu": 1e30}, "--optimizer.mu is 1e.30, allowed is a positive number up to 1,000"),
+        (SDLM, {"learning_rates": (0.1, float("nan"))}, "learning_rates is .*nan"),
+        (SDLM, {"learning_rates": (1e30,)}, "learning-rates is .1e.30"),
+        (Adam, {"learning_rate": "0.1"}, "learning_rate is '0.1', allowed is float"),
+        (Muon, {"adam_learning_rate": 0.0}, "--optimizer.adam-learning-rate is 0.0"),
+        (SGD, {"falls": (1, 2.5)}, "falls is .1, 2.5., allowed is tuple"),
+        (MAP, {"j": float("-inf")}, "j is -inf"),
+        (Data, {"name": 3}, "Data: name is 3, allowed is str"),
+        (Distortion, {"rotation": float("nan")}, "Distortion: rotation is nan"),
+        (Baseline, {"name": "x", "method": "tree"}, "method is 'tree', allowed is Literal"),
+    ],
+)
+def test_a_part_says_what_its_fields_must_be(part, fields, said):
+    with pytest.raises(UserError, match=said):
+        part(**fields)
 
 
 IMAGES = np.zeros((4, 28, 28), np.uint8)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lenet_jax.experiment.arrays import NOT_IN_JSON
+from lenet_jax.experiment.checks import require_types
 from lenet_jax.experiment.data import Data
 from lenet_jax.experiment.reproduced import Paper, Reproduced
 
@@ -34,3 +35,6 @@ class Baseline:
     """C of a support vector machine whose kernel is 1 at most"""
     paper: Paper | None = None
     reproduced: Reproduced | None = field(default=None, compare=False, metadata=NOT_IN_JSON)
+
+    def __post_init__(self) -> None:
+        require_types(self)

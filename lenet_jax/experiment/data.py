@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from lenet_jax.errors import UserError
-from lenet_jax.experiment.checks import require, require_local, require_split
+from lenet_jax.experiment.checks import require, require_local, require_split, require_types
 
 DIGITS = "mnist", "uci-digits", "practice"
 SIZED = "shapes", "folder", "imagenette", "imagenet"  # pictures that have no size of their own
@@ -39,6 +39,7 @@ class Data:
     of photographs"""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require_local("data.data-dir", self.data_dir)
         require_local("data.manual-dir", self.manual_dir)
         require_split(self.limit, self.validation)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from lenet_jax.errors import UserError
-from lenet_jax.experiment.checks import require
+from lenet_jax.experiment.checks import require, require_types
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Distortion:
     eigenvalues (0.1 in AlexNet's paper)"""
 
     def __post_init__(self) -> None:
+        require_types(self)
         for name in ("translation", "scaling", "squeezing", "shear", "rotation", "elastic"):
             value = getattr(self, name)
             require(0 <= value < 1000, f"distortion.{name}", value, "0 or more", "0.1")

@@ -12,7 +12,7 @@ import tyro
 
 from lenet_jax.errors import UserError
 from lenet_jax.experiment.arrays import NOT_IN_JSON, Arrays
-from lenet_jax.experiment.checks import require, require_local
+from lenet_jax.experiment.checks import require, require_local, require_types
 from lenet_jax.experiment.data import Data
 from lenet_jax.experiment.distortion import Distortion
 from lenet_jax.experiment.loss import MAP, SCORES, Loss
@@ -20,6 +20,7 @@ from lenet_jax.experiment.optimizer import SDLM, Optimizer
 from lenet_jax.experiment.reproduced import Paper, Reproduced
 
 MOST_SEEDS = 1_000_000  # of one run; more is a slip, and would fill the memory with its seeds alone
+MOST_EPOCHS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,9 @@ class Experiment:
     """how many of the newest checkpoints stay, beside about ten spread over the run"""
 
     def __post_init__(self) -> None:
-        require(self.epochs > 0, "epochs", self.epochs, "1 or more", "the paper's is 20")
+        require_types(self)
+        allowed = f"1 to {MOST_EPOCHS:,}"
+        require(0 < self.epochs <= MOST_EPOCHS, "epochs", self.epochs, allowed, "the paper's is 20")
         require(self.batch_size > 0, "batch-size", self.batch_size, "1 or more", "1")
         require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295", "0")
         self._require_seeds()

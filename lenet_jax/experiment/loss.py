@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lenet_jax.experiment.checks import require
+from lenet_jax.experiment.checks import require_positive, require_types
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class MAP:
     examples that are learned"""
 
     def __post_init__(self) -> None:
-        require(self.j > 0, "loss.j", self.j, "a positive number", "10")
+        require_types(self)
+        require_positive("loss.j", self.j, "10")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lenet_jax.experiment.checks import require
+from lenet_jax.experiment.checks import LARGEST, require, require_positive, require_types
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,15 @@ class SDLM:
     """h = max(h, h of the epoch before): without it training falls apart in the second epoch"""
 
     def __post_init__(self) -> None:
+        require_types(self)
         rates = self.learning_rates
-        require(self.mu > 0, "optimizer.mu", self.mu, "a positive number", "the paper's is 0.02")
+        require_positive("optimizer.mu", self.mu, "the paper's is 0.02")
         require(self.samples > 0, "optimizer.samples", self.samples, "1 or more", "500")
         require(
-            len(rates) > 0 and all(rate > 0 for rate in rates),
+            len(rates) > 0 and all(0 < rate <= LARGEST for rate in rates),
             "optimizer.learning-rates",
             rates,
-            "one positive number or more",
+            f"one positive number or more, up to {LARGEST:,}",
             "the paper's first is 0.0005",
         )
 
@@ -43,8 +44,9 @@ class Adam:
     """share of the run in which the rate rises"""
 
     def __post_init__(self) -> None:
+        require_types(self)
         rate, warmup = self.learning_rate, self.warmup
-        require(rate > 0, "optimizer.learning-rate", rate, "a positive number", "0.002")
+        require_positive("optimizer.learning-rate", rate, "0.002")
         require(0 <= warmup < 1, "optimizer.warmup", warmup, "0 or more, less than 1", "0.2")
 
 
@@ -68,8 +70,9 @@ class SGD:
     an update that exceeds it (Zeiler and Fergus 2014)"""
 
     def __post_init__(self) -> None:
+        require_types(self)
         rate, momentum, decay = self.learning_rate, self.momentum, self.decay
-        require(rate > 0, "optimizer.learning-rate", rate, "a positive number", "0.1")
+        require_positive("optimizer.learning-rate", rate, "0.1")
         require(0 <= momentum < 1, "optimizer.momentum", momentum, "0 or more, less than 1", "0.9")
         require(decay >= 0, "optimizer.decay", decay, "0 or more", "0.0001")
         falls = self.falls
@@ -83,7 +86,8 @@ class SGD:
         for name in ("bias_rate", "output_rate", "largest_rms"):
             value = getattr(self, name)
             flag = f"optimizer.{name.replace('_', '-')}"
-            require(value is None or value > 0, flag, value, "a positive number", "0.1")
+            if value is not None:
+                require_positive(flag, value, "0.1")
 
 
 @dataclass(frozen=True)
@@ -99,9 +103,10 @@ class Muon:
     """share of the run in which the rates rise"""
 
     def __post_init__(self) -> None:
+        require_types(self)
         for name in ("learning_rate", "adam_learning_rate"):
             flag, rate = f"optimizer.{name.replace('_', '-')}", getattr(self, name)
-            require(rate > 0, flag, rate, "a positive number", "0.01")
+            require_positive(flag, rate, "0.01")
         warmup = self.warmup
         require(0 <= warmup < 1, "optimizer.warmup", warmup, "0 or more, less than 1", "0.05")
 
