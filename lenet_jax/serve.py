@@ -4,6 +4,7 @@ python -m lenet_jax.serve
 python -m lenet_jax.serve --port 8080 --network lenet5-classic
 python -m lenet_jax.serve --host 0.0.0.0
 python -m lenet_jax.serve --allow-origin https://example.com
+python -m lenet_jax.serve --allow-host example.com
 
 The page is at http://127.0.0.1:8000, its API is described at /openapi.json:
 curl -F picture=@scan.png http://127.0.0.1:8000/v1/recognize
@@ -24,6 +25,8 @@ from lenet_jax import commandline
 from lenet_jax.errors import UserError
 from lenet_jax.recognition import networks
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 
 def main(arguments: Sequence[str]) -> int:
     """Serves until it is stopped; returns 0."""
@@ -39,15 +42,18 @@ def main(arguments: Sequence[str]) -> int:
         import uvicorn
 
         from lenet_jax.serving import app
+        from lenet_jax.serving.connections import Punctual
 
-        served = app.create(given.network, given.allow_origin)
+        hosts = [*LOOPBACK, *given.allow_host] if given.host in LOOPBACK else None
+        served = app.create(given.network, given.allow_origin, hosts)
         # What Orbax leaves behind may fail unseen (commandline.run); a thread that answers may not.
         sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
         config = uvicorn.Config(
             served,
+            http=Punctual,
             lifespan="off",
             ws="none",
-            log_level="warning",
+            log_level="error",  # no line for each bad request
             access_log=False,
             server_header=False,
             proxy_headers=False,
@@ -77,6 +83,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="ORIGIN",
         help="pages of this origin, such as https://example.com, may use the API; * is every page, "
         "and more can be given (default: the server's own page alone)",
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name that a proxy on this machine hands on as Host, such as example.com; more can "
+        "be given (default: this machine's own names; of no use with another --host)",
     )
     given = parser.parse_args(arguments)
     given.allow_origin = [origin(text) for text in given.allow_origin]

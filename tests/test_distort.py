@@ -167,7 +167,7 @@ def test_noise_inverts_a_tenth_of_the_pixels(digits):
     "ranges, said",
     [
         ({"rotation": -1}, "--distortion.rotation is -1, allowed is 0 or more"),
-        ({"elastic": float("nan")}, "--distortion.elastic is nan"),
+        ({"elastic": float("nan")}, "Distortion: elastic is nan, allowed are finite numbers"),
         ({"smoothness": 1}, "--distortion.smoothness"),
         ({"inverted": 1.5}, "--distortion.inverted is 1.5, allowed is 0 to 1"),
         ({"versions": 0}, "--distortion.versions"),

@@ -30,7 +30,7 @@ from lenet_jax import pretrained, serve
 from lenet_jax.layers.codes import codes
 from lenet_jax.layers.inputs import normalize
 from lenet_jax.recognition import reader
-from lenet_jax.serving import app, uploads
+from lenet_jax.serving import app, connections, uploads
 from lenet_jax.serving.batching import Batcher
 
 pytestmark = pytest.mark.xdist_group("serve")  # one server for all of them
@@ -368,6 +368,83 @@ def test_pages_of_allowed_origins_may_ask(program, allowed, answered):
         )
 
 
+def test_names_and_pages_that_may_not_ask(client, program):
+    """A name that was made to stand for this address, and what a page elsewhere posts."""
+    for host, status in (
+        ("evil.example", 403), ("evil.example:8000", 403), ("127.0.0.1.evil.example", 403),
+        ("", 403), ("localhost", 200), ("LOCALHOST:1234", 200), ("[::1]:8000", 200),
+    ):  # fmt: skip
+        answer = client.get("/healthz", headers={"Host": host})
+        assert answer.status_code == status, (host, answer.text)
+        assert status == 200 or "--allow-host" in answer.json()["error"]
+    asked = {"url": RECOGNIZE, "content": encoded(three())}
+    for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200)):
+        answer = client.post(headers={"Sec-Fetch-Site": site}, **asked)
+        assert answer.status_code == status, (site, answer.text)
+        assert status == 200 or "--allow-origin" in answer.json()["error"]
+    flags = "--allow-host", "digits.example", "--allow-origin", "https://mine.example"
+    with running(program, *flags) as found, httpx.Client(base_url=found.url, timeout=30) as other:
+        assert other.get("/healthz", headers={"Host": "digits.example"}).status_code == 200
+        assert other.get("/healthz", headers={"Host": "evil.example"}).status_code == 403
+        for origin, status in (("https://mine.example", 200), ("https://evil.example", 403)):
+            headers = {"Sec-Fetch-Site": "cross-site", "Origin": origin}
+            assert other.post(headers=headers, **asked).status_code == status
+
+
+def until_closed(connection, send, seconds):
+    """Seconds until the server closes a connection on which `send` is sent once a second."""
+    began = time.monotonic()
+    connection.settimeout(1)
+    while time.monotonic() - began < seconds:
+        try:
+            if send:
+                connection.sendall(send)
+            if connection.recv(1024) == b"":
+                break
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+    return time.monotonic() - began
+
+
+def test_clients_that_dawdle_are_let_go(server):
+    """Silent ones, and ones that send a byte a second: at once, and after an answer."""
+    address = "127.0.0.1", int(server.url.rpartition(":")[2])
+    begun = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+
+    def dawdle(first, send):
+        with socket.create_connection(address) as connection:
+            connection.sendall(first)
+            if first.endswith(b"\r\n\r\n"):
+                assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+            return until_closed(connection, send, 20)
+
+    cases = (b"", b""), (b"", b"G"), (begun, b"X"), (begun + b"\r\n", b"G")
+    with ThreadPoolExecutor(len(cases)) as pool:
+        waited = list(pool.map(dawdle, *zip(*cases, strict=True)))
+    assert all(connections.SECONDS - 2 < seconds < connections.SECONDS + 4 for seconds in waited)
+
+
+def test_what_is_too_large_is_not_read_for_ever(server):
+    """A chunked body without an end; and what is no request leaves no line in the log."""
+    address = "127.0.0.1", int(server.url.rpartition(":")[2])
+    chunk = b"%x\r\n%s\r\n" % (2**16, bytes(2**16))
+    with socket.create_connection(address) as connection:
+        connection.settimeout(10)
+        head = f"POST {RECOGNIZE} HTTP/1.1\r\nHost: localhost\r\n"
+        connection.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+        sent = 0
+        with pytest.raises(OSError):
+            while sent < 100 * 2**20:
+                connection.sendall(chunk)
+                sent += 2**16
+    assert uploads.BODY < sent < 2 * uploads.THROWN_AWAY
+    with socket.create_connection(address) as connection:
+        connection.sendall(b"\x16\x03\x01 no request\r\n\r\n")
+        assert connection.recv(1024).startswith(b"HTTP/1.1 400")
+
+
 def test_other_wrong_requests(client):
     answer = client.post(f"{RECOGNIZE}/", content=encoded(three()))
     assert answer.status_code == 404  # and not sent to an address without the prefix of a proxy
@@ -684,7 +761,7 @@ def fail(*_, **__):
     thread.start()
     thread.join()
 
-app.create, uvicorn.Server.run = lambda network, origins: network, fail
+app.create, uvicorn.Server.run = lambda network, origins, hosts: network, fail
 sys.argv = ["serve", "--port", "0"]
 commandline.run(serve.main)
 """
@@ -694,7 +771,7 @@ commandline.run(serve.main)
 
 def test_stopped_it_answers_what_it_was_asked(program):
     picture = encoded(three())
-    head = f"POST {RECOGNIZE} HTTP/1.1\r\nHost: here\r\nContent-Length: {len(picture)}\r\n\r\n"
+    head = f"POST {RECOGNIZE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(picture)}\r\n\r\n"
     with running(program) as mine, httpx.Client(base_url=mine.url, timeout=60) as client:
         host, port = mine.url.removeprefix("http://").split(":")
         asking = [socket.create_connection((host, int(port)), timeout=60) for _ in range(12)]

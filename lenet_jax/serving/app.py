@@ -26,10 +26,16 @@ QUEUE = 128  # requests whose pictures are on their way, waiting or worked on
 PAGE = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
 
 
-def create(network: str, origins: Sequence[str] = (), seconds: float = SECONDS) -> ASGIApp:
+def create(
+    network: str,
+    origins: Sequence[str] = (),
+    hosts: Sequence[str] | None = None,
+    seconds: float = SECONDS,
+) -> ASGIApp:
     """The application that serves a network, compiled and ready to answer.
 
-    Pages of `origins` may ask it too ("*": all pages). A request is given up after `seconds`.
+    Pages of `origins` may ask it too ("*": all pages). `hosts` are the names that it answers to
+    (None: to any). A request is given up after `seconds`.
     Raises UserError for an unknown network.
     """
     pictures = PictureReader(network, QUEUE)
@@ -53,7 +59,8 @@ def create(network: str, origins: Sequence[str] = (), seconds: float = SECONDS) 
                 answer = await asyncio.wrap_future(job)
         except TimeoutError as error:
             if job is None:
-                raise HTTPException(408, f"the body did not come within {seconds:g} s") from error
+                told = f"the body did not come within {seconds:g} s"
+                raise HTTPException(408, told, {"Connection": "close"}) from error
             raise _busy(f"no answer was found within {seconds:g} s") from error
         finally:
             if job is None:
@@ -87,6 +94,7 @@ def create(network: str, origins: Sequence[str] = (), seconds: float = SECONDS) 
     )
     app.router.redirect_slashes = False  # to an address that a path prefix would be missing from
     served = headers.shared(app, "/v1/recognize", origins) if origins else app
+    served = headers.guarded(served, origins, hosts)
     traffic = Traffic(PATHS, pictures.batcher)
     return headers.secured(traffic.counting(served), headers.security(PAGE))
 

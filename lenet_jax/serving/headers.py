@@ -5,8 +5,9 @@ import hashlib
 import re
 from collections.abc import Sequence
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
@@ -53,6 +54,30 @@ def secured(app: ASGIApp, headers: dict[str, str]) -> ASGIApp:
             await send(message)
 
         await app(scope, receive, with_headers)
+
+    return call
+
+
+def guarded(app: ASGIApp, origins: Sequence[str], hosts: Sequence[str] | None) -> ASGIApp:
+    """The app, for requests that are meant for it.
+
+    A page elsewhere whose name was made to stand for this machine's address (DNS rebinding) asks
+    by that name, which is none of `hosts` (None: all are). And what a page elsewhere posts, a
+    browser says so; pages of `origins` may ("*": all pages).
+    """
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        given = Headers(scope=scope)
+        name = re.sub(r":\d*$", "", given.get("host", "")).strip("[]").lower()
+        elsewhere = given.get("sec-fetch-site") in ("cross-site", "same-site")
+        may_ask = "*" in origins or given.get("origin") in origins
+        refused = ""
+        if hosts is not None and name not in hosts:
+            refused = f"this server does not answer to {name!r:.80}: start it with --allow-host"
+        elif scope["method"] == "POST" and elsewhere and not may_ask:
+            refused = "pages of other origins may not ask: start the server with --allow-origin"
+        answer = JSONResponse({"error": refused}, 403) if refused else app
+        await answer(scope, receive, send)
 
     return call
 

@@ -95,6 +95,7 @@ RECOGNIZE: dict[str, Any] = {
             "The body is empty, its multipart or JSON malformed, its pictures too many, or `maps` "
             "neither true nor false."
         ),
+        "403": _error("Asked by a name, or from a page of an origin, that may not."),
         "408": _error("The body did not come in time."),
         "413": _error("The body is too large."),
         "415": _error("The picture is neither PNG nor JPEG."),

@@ -20,6 +20,7 @@ from lenet_jax.recognition import decoding
 from lenet_jax.recognition.decoding import NoPicture, Picture
 
 BODY = 5 * 2**20  # bytes
+THROWN_AWAY = 4 * BODY  # bytes of a body that is too large
 PICTURES = 32  # of one request
 FORMATS = ("PNG", "JPEG")  # each decoder more is a door more
 JSON = '{"picture": "..."} with the base64 of a PNG or a JPEG file, or its data URL'
@@ -51,17 +52,26 @@ async def contents(request: Request) -> list[bytes]:
 
 
 async def _body(request: Request) -> bytes:
-    too_large = HTTPException(413, f"the body is too large: allowed are {BODY / 2**20:g} MiB")
-    if int(request.headers.get("content-length", 0)) > BODY:
+    """What the client sends. What is too large is read on for a while and thrown away, for many
+    clients look for an answer only when all is sent; then the connection is closed.
+    """
+    told = f"the body is too large: allowed are {BODY / 2**20:g} MiB"
+    too_large = HTTPException(413, told, {"Connection": "close"})
+    length = int(request.headers.get("content-length", 0))
+    if length > THROWN_AWAY or (length > BODY and "expect" in request.headers):
         raise too_large
-    body = bytearray()
+    body, size = bytearray(), 0
     try:
         async for chunk in request.stream():
-            body += chunk
-            if len(body) > BODY:
+            size += len(chunk)
+            if size > THROWN_AWAY:
                 raise too_large
+            if max(size, length) <= BODY:
+                body += chunk
     except ClientDisconnect as error:
         raise HTTPException(400, "the client went away") from error
+    if size > BODY:
+        raise too_large
     return bytes(body)
 
 
