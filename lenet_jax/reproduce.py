@@ -92,7 +92,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--quick", action="store_true", help="two epochs, two seeds, embedded digits"
     )
     parser.add_argument(
-        "--out", type=Path, help="where the page, results/ and runs/ go (default: here; runs/quick)"
+        "--out",
+        type=Path,
+        help="where the page, results/, runs/ and pretrained/ go (default: here, but networks into "
+        "the package; runs/quick)",
     )
     given = parser.parse_args(arguments)
     given.log, given.stopping = commandline.log, lambda: False

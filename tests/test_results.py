@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -648,7 +647,9 @@ def test_the_first_page_says_what_the_records_do():
 # By the programs of benchmarks/.
 MEASURED_ALONE = {"speed", "growth", "profile", "reading", "reading-public", "rejection", "mutants"}
 MEASURED_ALONE |= {"alexnet-speed", "pipeline", "speed-xla", "reader"}
-MEASURED_ALONE |= {"alexnet-shapes", "zfnet-shapes"}
+MEASURED_ALONE |= {"alexnet-shapes", "zfnet-shapes", "classic-one"}
+PROGRAMS = {"classic-one": "lenet_jax.reproduce --only classic --seeds 1"}
+PROGRAMS |= dict.fromkeys(("alexnet-shapes", "zfnet-shapes"), "benchmarks.shapes")
 NOT_YET = {"gpu"}
 NOT_MNIST = {
     "alexnet",
@@ -677,9 +678,17 @@ def test_every_experiment_has_its_record_and_no_other_lies_there():
     assert expected | MEASURED_ALONE <= there <= expected | MEASURED_ALONE | NOT_YET
     for name in there - expected:  # where no commit was recorded the file says so
         found = json.loads((ROOT / "results" / f"{name}.json").read_text())
-        program = "shapes" if name.endswith("-shapes") else name.split("-")[0]
-        assert found["hardware"] and f"benchmarks.{program}" in found["command"]
+        program = PROGRAMS.get(name, f"benchmarks.{name.split('-')[0]}")
+        assert found["hardware"] and program in found["command"]
         assert found["commit"] or "recorded" in found["note"]
+
+
+def test_the_seconds_of_one_network_are_its_records():
+    found = json.loads((ROOT / "results" / "classic-one.json").read_text())
+    assert found["config"]["name"] == "classic" and found["seeds"] == [0] and found["epochs"] == 20
+    assert found["kernels"] == "native" and found["train_size"] == 60_000
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"alone takes {found['wall_seconds']} s with them, `results/classic-one.json`" in readme
 
 
 def test_what_is_said_of_the_descendants_on_shapes_is_their_records():
@@ -724,12 +733,12 @@ def test_what_is_said_of_the_descendants_on_shapes_is_their_records():
 
 
 def test_the_networks_that_reproduce_saves(tmp_path, monkeypatch):
-    """Trained, saved and their threshold found for real; on embedded digits, away from the package.
+    """Trained, saved and their threshold found for real; on embedded digits, and with --out away
+    from the package.
 
     The threshold is asked for of digits held out, and of no others.
     """
     asked: dict[str, Any] = {}
-    monkeypatch.setattr(pretrained, "save", partial(pretrained.save, folder=tmp_path / "package"))
     real = records.reject_below
 
     def reject_below(run, held_out):
@@ -754,10 +763,10 @@ def test_the_networks_that_reproduce_saves(tmp_path, monkeypatch):
     )
     found = systems.measure("classic", experiment, given, False)
 
-    assert pretrained.names(tmp_path / "package") == ["lenet5-classic"]
-    card = pretrained.card("lenet5-classic", tmp_path / "package")
+    assert pretrained.names(tmp_path / "pretrained") == ["lenet5-classic"]
+    card = pretrained.card("lenet5-classic", tmp_path / "pretrained")
     data = embedded.load()
-    scores = predictor(*pretrained.load("lenet5-classic", tmp_path / "package"))
+    scores = predictor(*pretrained.load("lenet5-classic", tmp_path / "pretrained"))
     errors = int((scores(data["test_images"]).argmax(1) != data["test_labels"]).sum())
     assert found["errors"][0] != found["errors"][1]  # or another seed's could not be told
     assert found["train_errors"][0] != found["train_errors"][1]

@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from lenet_jax.experiment import Baseline, Experiment, serialization
@@ -48,7 +49,9 @@ def measure_networks(
     if experiment.reproduced and experiment.reproduced.pretrained and not given.quick:
         first = jax.tree.map(lambda a: a[0], runs[0].params)
         card = records.card(record, reject_below(experiment, given))
-        pretrained.save(f"lenet5-{experiment.name}", first, card)
+        # Beside results that are none of the package's the package's networks stay as they are.
+        folder = pretrained.FOLDER if given.out == Path() else given.out / "pretrained"
+        pretrained.save(f"lenet5-{experiment.name}", first, card, folder)
     return record
 
 
