@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
+from benchmarks import runs
 from lenet_jax import commandline
 
 ROOT = Path(__file__).parents[1]
@@ -77,34 +78,16 @@ def main(arguments: Sequence[str]) -> int:
 
     commandline.set_up_jax()
     from lenet_jax import pretrained
-    from lenet_jax.data import dataset
-    from lenet_jax.experiment.serialization import from_json
     from lenet_jax.measurement import records
-    from lenet_jax.recognition import answers, networks
+    from lenet_jax.recognition import answers
     from lenet_jax.recognition.predictor import predictor
     from lenet_jax.reports import figures
-    from lenet_jax.training import metrics
 
-    trained = networks.load(str(given.folder))
-    config = trained.card["config"] | {"workdir": None}
-    held_out = dataset.of(from_json(config).data, commandline.log).validation
+    trained, data, record = runs.opened(given.folder)
+    held_out = data.validation
     scores = predictor(trained.module, trained.params)(np.asarray(held_out.images))
     found = calibrated(scores, held_out.labels, answers.limits(trained.card).j)
-    result = json.loads((given.folder / "result.json").read_text())
-    rows = metrics.read(given.folder / "metrics.jsonl")
-    same = ("experiment", "epochs", "dataset", "train_size", "test_size", "kernels")
-    record = {
-        **{name: result[name] for name in same},
-        "variant": "",
-        "data_sha256": result["dataset_sha256"],
-        "seeds": [result["seed"]],
-        "errors": [result["test_errors"]],
-        "train_errors": [result["train_errors"]],
-        "curve": {"test_errors": [row["test_errors"] for row in rows]},
-        "calibration": found,
-        **records.conditions(),
-        "config": config,
-    }
+    record |= {"calibration": found}
     limits = {name: found[name] for name in ("reject_below", "calibration")}
     pretrained.save(pretrained.READER, trained.params, records.card(record, 0.0) | limits)
     records.write(ROOT / "results" / "reader.json", record)

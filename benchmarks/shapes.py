@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import runs
 from lenet_jax import commandline
 from lenet_jax.errors import UserError
 
@@ -52,35 +53,18 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
 
     commandline.set_up_jax()
-    from lenet_jax.data import dataset
-    from lenet_jax.experiment.serialization import from_json
     from lenet_jax.measurement import counting, records
-    from lenet_jax.recognition import networks
-    from lenet_jax.training import metrics
 
-    trained = networks.load(str(given.folder))
-    config = trained.card["config"] | {"workdir": None}
-    data = dataset.of(from_json(config).data, commandline.log)
+    trained, data, record = runs.opened(given.folder)
     if data.name != "shapes":
         raise UserError(f"{given.folder} was trained on {data.name}, not on shapes")
-    result = json.loads((given.folder / "result.json").read_text())
-    layers = counting.count(trained.module, trained.shape)
-    rows = metrics.read(given.folder / "metrics.jsonl")
-    name, same = result["experiment"], ("epochs", "dataset", "train_size", "test_size", "kernels")
-    record = {
+    name, layers = record["experiment"], counting.count(trained.module, trained.shape)
+    record |= {
         "experiment": name.removesuffix("-shapes"),
         "variant": "shapes",
-        **{name: result[name] for name in same},
-        "data_sha256": result["dataset_sha256"],
-        "seeds": [result["seed"]],
-        "errors": [result["test_errors"]],
-        "train_errors": [result["train_errors"]],
-        "curve": {"test_errors": [row["test_errors"] for row in rows]},
         "parameters": sum(layer.parameters for layer in layers),
         "multiply_adds": sum(layer.multiply_adds or 0 for layer in layers),
         **looked_into(trained.module, trained.params, data.test.images),
-        **records.conditions(),
-        "config": config,
     }
     records.write(ROOT / "results" / f"{name}.json", record)
     print(json.dumps(record["curve"] | {"never_above_0": record["never_above_0"]}))

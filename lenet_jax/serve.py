@@ -93,6 +93,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "be given (default: this machine's own names; of no use with another --host)",
     )
     given = parser.parse_args(arguments)
+    given.allow_host = [name.lower() for name in given.allow_host]
     given.allow_origin = [origin(text) for text in given.allow_origin]
     if not 0 <= given.port <= 65535:
         raise UserError(f"--port is {given.port}, allowed are 0 to 65535")

@@ -11,11 +11,15 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from benchmarks import gpu, pipeline, reader, reading, shapes, speed
+from benchmarks import gpu, pipeline, reader, reading, runs, shapes, speed
+from lenet_jax.data import dataset
 from lenet_jax.data.dataset import Images
+from lenet_jax.experiment import SGD, Data, Experiment, SquaredError
 from lenet_jax.layers.contract import shown
 from lenet_jax.models.alexnet import AlexNet
-from lenet_jax.training import feeding, replicas, step
+from lenet_jax.models.connected import FullyConnected
+from lenet_jax.recognition.predictor import predictor
+from lenet_jax.training import feeding, loop, replicas, step
 
 
 def test_a_row_has_medians_and_ratios_of_the_rounds():
@@ -98,6 +102,27 @@ def test_maps_without_a_state_and_power_too_fine_are_counted():
     assert found["first_steps"] == 4 and found["first_too_fine"] > 0.9
     params["conv1"]["kernel"] = jax.numpy.ones_like(params["conv1"]["kernel"])
     assert shapes.looked_into(model, params, images)["first_too_fine"] < 0.3
+
+
+def test_a_finished_run_has_its_record(tmp_path):
+    experiment = Experiment(
+        name="small",
+        model=FullyConnected(hidden=(10,)),
+        loss=SquaredError(),
+        optimizer=SGD(0.02),
+        data=Data("uci-digits", limit=100),
+        batch_size=10,
+        epochs=2,
+        workdir=tmp_path,
+    )
+    run = loop.train(experiment, dataset.of(experiment.data, print), tmp_path, lambda _: None)
+    trained, data, record = runs.opened(tmp_path)
+    scores = predictor(trained.module, trained.params)(np.asarray(data.test.images))
+    wrong = int((scores.argmax(1) != data.test.labels).sum())
+    assert record["errors"] == [wrong] == [record["curve"]["test_errors"][-1]]
+    assert record["train_errors"] == [run.record["train_errors"]] and record["epochs"] == 2
+    assert (record["train_size"], record["seeds"]) == (100, [0])
+    assert record["config"]["workdir"] is None and str(tmp_path) not in json.dumps(record)
 
 
 def test_a_digit_too_many_costs_one_of_a_sheet():

@@ -382,7 +382,7 @@ def test_names_and_pages_that_may_not_ask(client, program):
         answer = client.post(headers={"Sec-Fetch-Site": site}, **asked)
         assert answer.status_code == status, (site, answer.text)
         assert status == 200 or "--allow-origin" in answer.json()["error"]
-    flags = "--allow-host", "digits.example", "--allow-origin", "https://mine.example"
+    flags = "--allow-host", "Digits.example", "--allow-origin", "https://mine.example"
     with running(program, *flags) as found, httpx.Client(base_url=found.url, timeout=30) as other:
         assert other.get("/healthz", headers={"Host": "digits.example"}).status_code == 200
         assert other.get("/healthz", headers={"Host": "evil.example"}).status_code == 403

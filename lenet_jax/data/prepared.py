@@ -264,7 +264,13 @@ def _alone(of: Set, data_dir: Path, log: Log) -> Iterator[None]:
 def _move_aside(folder: Path, log: Log) -> None:
     aside = folder.with_name(f"{folder.name}.damaged")
     shutil.rmtree(aside, ignore_errors=True)
-    folder.rename(aside)
+    try:
+        folder.rename(aside)
+    except OSError as error:
+        raise UserError(
+            f"{folder} is damaged and cannot be moved aside: {error.strerror}. Move it away, or "
+            "give another --data.data-dir"
+        ) from error
     log(f"{folder} was moved to {aside}")
 
 

@@ -165,6 +165,8 @@ class Checkpoints:
                 meta=self._args.JsonRestore(),
             ),
         )
+        if "metrics" not in restored.meta:
+            raise ValueError("it was written before checkpoints held their rows of metrics.jsonl")
         saved = Saved(type(like)(**restored.state), restored.meta["metrics"])
         if _sum(saved) != restored.meta["sha256"]:
             raise ValueError("its contents do not match their SHA-256")
