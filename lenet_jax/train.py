@@ -11,37 +11,49 @@ from lenet_jax.experiment import Experiment
 def main(arguments: Sequence[str]) -> int:
     """One run, new or resumed; returns the exit code: 0 finished, 42 interrupted and saved."""
     experiment = commandline.experiment("train", __doc__ or "", arguments)
-    workdir = experiment.workdir or Path("runs") / experiment.name
 
+    from lenet_jax.training import hosts
+
+    with hosts.joined(experiment.distributed, commandline.log):
+        return train(experiment, arguments)
+
+
+def train(experiment: Experiment, arguments: Sequence[str]) -> int:
+    """The same, once all processes of the run are there; process 0 alone says what is done."""
     import jax
 
     from lenet_jax.data import dataset
     from lenet_jax.native import library
+    from lenet_jax.training import hosts
 
+    def log(line: str) -> None:
+        if hosts.first():
+            commandline.log(line)
+
+    workdir = experiment.workdir or Path("runs") / experiment.name
     on_cpu = jax.default_backend() == "cpu"
     if on_cpu:
         library.begin()
-    data = dataset.of(experiment.data, log=commandline.log)
+    data = dataset.of(experiment.data, log=log)
 
     from lenet_jax.reports import figures
     from lenet_jax.training import loop
 
     several = f"{n:,} networks, " if (n := len(experiment.all_seeds)) > 1 else ""
     examples = f"{len(data.train):,} training examples"
-    commandline.log(f"{experiment.name} on {data.name}: {several}{examples}, {data.source}")
+    log(f"{experiment.name} on {data.name}: {several}{examples}, {data.source}")
     if on_cpu and (remark := library.remark()):
-        commandline.log(remark)
+        log(remark)
     try:
         with loop.Signals() as stopping:
-            result = loop.train(experiment, data, workdir, commandline.log, stopping)
+            result = loop.train(experiment, data, workdir, log, stopping)
     except loop.Interrupted:
         command = f"{commandline.called('train')} {shlex.join(arguments)}"
-        commandline.log(
-            f"stopped and saved in {workdir}. To go on, give the same command:\n  {command}"
-        )
+        log(f"stopped and saved in {workdir}. To go on, give the same command:\n  {command}")
         return 42
-    figures.curve(result.rows, result.record, result.folder / "curve.png")
-    print_result(experiment, result)
+    if hosts.first():
+        figures.curve(result.rows, result.record, result.folder / "curve.png")
+        print_result(experiment, result)
     return 0
 
 

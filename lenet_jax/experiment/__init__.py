@@ -7,6 +7,7 @@ from lenet_jax.experiment.arrays import Arrays
 from lenet_jax.experiment.baseline import Baseline
 from lenet_jax.experiment.data import Data
 from lenet_jax.experiment.distortion import Distortion
+from lenet_jax.experiment.distributed import Distributed
 from lenet_jax.experiment.experiment import Experiment
 from lenet_jax.experiment.loss import MAP, ML, CrossEntropy, Loss, SquaredError
 from lenet_jax.experiment.optimizer import SDLM, SGD, Adam, Muon, Optimizer
@@ -24,6 +25,7 @@ __all__ = [
     "CrossEntropy",
     "Data",
     "Distortion",
+    "Distributed",
     "Experiment",
     "Loss",
     "Muon",

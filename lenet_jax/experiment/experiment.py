@@ -15,6 +15,7 @@ from lenet_jax.experiment.arrays import NOT_IN_JSON, Arrays
 from lenet_jax.experiment.checks import require, require_local, require_types
 from lenet_jax.experiment.data import Data
 from lenet_jax.experiment.distortion import Distortion
+from lenet_jax.experiment.distributed import Distributed
 from lenet_jax.experiment.loss import MAP, SCORES, Loss
 from lenet_jax.experiment.optimizer import SDLM, Optimizer
 from lenet_jax.experiment.reproduced import Paper, Reproduced
@@ -83,6 +84,9 @@ class Experiment:
     or more; the network of seed 7 alone is `--seed 7`"""
     devices: int | None = None
     """how many devices share a batch or the seeds; None: as many as can be used"""
+    distributed: Distributed = field(
+        default_factory=Distributed, compare=False, metadata=NOT_IN_JSON
+    )
     workdir: Path | None = None
     """the run's folder; None: runs/<experiment>"""
     keep: int = 2

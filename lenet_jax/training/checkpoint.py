@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lenet_jax.errors import UserError
+from lenet_jax.training import hosts
 
 
 def digest(state: Any) -> str:
@@ -36,8 +37,8 @@ def _parts(leaf: Any) -> Iterator[np.ndarray]:
 
     So it need not fit the host in one piece; the sum does not depend on where it was cut.
     """
-    if not isinstance(leaf, jax.Array):
-        yield np.asarray(leaf)
+    if not isinstance(leaf, jax.Array) or not leaf.is_fully_addressable:
+        yield hosts.whole(leaf)
         return
     shards = [shard for shard in leaf.addressable_shards if shard.replica_id == 0]
     for shard in sorted(shards, key=lambda s: (s.index[0].start or 0) if s.index else 0):
@@ -83,7 +84,7 @@ class Checkpoints:
                 max_to_keep=keep,
                 keep_period=every,
                 read_only=keep is None,
-                cleanup_tmp_directories=True,
+                cleanup_tmp_directories=hosts.first(),
                 enable_async_checkpointing=False,
             ),
             item_handlers={
@@ -136,10 +137,12 @@ class Checkpoints:
         for step, reason in bad.items():
             aside = self._folder.parent / "damaged" / str(step)
             self._log(f"checkpoint {step} is damaged ({reason}); moved to {aside}, going back one")
-            aside.parent.mkdir(exist_ok=True)
-            shutil.rmtree(aside, ignore_errors=True)
-            shutil.move(self._folder / str(step), aside)
+            if hosts.first():
+                aside.parent.mkdir(exist_ok=True)
+                shutil.rmtree(aside, ignore_errors=True)
+                shutil.move(self._folder / str(step), aside)
         if bad:
+            hosts.gathered(0)  # nobody looks before they are away
             self._manager.reload()
         return found
 
@@ -158,13 +161,19 @@ class Checkpoints:
             lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like
         )
         fields = abstract._asdict()
-        restored: Any = self._manager.restore(
-            step,
-            args=self._args.Composite(
-                state=self._args.PyTreeRestore(fields, self._restore_args(fields)),
-                meta=self._args.JsonRestore(),
-            ),
-        )
+        try:
+            restored: Any = self._manager.restore(
+                step,
+                args=self._args.Composite(
+                    state=self._args.PyTreeRestore(fields, self._restore_args(fields)),
+                    meta=self._args.JsonRestore(),
+                ),
+            )
+        except Exception:  # whatever a damaged file makes of Orbax
+            hosts.gathered(1)
+            raise
+        if hosts.gathered(0).any():
+            raise ValueError("another process cannot read it")
         if "metrics" not in restored.meta:
             raise ValueError("it was written before checkpoints held their rows of metrics.jsonl")
         saved = Saved(type(like)(**restored.state), restored.meta["metrics"])

@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec as P
 
 from lenet_jax.data.dataset import Images
 from lenet_jax.data.pictures import Pictures
-from lenet_jax.training import replicas, scoring
+from lenet_jax.training import hosts, replicas, scoring
 
 RESIDENT = 0.25  # the share of a device's memory that a set of images may take for the whole run
 SENT = 2**26  # bytes of images that are sent at a time where a set has no room
@@ -64,9 +64,11 @@ def counted(on: Mesh, images: Images) -> Iterable[Examples]:
 
 def _has_room(on: Mesh, images: Images) -> bool:
     size = images.images.nbytes
-    copies = on.size if replicas.on_cores(on) else 1  # in one memory
-    if isinstance(images.images, Pictures) and size > RESIDENT * psutil.virtual_memory().total:
-        return False  # they are made here
+    copies = len(on.local_devices) if replicas.on_cores(on) else 1  # in one memory
+    if isinstance(images.images, Pictures):  # they are made here
+        memory = hosts.gathered(float(psutil.virtual_memory().total)).min()
+        if size > RESIDENT * memory:
+            return False
     return size * copies <= RESIDENT * replicas.memory_of(on)
 
 
@@ -117,7 +119,7 @@ class Streamed:
         self, order: jax.Array | np.ndarray, first: int, last: int
     ) -> tuple[Examples, int]:
         if order is not self._order or first != self._next:
-            self._order, self._pieces = order, self._from(np.asarray(order), first)
+            self._order, self._pieces = order, self._from(hosts.whole(order), first)
         self._next = first + self._steps
         return next(self._pieces), min(last, self._next)
 
@@ -130,7 +132,7 @@ class Streamed:
         return _ahead(piece, range(first, order.shape[1], self._steps))
 
     def of_samples(self, samples: jax.Array | np.ndarray) -> Examples:
-        return self._sent(np.asarray(samples), replicas.STACKED)
+        return self._sent(hosts.whole(samples), replicas.STACKED)
 
     def _sent(self, samples: np.ndarray, layout: P) -> Examples:
         places = samples % len(self._train)

@@ -23,14 +23,17 @@ FREE_PAGE = {"page.path", "page.variant", "page.sha256"}
 class RunFolder:
     """Opens a folder for a run, or makes it, and holds its lock while it is used in a `with`.
 
+    Where several processes train it together only one of them `writes`, and holds the lock.
     `config` is the resolved configuration in JSON's types (`config.as_json`) with the data set;
     `begun` is that with which the run was begun.
     Raises UserError for a folder that cannot be written, that another program works in, or that
     holds a run with another configuration; on the way out of the `with`, for an OSError in it.
     """
 
-    def __init__(self, path: Path, config: dict[str, Any]) -> None:
-        self.path = path.absolute()
+    def __init__(self, path: Path, config: dict[str, Any], writes: bool = True) -> None:
+        self.path, self.begun, self._writes = path.absolute(), config, writes
+        if not writes:
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / "lock", "a+")  # noqa: SIM115, open as long as the run
@@ -63,7 +66,8 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._lock.close()
+        if self._writes:
+            self._lock.close()
         if isinstance(error, OSError):
             raise UserError(
                 f"--workdir {self.path}: {error.strerror or error}. The last good checkpoint "
@@ -72,7 +76,7 @@ class RunFolder:
 
     def keep_page(self, page: Page | None) -> None:
         """Writes down the texts of an experiment's page, each file beside the others."""
-        for name, text in (page.texts if page else {}).items():
+        for name, text in (page.texts if page and self._writes else {}).items():
             (self.path / "page").mkdir(exist_ok=True)
             write_whole(self.path / "page" / name, text)
 
@@ -116,12 +120,21 @@ def _hold(lock: IO[str]) -> None:
 def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """The fields of two resolved configurations that make them different runs, a line for each."""
     old, new = _flat(there), _flat(here)
-    free = FREE | ({"page.path"} if needs_page(here) else FREE_PAGE)
     return [
         f"{name}: {old.get(name)!r} there, {new.get(name)!r} here"
-        for name in sorted(old.keys() | new.keys())
-        if name not in free and old.get(name) != new.get(name)
+        for name in sorted((old.keys() | new.keys()) - _free(here))
+        if old.get(name) != new.get(name)
     ]
+
+
+def computed(config: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a resolved configuration that say what a run computes, by dotted names."""
+    free = _free(config)
+    return {name: value for name, value in _flat(config).items() if name not in free}
+
+
+def _free(config: dict[str, Any]) -> set[str]:
+    return FREE | ({"page.path"} if needs_page(config) else FREE_PAGE)
 
 
 def write_whole(path: Path, text: str) -> None:

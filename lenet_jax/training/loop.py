@@ -6,6 +6,7 @@ import os
 import platform
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,9 +23,9 @@ from lenet_jax.errors import UserError
 from lenet_jax.experiment import MAP, SDLM, Experiment, Optimizer, serialization
 from lenet_jax.layers import contract
 from lenet_jax.native import library
-from lenet_jax.training import feeding, optimizers, replicas, scoring, step
+from lenet_jax.training import feeding, hosts, optimizers, replicas, scoring, step
 from lenet_jax.training.checkpoint import Checkpoints
-from lenet_jax.training.folder import RunFolder, write_whole
+from lenet_jax.training.folder import RunFolder, computed, write_whole
 from lenet_jax.training.metrics import Metrics
 from lenet_jax.training.progress import Bar
 
@@ -89,7 +90,10 @@ def train(
 
     check_memory(recipe, len(seeds), len(dataset.train))
 
-    with RunFolder(workdir, resolved) as folder:
+    about = computed(resolved) | {"kernels": kernels}
+    hosts.require_same("the experiment, data or kernels", json.dumps(about, sort_keys=True))
+    writes = hosts.first()
+    with RunFolder(workdir, resolved, writes) as folder:
         folder.keep_page(experiment.page)
         state = step.initial_state(recipe, seeds)
         every = -(-examples // batch_size) * max(1, experiment.epochs // KEPT)
@@ -102,17 +106,17 @@ def train(
         held_out = feeding.counted(mesh, dataset.validation)
         test = feeding.counted(mesh, dataset.test)
         steps = -(-examples // batch_size)
-        done, at = divmod(int(state.step[0]), steps)
+        done, at = divmod(int(hosts.whole(state.step)[0]), steps)
         if restored is not None:
             over = done == experiment.epochs
-            how = "finished already" if over else f"resuming from step {int(state.step[0])}"
+            how = "finished already" if over else f"resuming from step {done * steps + at}"
             log(f"{how} in {folder.path}")
             if not over and (begun := folder.begun.get("kernels", "xla")) != kernels:
                 log(f"it was begun with {begun} kernels: with {kernels} ones the last bits differ")
-        metrics = Metrics(folder.path, rows)
+        metrics = Metrics(folder.path, rows, writes)
         chunk = feeding.at_first(len(seeds))  # updates; the first look comes soon
         progress = dataset.name, experiment.epochs, examples, done, at * batch_size
-        with Bar(*progress, quiet) as bar, contextlib.closing(metrics):
+        with Bar(*progress, quiet or not writes) as bar, contextlib.closing(metrics):
             for number in range(done + 1, experiment.epochs + 1):
                 began, trained = time.monotonic(), examples - at * batch_size
                 if at == 0:
@@ -127,10 +131,14 @@ def train(
                     state = step.run_steps(recipe, state, *taken, order, at, until)
                     check_finite(state, experiment.all_seeds, number, folder.path)
                     at, seen = until, min(until * batch_size, examples)
-                    bar.show(number, seen, float(state.loss.mean()) / seen)
-                    if time.monotonic() - clock < CHUNK_SECONDS / 2:
+                    bar.show(number, seen, hosts.whole(state.loss).mean() / seen)
+                    # Signals and clocks are each process's own, and all have to do the same.
+                    seconds = time.monotonic() - clock
+                    seen_by_each = hosts.gathered([stopping(), seconds >= CHUNK_SECONDS / 2])
+                    stop, slow = np.any(seen_by_each, axis=0)
+                    if not slow:
                         chunk *= 2
-                    if stopping() and at < steps:
+                    if stop and at < steps:
                         _save(checkpoints, state, metrics, resolved)
                         raise Interrupted
                 speed = len(seeds) * trained / (time.monotonic() - began)
@@ -142,11 +150,12 @@ def train(
                 metrics.record(row, speed)
                 _save(checkpoints, state, metrics, resolved)
                 on_epoch(row)
-                if stopping():
+                if hosts.gathered(stopping()).any():
                     raise Interrupted
                 at = 0
         record = result(experiment, dataset, recipe, metrics.rows[-1])
-        write_whole(folder.path / "result.json", json.dumps(record, indent=2) + "\n")
+        if writes:
+            write_whole(folder.path / "result.json", json.dumps(record, indent=2) + "\n")
         return Result(record, metrics.rows, folder.path, recipe, state.params)
 
 
@@ -154,7 +163,7 @@ def _save(
     checkpoints: Checkpoints, state: step.TrainState, metrics: Metrics, resolved: dict[str, Any]
 ) -> None:
     about = {"epoch": len(metrics.rows)} | resolved
-    checkpoints.save(int(state.step[0]), state, metrics.rows, about)
+    checkpoints.save(int(hosts.whole(state.step)[0]), state, metrics.rows, about)
 
 
 def resolved_of(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
@@ -177,9 +186,9 @@ def resolved_of(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
 
 def check_finite(state: step.TrainState, seeds: Sequence[int], number: int, folder: Path) -> None:
     """Raises UserError, with seed, epoch and step, once a loss or a parameter is not finite."""
-    lost = np.asarray(state.broken)
-    broken = np.where(lost >= 0, lost, np.asarray(state.step) - 1)
-    fine = np.asarray(step.finite(state.params)) & (lost < 0)
+    lost = hosts.whole(state.broken)
+    broken = np.where(lost >= 0, lost, hosts.whole(state.step) - 1)
+    fine = hosts.whole(step.finite(state.params)) & (lost < 0)
     for seed, step_, good in zip(seeds, broken, fine, strict=True):
         if not good:
             raise UserError(
@@ -221,8 +230,8 @@ def _room(recipe: step.Recipe, seeds: int, examples: int) -> tuple[int, float, f
     rows = recipe.mesh.shape["seeds"]
     if seeds % rows:  # then every device holds them all
         each *= rows
-    if not replicas.on_cores(recipe.mesh):  # cores share theirs
-        memory *= rows
+    # The cores of a host share theirs.
+    memory *= jax.process_count() if replicas.on_cores(recipe.mesh) else rows
     return int(memory / each), each, memory
 
 
@@ -242,9 +251,9 @@ def row_of_epoch(
     """
     row = {
         "epoch": number,
-        "step": int(state.step[0]),
+        "step": int(hosts.whole(state.step)[0]),
         **step_sizes(experiment, state, number),
-        "loss": each(np.asarray(state.loss, np.float64) / len(dataset.train)),
+        "loss": each(hosts.whole(state.loss).astype(np.float64) / len(dataset.train)),
         "train_errors_on_the_fly": each(state.errors),
     }
     if len(dataset.validation):
@@ -258,7 +267,7 @@ def errors(
 ) -> Any:
     """How many of `number` images, in pieces, each network takes for another class."""
     count = partial(scoring.count_right, recipe.model, recipe.mesh, state.params)
-    return each(number - sum(np.asarray(count(*piece)) for piece in pieces))
+    return each(number - sum(hosts.whole(count(*piece)) for piece in pieces))
 
 
 def step_sizes(experiment: Experiment, state: step.TrainState, number: int) -> dict[str, Any]:
@@ -267,11 +276,11 @@ def step_sizes(experiment: Experiment, state: step.TrainState, number: int) -> d
     if not isinstance(optimizer, Optimizer):
         return {}  # a page's own: it may have no single rate
     if not isinstance(optimizer, SDLM):
-        steps = int(state.step[0]) // number
+        steps = int(hosts.whole(state.step)[0]) // number
         schedule = optimizers.schedule(optimizer, experiment.epochs, steps)
         return {"learning_rate": float(schedule(number * steps - 1))}
     rate = optimizer.learning_rates[min(number, len(optimizer.learning_rates)) - 1]
-    leaves = jax.tree.leaves(state.curvature)
+    leaves = map(hosts.whole, jax.tree.leaves(state.curvature))
     h = np.concatenate([np.reshape(leaf, (len(leaf), -1)) for leaf in leaves], axis=1)
     h = h.astype(np.float64)
     lowest = np.where(h > 0, h, np.inf).min(axis=1)  # 0 has no connections
@@ -284,7 +293,7 @@ def step_sizes(experiment: Experiment, state: step.TrainState, number: int) -> d
 
 def each(values: Any) -> Any:
     """A number for each seed in JSON's types: a list, or the number if there is one."""
-    values = np.asarray(values).tolist()
+    values = hosts.whole(values).tolist()
     return values if len(values) > 1 else values[0]
 
 
@@ -361,27 +370,56 @@ def choose_devices(experiment: Experiment, log) -> list[Any]:
 
     Several seeds are spread over the devices. One network's batches are shared by as many as
     divide them; the cores of a CPU (which jax shows as devices) take at least LEAST_SHARE images
-    each. Raises UserError where more are asked for than there are.
+    each. Each process gives as many. Raises UserError where more are asked for than there are, and
+    where there is nothing for some of the processes.
     """
     visible, batch_size = jax.devices(), experiment.batch_size
+    processes = jax.process_count()
     if experiment.devices is not None:
         if experiment.devices > len(visible):
             raise UserError(
                 f"--devices {experiment.devices}, but jax sees {len(visible)} "
                 f"({visible[0].device_kind}). Give at most as many, or leave --devices out"
             )
-        return visible[: experiment.devices]
-    if len(experiment.all_seeds) > 1:
-        return visible
+        if experiment.devices % processes:
+            raise UserError(
+                f"--devices {experiment.devices} are not the same for {processes} processes. Give "
+                f"a multiple of {processes}, or leave --devices out"
+            )
+        return _of_each(visible, experiment.devices // processes)
+    if (seeds := len(experiment.all_seeds)) > 1:
+        if seeds < processes:
+            raise UserError(
+                f"{seeds} seeds are too few for {processes} processes: each trains networks of its "
+                f"own. Give at least {processes} --seeds, or start {seeds} processes"
+            )
+        most = max(n for n in range(1, len(visible) + 1) if n * (processes - 1) < seeds)
+        return _of_each(visible, most)
+    if batch_size % processes:
+        raise UserError(
+            f"--batch-size {batch_size} cannot be shared by {processes} processes. Give a multiple "
+            f"of {processes}, or several --seeds, which need no sharing"
+        )
     cores = visible[0].platform == "cpu"
     number = max(
         n
-        for n in range(1, len(visible) + 1)
-        if batch_size % n == 0 and (n == 1 or not cores or batch_size // n >= LEAST_SHARE)
+        for n in range(processes, len(visible) + 1, processes)
+        if batch_size % n == 0 and (n == processes or not cores or batch_size // n >= LEAST_SHARE)
     )
     if number < len(visible) and not cores:
         log(f"using {number} of {len(visible)} devices: a batch of {batch_size} divides no further")
-    return visible[:number]
+    return _of_each(visible, number // processes)
+
+
+def _of_each(devices: Sequence[Any], number: int) -> list[Any]:
+    """The first so many devices of each process, or all that it has."""
+    places: Counter[int] = Counter()
+    chosen = []
+    for device in devices:
+        places[device.process_index] += 1
+        if places[device.process_index] <= number:
+            chosen.append(device)
+    return chosen
 
 
 def _line(row: dict[str, Any], dataset: Dataset, epochs: int, speed: float) -> str:

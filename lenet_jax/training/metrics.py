@@ -17,12 +17,17 @@ from lenet_jax.training.folder import write_whole
 class Metrics:
     """Appends to the records of a run folder, which begin with `rows`: those of the checkpoint.
 
+    Where several processes train the run only one of them `writes`; the others keep the rows.
+
     An epoch is recorded before its checkpoint is written, so a crash can leave a line too many.
     Whatever else became of the file, the checkpoint has the rows that led to it. Raises OSError
     where the folder is full.
     """
 
-    def __init__(self, folder: Path, rows: list[dict[str, Any]]) -> None:
+    def __init__(self, folder: Path, rows: list[dict[str, Any]], writes: bool = True) -> None:
+        self.rows, self._writes = list(rows), writes
+        if not writes:
+            return
         # Where tensorboardX finds torch it imports it too: two seconds, for nothing used here.
         hidden = sys.modules.setdefault("torch", None) is None  # type: ignore[arg-type]
         from tensorboardX import SummaryWriter
@@ -31,17 +36,18 @@ class Metrics:
             del sys.modules["torch"]
 
         self._file = folder / "metrics.jsonl"
-        self.rows = list(rows)
         write_whole(self._file, "".join(json.dumps(row) + "\n" for row in self.rows))
         self._times = folder / "times.jsonl"
         self._events = SummaryWriter(str(folder), purge_step=len(rows) + 1)
 
     def record(self, row: dict[str, Any], images_per_second: float) -> None:
         """Adds the row of an epoch, under its key "epoch". Lists are a number for each seed."""
+        self.rows.append(row)
+        if not self._writes:
+            return
         with open(self._file, "a") as file:
             file.write(json.dumps(row) + "\n")
             _sync(file)
-        self.rows.append(row)
         speed = {"images_per_second": round(images_per_second)}
         with open(self._times, "a") as file:
             now = time.strftime("%Y-%m-%dT%H:%M:%S")
@@ -56,7 +62,8 @@ class Metrics:
         self._events.flush()
 
     def close(self) -> None:
-        self._events.close()
+        if self._writes:
+            self._events.close()
 
 
 def read(file: Path) -> list[dict[str, Any]]:

@@ -11,6 +11,8 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from lenet_jax.training import hosts
+
 STACKED, WHOLE = P("seeds"), P()  # how arrays lie on the mesh
 BATCHES = P("seeds", None, "data")  # [seeds, steps, batch_size, ...]
 
@@ -36,13 +38,13 @@ def laid_out(
 
 
 def memory_of(on: Mesh) -> float:
-    """The bytes that the networks of a run have, on the device with the least."""
+    """The bytes that the networks of a run have, on the device with the least of all hosts."""
 
     def bytes_of(device: Any) -> float:
         stats = device.memory_stats() or {}
         return stats.get("bytes_limit") or psutil.virtual_memory().total
 
-    return min(bytes_of(device) for device in on.devices.flat)
+    return float(hosts.gathered(float(min(map(bytes_of, on.local_devices)))).min())
 
 
 def on_cores(on: Mesh) -> bool:
