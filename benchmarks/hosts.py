@@ -2,7 +2,7 @@
 
 Bytes are counted in the compiled programs for virtual devices. Speeds are those of whole runs on
 MNIST by one process and by two on this machine, which speak over the loopback as hosts do over a
-network, each process on a core of its own. Writes results/hosts.json and the tables of
+network, each process with one core as its device. Writes results/hosts.json and the tables of
 docs/hosts.md.
 """
 
@@ -63,7 +63,7 @@ def program(devices: int, seeds: int) -> str:
 
 
 def rate(processes: int, cores: int, flags: tuple[str, ...]) -> float:
-    """Images a second of a run, of all its networks, with so many cores for each process."""
+    """Images a second of a run, of all its networks, with so many devices for each process."""
     with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         at = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -76,11 +76,11 @@ def rate(processes: int, cores: int, flags: tuple[str, ...]) -> float:
                 command += ["--distributed.coordinator", at]
                 command += ["--distributed.processes", str(processes)]
                 command += ["--distributed.process", str(process)]
-            mine = range(process * cores, (process + 1) * cores)
             started.append(
                 subprocess.Popen(
-                    ["taskset", "-c", ",".join(map(str, mine)), *command],
+                    command,
                     cwd=ROOT,
+                    env=os.environ | {"JAX_NUM_CPU_DEVICES": str(cores)},
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
                     text=True,

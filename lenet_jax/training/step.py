@@ -25,7 +25,7 @@ from lenet_jax.layers.contract import Shape, shown, window
 from lenet_jax.layers.network import Network
 from lenet_jax.native import formulation
 from lenet_jax.training import curvature, losses, optimizers
-from lenet_jax.training.replicas import BATCHES, STACKED, for_each_seed, on_cores
+from lenet_jax.training.replicas import BATCHES, STACKED, for_each_seed, on_cores, summed
 from lenet_jax.training.scoring import CACHED, Params, predict
 
 ABSENT = -1  # in an order: no sample here, the last batch of an epoch is short
@@ -176,7 +176,7 @@ def update(
     count = present.sum()
     if recipe.mesh.shape["data"] > 1:  # alone, a device would pay for the sum and gain nothing
         counts = errors.astype(jnp.float32), count.astype(jnp.float32)  # else they were a sum apart
-        gradients, loss, counts = lax.psum((gradients, loss, counts), "data")
+        gradients, loss, counts = summed(recipe.mesh, (gradients, loss, counts))
         errors, count = (each.astype(jnp.int32) for each in counts)
     gradients = jax.tree.map(lambda g: g / count, gradients)
     updates, opt_state = recipe.optimizer.update(

@@ -1,0 +1,454 @@
+"""Fault trials: python -m tests.faults
+
+A trial disturbs a piece of work (tests/works.py), or a file that it left, does it again undisturbed
+and compares what is left with what was never disturbed. It is survived if that is the same, bit for
+bit; told if the program refused with a message, and goes on to the same once the cause is gone;
+anything else is lost. Every trial runs in processes of its own, forked from one that has imported
+everything and has no devices yet. Writes results/faults.json and RELIABILITY.md.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+os.environ |= {"OPENBLAS_NUM_THREADS": "1", "NPROC": "1", "JAX_NUM_CPU_DEVICES": "1"}
+os.environ |= {"LENET_JAX_OFFLINE": "1", "LENET_JAX_MNIST": "", "TFDS_DATA_DIR": "/nowhere"}
+
+from lenet_jax.settings import set_up_jax  # noqa: E402
+
+set_up_jax()
+
+from lenet_jax import commandline  # noqa: E402
+from tests import works  # noqa: E402
+from tests.works import Work  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+SURVIVED, TOLD, LOST = "survived", "told", "lost"
+HANGS = 120  # seconds after which a trial is lost
+
+
+@dataclass(frozen=True)
+class Trial:
+    fault: str
+    about: str  # which of its kind
+    run: Callable[[Path], str]  # in an empty folder: SURVIVED, TOLD, or why it is lost
+
+
+def apart(do: Callable[[], Any], into: Path | None = None) -> tuple[int, str]:
+    """Calls it in a forked process, as a program does: the exit code, and what it said or returned.
+
+    Negative for a signal, 1 for an exception that no user should see.
+    """
+    with tempfile.TemporaryFile("w+") as said:
+        child = os.fork()
+        if not child:
+            _program(do, said)
+        deadline = time.monotonic() + HANGS
+        while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
+            if time.monotonic() > deadline:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                return 1, f"it hangs for more than {HANGS} s"
+            time.sleep(0.005)
+        said.seek(0)
+        return os.waitstatus_to_exitcode(ended[1]), said.read()
+
+
+def _program(do: Callable[[], Any], said: Any) -> NoReturn:
+    def main(_: Any) -> int:
+        try:
+            answer = do()
+        except (commandline.UserError, OSError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
+            said.write(traceback.format_exc())
+            said.flush()
+            os._exit(1)
+        said.write(answer or "")
+        return 0
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.stderr = said
+    try:
+        commandline.run(main)
+    except SystemExit as end:
+        said.flush()
+        os._exit(end.code if isinstance(end.code, int) else 0)
+    os._exit(0)
+
+
+def finished(work: Work, folder: Path, whole: str) -> str:
+    """Does the work undisturbed, and says whether it left what it should."""
+    code, said = apart(lambda: work.do(folder))
+    if code:
+        return f"done again it ends with {code}: {said[-500:]}"
+    code, left = apart(lambda: work.left(folder))
+    return SURVIVED if (code, left) == (0, whole) else f"another end: {left[-500:]}"
+
+
+@contextlib.contextmanager
+def tracing(files: frozenset[str], seen: Callable[[str, int], None]) -> Iterator[None]:
+    """Calls `seen` before each line of some files, in whatever thread."""
+
+    def tracer(frame: Any, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename not in files:
+            return None
+        if event == "line":
+            seen(frame.f_code.co_filename, frame.f_lineno)
+        return tracer
+
+    threading.settrace(tracer)
+    sys.settrace(tracer)
+    try:
+        yield
+    finally:
+        sys.settrace(None)
+        threading.settrace(None)  # type: ignore[arg-type]
+
+
+def lines_of(work: Work, folder: Path) -> list[tuple[str, int, int]]:
+    """Each line that the work comes by in a folder, at its first and at its last time there."""
+
+    def record() -> str:
+        met: list[tuple[str, int]] = []
+        with tracing(work.files, lambda file, line: met.append((file, line))):
+            work.do(folder)
+        return json.dumps(met)
+
+    code, met = apart(record)
+    assert code == 0, met
+    times: dict[tuple[str, int], int] = {}
+    for file, line in json.loads(met):
+        times[file, line] = times.get((file, line), 0) + 1
+    return [(*at, time) for at, n in times.items() for time in sorted({1, n})]
+
+
+def killed_at(work: Work, start: Path | None, whole: str, at: tuple, folder: Path) -> str:
+    """The work, from a copy of `start` or anew, is killed before a line, and done again."""
+    file, line, time_ = at
+    if start:
+        shutil.copytree(start, folder, dirs_exist_ok=True)
+    left = [time_]
+
+    def seen(where: str, number: int) -> None:
+        if (where, number) == (file, line):
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def do() -> None:
+        with tracing(work.files, seen):
+            work.do(folder)
+
+    code, said = apart(do)
+    if code not in (0, -signal.SIGKILL):  # 0: a thread came by there earlier this time
+        return f"ends with {code}: {said[-500:]}"
+    return finished(work, folder, whole)
+
+
+def killed_after(work: Work, whole: str, seconds: float, folder: Path) -> str:
+    return finished(work, folder, whole) if _sent(work, folder, signal.SIGKILL, seconds) else LOST
+
+
+def _sent(work: Work, folder: Path, number: int, seconds: float) -> str:
+    """Sends a signal to the work after some seconds, or says how it ended; never nothing."""
+
+    def do() -> None:
+        timer = threading.Timer(seconds, os.kill, (os.getpid(), number))
+        timer.daemon = True
+        timer.start()
+        work.do(folder)
+
+    code, said = apart(do)
+    return f"{code} {said}"
+
+
+def signalled(work: Work, whole: str, number: int, seconds: float, folder: Path) -> str:
+    """SIGTERM or SIGINT at any moment: saved and 42, or ended at once, or done already."""
+    code, _, said = _sent(work, folder, number, seconds).partition(" ")
+    if int(code) not in (0, 42, 130, -signal.SIGTERM, -signal.SIGINT):
+        return f"ends with {code}: {said[-500:]}"
+    return finished(work, folder, whole)
+
+
+def flipped(content: bytes, rng: random.Random) -> bytes:
+    at, bit = rng.randrange(len(content)), rng.randrange(8)
+    return content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :]
+
+
+DAMAGES: dict[str, Callable[[bytes, random.Random], bytes | None]] = {
+    "a bit flipped": flipped,
+    "cut": lambda content, rng: content[: rng.randrange(len(content))],
+    "emptied": lambda content, rng: b"",
+    "deleted": lambda content, rng: None,
+}
+
+
+def damaged(
+    work: Work, start: Path, whole: str, read: str, name: str, damage: str, folder: Path
+) -> str:
+    """A file of what the work left is damaged; `read` is what another verb reads of it whole."""
+    shutil.copytree(start, folder, dirs_exist_ok=True)
+    file = folder / name
+    content = file.read_bytes()
+    worse = DAMAGES[damage](content, random.Random(name + damage)) if content else None
+    file.unlink() if worse is None else file.write_bytes(worse)
+    if read:
+        code, found = apart(lambda: work.read(folder))
+        if code == 2:
+            return TOLD
+        return SURVIVED if (code, found) == (0, read) else f"reads {code}: {found[-500:]}"
+    code, said = apart(lambda: work.do(folder))
+    if code == 0:
+        return finished(work, folder, whole)
+    if code != 2:
+        return f"ends with {code}: {said[-500:]}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    again = finished(work, folder, whole)
+    return TOLD if again == SURVIVED else f"refused, and once the file is mended {again}"
+
+
+def without_room(work: Work, start: Path | None, whole: str, room: int, folder: Path) -> str:
+    """No file may grow beyond `room` bytes: what is saved stays, and goes on with more room."""
+    if start:
+        shutil.copytree(start, folder, dirs_exist_ok=True)
+
+    def do() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+        work.do(folder)
+
+    code, said = apart(do)
+    if code not in (0, 2):
+        return f"ends with {code}: {said[-500:]}"
+    again = finished(work, folder, whole)
+    return TOLD if again == SURVIVED and code else again
+
+
+def two_at_once(work: Work, whole: str, later: float, folder: Path) -> str:
+    """A second program, some seconds later, on the same folder: one at least comes to the end."""
+
+    def second() -> None:
+        time.sleep(later)
+        work.do(folder)
+
+    with ThreadPoolExecutor(2) as both:
+        ends = list(both.map(apart, (lambda: work.do(folder), second)))
+    if any(code not in (0, 2) for code, _ in ends) or all(code for code, _ in ends):
+        return f"they end with {ends}"
+    return finished(work, folder, whole)
+
+
+# How a program may find itself, beside what is usual: what bash does before it.
+SURROUNDINGS = {
+    "no HOME": "unset HOME XDG_CACHE_HOME",
+    "HOME is nowhere": "export HOME=/nowhere; unset XDG_CACHE_HOME",
+    "HOME is a file": "export HOME=/etc/hostname; unset XDG_CACHE_HOME",
+    "HOME cannot be written": "export HOME=/proc; unset XDG_CACHE_HOME",
+    "an empty HOME": "export HOME=$PWD/home; mkdir home; unset XDG_CACHE_HOME",
+    "the cache folder cannot be written": "export XDG_CACHE_HOME=/proc/cache",
+    "TMPDIR is nowhere": "export TMPDIR=/nowhere",
+    "an empty environment": "unset $(compgen -e | grep -vx -e PATH -e PYTHONPATH)",
+    "no terminal, no input": "exec <&-",
+    "output closed": "exec >&-",
+    "errors closed": "exec 2>&-",
+    "output and errors closed": "exec >&- 2>&-",
+    "output full": "exec >/dev/full",
+    "errors full": "exec 2>/dev/full",
+    "output read no further": "exec > >(head -c 1 >/dev/null)",
+    "locale C": "export LC_ALL=C LANG=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0",
+    "ASCII output": "export PYTHONIOENCODING=ascii LC_ALL=C PYTHONUTF8=0",
+    "a locale that is not there": "export LC_ALL=xx_XX.UTF-8 LANG=xx",
+    "a terminal of no kind": "export TERM=dumb COLUMNS=1",
+    "64 open files": "ulimit -n 64",
+    "1.5 GB of addresses": "ulimit -v 1500000",
+    "4 GB of addresses": "ulimit -v 4000000",
+    "a small stack": "ulimit -s 512",
+    "one core": "taskset -p -c 0 $$ >/dev/null",
+    "umask 077": "umask 077",
+    "optimized Python": "export PYTHONOPTIMIZE=2",
+    "warnings are errors of Python's own": "export PYTHONDEVMODE=1",
+    "the folder is called ' a b'": "W=' a b'",
+    "the folder is called '-x'": "W=./-x",
+    "the folder is called Ziffern/数字/ñ": "W=Ziffern/数字/ñ",
+    "the folder's name has a line break": "W=$'a\\nb'",
+    "the folder's name has 200 letters": "W=$(printf 'a%.0s' {1..200})",
+    "the folder is a link": "mkdir there; ln -s there here; W=here",
+    "the folder there is empty": "mkdir run",
+}
+
+
+def surrounded(setting: str, whole: str, folder: Path) -> str:
+    """The real program in odd surroundings: it works, or says why not."""
+    train = "python -m lenet_jax.train --config fully_connected --epochs 2 --data.limit 100"
+    command = f'cd "$0"; W=run; {setting}; exec {train} --batch-size 50 --workdir "$W"'
+    env = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache")}
+    with (folder / "said").open("w+b") as said:
+        done = subprocess.run(
+            ["bash", "-c", command, folder], env=env, stdout=subprocess.DEVNULL, stderr=said,
+            timeout=HANGS,
+        )  # fmt: skip
+        said.seek(0)
+        text = said.read().decode(errors="replace")
+    if done.returncode == 0:
+        (config,) = (p for p in folder.rglob("config.json") if p.parent.name != "there")
+        left = works.PROGRAM.left(config.parent)
+        return SURVIVED if left == whole else f"another end: {left[-300:]}"
+    if done.returncode in (1, 2) and "Traceback" not in text and text.strip():
+        return TOLD
+    return f"ends with {done.returncode}: {text[-500:]}"
+
+
+def trials(base: Path, rng: random.Random) -> Iterator[Trial]:
+    """All of them, in the order of their faults."""
+    each = works.RUN, works.SET, works.NETWORK, works.RECORD, works.BOOSTING
+    wholes, seconds = {}, {}
+    for work in (*each, works.PROGRAM):
+        folder = base / "whole" / work.name
+        folder.mkdir(parents=True)
+        code, said = apart(lambda: work.do(folder))  # noqa: B023, done at once
+        assert code == 0, said
+        began = time.monotonic()
+        apart(lambda: work.do(base / "timed" / work.name))  # noqa: B023
+        seconds[work] = time.monotonic() - began
+        wholes[work] = apart(lambda: work.left(folder))[1]  # noqa: B023
+    half = halfway(base / "half", wholes[works.RUN])
+    for work in each:
+        for at in lines_of(work, base / "lines" / work.name):
+            about = f"{Path(at[0]).name}:{at[1]}, time {at[2]}"
+            run = partial(killed_at, work, None, wholes[work], at)
+            yield Trial(f"{work.name} killed at each line that writes", about, run)
+    for start, stage in ((half, "half-done"), (base / "whole" / works.RUN.name, "finished")):
+        resumed = base / "lines" / f"resumed {stage}"
+        shutil.copytree(start, resumed)
+        for at in lines_of(works.RUN, resumed):
+            about = f"{Path(at[0]).name}:{at[1]}, time {at[2]}"
+            run = partial(killed_at, works.RUN, start, wholes[works.RUN], at)
+            yield Trial(f"a {stage} run killed at each line as it goes on", about, run)
+    for work, number in ((works.RUN, 70), (works.PROGRAM, 20), (works.SET, 20)):
+        for after in sorted(rng.uniform(0, seconds[work]) for _ in range(number)):
+            run = partial(killed_after, work, wholes[work], after)
+            yield Trial(f"{work.name} killed at any moment", f"{after:.3f} s", run)
+    for name in ("SIGTERM", "SIGINT"):
+        for after in sorted(rng.uniform(0, seconds[works.PROGRAM]) for _ in range(25)):
+            number = getattr(signal, name)
+            run = partial(signalled, works.PROGRAM, wholes[works.PROGRAM], number, after)
+            yield Trial(f"{name} at any moment", f"{after:.3f} s", run)
+    yield from damages(base, half, wholes)
+    for work, start in (
+        (works.RUN, None),
+        (works.RUN, half),
+        (works.SET, None),
+        *((w, None) for w in (works.NETWORK, works.BOOSTING)),
+    ):  # noqa: E501
+        for room in sorted(int(2 ** rng.uniform(0, 17)) for _ in range(15)):
+            run = partial(without_room, work, start, wholes[work], room)
+            yield Trial("no room on the disk", f"{work.name}, {room} bytes a file", run)
+    for work, number in ((works.RUN, 20), (works.SET, 10)):
+        for later in (rng.uniform(0, seconds[work]) for _ in range(number)):
+            run = partial(two_at_once, work, wholes[work], later)
+            yield Trial("two programs at once", f"{work.name}, {later:.3f} s later", run)
+    usual = base / "usual"
+    usual.mkdir()
+    assert surrounded("true", "", usual).startswith("another end")
+    whole = works.PROGRAM.left(usual / "run")
+    for about, setting in SURROUNDINGS.items():
+        yield Trial("odd surroundings", about, partial(surrounded, setting, whole))
+
+
+def halfway(folder: Path, whole: str) -> Path:
+    """A run that was killed in its third epoch."""
+    folder.mkdir()
+
+    def do() -> None:
+        work = works.RUN
+        lines = 0
+
+        def seen(file: str, line: int) -> None:
+            nonlocal lines
+            lines += 1
+            if (folder / "checkpoints" / "4").exists():
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        with tracing(
+            frozenset({works.RUN.files and str(works.PACKAGE / "training/loop.py")}), seen
+        ):
+            work.do(folder)
+
+    code, said = apart(do)
+    assert code == -signal.SIGKILL, said
+    return folder
+
+
+def damages(base: Path, half: Path, wholes: dict[Work, str]) -> Iterator[Trial]:
+    finished_run = base / "whole" / works.RUN.name
+    stages = [(works.RUN, half, "a half-done run"), (works.RUN, finished_run, "a finished run")]
+    others = works.SET, works.NETWORK, works.RECORD, works.BOOSTING
+    stages += [(work, base / "whole" / work.name, work.name) for work in others]
+    for work, start, name in stages:
+        code, read = apart(lambda: work.read(start))  # noqa: B023
+        assert code == 0, read
+        for file in sorted(path for path in start.rglob("*") if path.is_file()):
+            at = str(file.relative_to(start))
+            for damage in DAMAGES:
+                about = f"{at} {damage}"
+                run = partial(damaged, work, start, wholes[work], "", at, damage)
+                yield Trial(f"a file of {name} damaged", about, run)
+                run = partial(damaged, work, start, wholes[work], read, at, damage)
+                yield Trial(f"a damaged file of {name} read by another verb", about, run)
+
+
+def tried(trial: Trial, base: Path) -> tuple[Trial, str]:
+    with tempfile.TemporaryDirectory(dir=base) as folder:
+        return trial, trial.run(Path(folder))
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser("python -m tests.faults", description=__doc__)
+    parser.add_argument("--every", type=int, default=1, help="take only each so manyth trial")
+    parser.add_argument("--only", default="", help="faults whose name has this in it")
+    parser.add_argument("--out", type=Path, help="the folder of faults.json; none: only count")
+    given = parser.parse_args(arguments)
+    rows: dict[str, dict[str, Any]] = {}
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        base = Path(folder)
+        chosen = [t for t in trials(base, random.Random(0)) if given.only in t.fault]
+        chosen = chosen[:: given.every]
+        with ThreadPoolExecutor(2) as pool:
+            for trial, end in pool.map(lambda t: tried(t, base), chosen):
+                row = rows.setdefault(
+                    trial.fault, {"fault": trial.fault, "trials": 0, SURVIVED: 0, TOLD: 0, LOST: 0}
+                )
+                row["trials"] += 1
+                row[end if end in (SURVIVED, TOLD) else LOST] += 1
+                if end not in (SURVIVED, TOLD):
+                    print(f"LOST: {trial.fault}: {trial.about}: {end}", file=sys.stderr, flush=True)
+    lost = sum(row[LOST] for row in rows.values())
+    seconds = time.monotonic() - began
+    print(f"{sum(r['trials'] for r in rows.values()):,} trials, {lost} lost, {seconds:.0f} s")
+    if given.out:
+        write(given.out, list(rows.values()), seconds)
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
