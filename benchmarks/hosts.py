@@ -116,7 +116,7 @@ def measure() -> dict[str, Any]:
         "images_per_second": rates,
         "seconds_of_an_update": update,
         "efficiency": {
-            name: {n: update / (update + sum_seconds(n, devices[2], *about)) for n in SIZES}
+            name: {str(n): update / (update + sum_seconds(n, devices[2], *about)) for n in SIZES}
             for name, about in NETWORKS.items()
         },
     }
@@ -142,7 +142,7 @@ def tables(found: dict[str, Any]) -> tuple[str, str]:
         "|---|" + "---|" * len(found["efficiency"]),
     ]
     for size in SIZES:
-        shares = [shares[size] for shares in found["efficiency"].values()]
+        shares = [shares[str(size)] for shares in found["efficiency"].values()]
         model.append(f"| {size:,} | " + " | ".join(f"{100 * s:.0f} %" for s in shares) + " |")
     return "\n".join(measured), "\n".join(model)
 

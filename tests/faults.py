@@ -9,7 +9,6 @@ everything and has no devices yet. Writes results/faults.json and RELIABILITY.md
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
 import random
@@ -52,15 +51,15 @@ class Trial:
     run: Callable[[Path], str]  # in an empty folder: SURVIVED, TOLD, or why it is lost
 
 
-def apart(do: Callable[[], Any], into: Path | None = None) -> tuple[int, str]:
-    """Calls it in a forked process, as a program does: the exit code, and what it said or returned.
+def apart(do: Callable[[], Any]) -> tuple[int, str]:
+    """Calls it in a forked process, as a program does: the exit code, and what it returned or said.
 
     Negative for a signal, 1 for an exception that no user should see.
     """
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as returned:
         child = os.fork()
         if not child:
-            _program(do, said)
+            _program(do, said, returned)
         deadline = time.monotonic() + HANGS
         while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
             if time.monotonic() > deadline:
@@ -68,11 +67,13 @@ def apart(do: Callable[[], Any], into: Path | None = None) -> tuple[int, str]:
                 os.waitpid(child, 0)
                 return 1, f"it hangs for more than {HANGS} s"
             time.sleep(0.005)
-        said.seek(0)
-        return os.waitstatus_to_exitcode(ended[1]), said.read()
+        code = os.waitstatus_to_exitcode(ended[1])
+        told = said if code else returned
+        told.seek(0)
+        return code, told.read()
 
 
-def _program(do: Callable[[], Any], said: Any) -> NoReturn:
+def _program(do: Callable[[], Any], said: Any, returned: Any) -> NoReturn:
     def main(_: Any) -> int:
         try:
             answer = do()
@@ -82,7 +83,8 @@ def _program(do: Callable[[], Any], said: Any) -> NoReturn:
             said.write(traceback.format_exc())
             said.flush()
             os._exit(1)
-        said.write(answer or "")
+        returned.write(answer or "")
+        returned.flush()
         return 0
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -388,9 +390,7 @@ def halfway(folder: Path, whole: str) -> Path:
             if (folder / "checkpoints" / "4").exists():
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        with tracing(
-            frozenset({works.RUN.files and str(works.PACKAGE / "training/loop.py")}), seen
-        ):
+        with tracing(frozenset({str(works.PACKAGE / "training" / "loop.py")}), seen):
             work.do(folder)
 
     code, said = apart(do)
@@ -416,6 +416,25 @@ def damages(base: Path, half: Path, wholes: dict[Work, str]) -> Iterator[Trial]:
                 yield Trial(f"a damaged file of {name} read by another verb", about, run)
 
 
+def write(rows: list[dict[str, Any]], seconds: float) -> None:
+    """results/faults.json, and what RELIABILITY.md says of it."""
+    from benchmarks.speed import conditions, in_place
+
+    found = conditions() | {"seconds": round(seconds), "rows": rows}
+    (ROOT / "results" / "faults.json").write_text(json.dumps(found, indent=1) + "\n")
+    in_place("faults", table(found), ROOT / "RELIABILITY.md")
+
+
+def table(found: dict[str, Any]) -> str:
+    """The rows as Markdown, and their sum."""
+    columns = "trials", SURVIVED, TOLD, LOST
+    total = {"fault": "all", **{c: sum(row[c] for row in found["rows"]) for c in columns}}
+    lines = [f"| fault | {' | '.join(columns)} |", "|---" * 5 + "|"]
+    for row in (*found["rows"], total):
+        lines.append(f"| {row['fault']} | " + " | ".join(f"{row[c]:,}" for c in columns) + " |")
+    return "\n".join(lines)
+
+
 def tried(trial: Trial, base: Path) -> tuple[Trial, str]:
     with tempfile.TemporaryDirectory(dir=base) as folder:
         return trial, trial.run(Path(folder))
@@ -425,7 +444,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("python -m tests.faults", description=__doc__)
     parser.add_argument("--every", type=int, default=1, help="take only each so manyth trial")
     parser.add_argument("--only", default="", help="faults whose name has this in it")
-    parser.add_argument("--out", type=Path, help="the folder of faults.json; none: only count")
+    parser.add_argument("--write", action="store_true", help="write down what is found")
     given = parser.parse_args(arguments)
     rows: dict[str, dict[str, Any]] = {}
     began = time.monotonic()
@@ -445,8 +464,8 @@ def main(arguments: list[str]) -> int:
     lost = sum(row[LOST] for row in rows.values())
     seconds = time.monotonic() - began
     print(f"{sum(r['trials'] for r in rows.values()):,} trials, {lost} lost, {seconds:.0f} s")
-    if given.out:
-        write(given.out, list(rows.values()), seconds)
+    if given.write:
+        write(list(rows.values()), seconds)
     return 1 if lost else 0
 
 

@@ -465,29 +465,25 @@ def test_the_hardware_is_named_by_its_processor_and_the_cores_in_use():
 
 
 def test_a_damaged_record_is_refused_by_name(tmp_path):
-    """Cut, and with each of what every record has gone or another thing."""
+    """Cut, changed in one number anywhere, or with anything gone."""
     file = tmp_path / "x.json"
     whole = json.loads((ROOT / "results" / "classic.json").read_text())
     config = serialization.as_json(serialization.from_json(whole["config"]))
-    file.write_text(text := json.dumps(whole))
-    assert records.read(file, config, "mnist") == whole
+    text = json.dumps(whole)
     damaged = ['{"config": ', "", "[]", "3", text[: len(text) // 2]]
-    for name in whole.keys() & records.KINDS.keys():
-        for value in (None, 3.5, [None]):
-            damaged.append(json.dumps(whole | {name: value}))
+    numbers = [found.span() for found in re.finditer(r"(?<![\w.-])\d+(?![\w.])", text)]
+    assert len(numbers) > 1000
+    for start, end in numbers[::50]:
+        damaged.append(f"{text[:start]}{int(text[start:end]) + 1}{text[end:]}")
+    for name in whole:
         damaged.append(json.dumps({key: value for key, value in whole.items() if key != name}))
-    damaged.append(json.dumps(whole | {"errors": whole["errors"][1:]}))
-    damaged.append(json.dumps(whole | {"curve": {"test_errors": []}}))
-    accepted = []
     for content in damaged:
         file.write_text(content)
-        try:
+        with pytest.raises(UserError, match=re.escape(f"{file} is damaged")):
             records.read(file, config, "mnist")
-            accepted.append(content)
-        except UserError as error:
-            assert f"{file} is damaged" in str(error) or "does not match" in str(error)
-    # Lists of one are lists, where their length is not known.
-    assert len(accepted) == 2
+    del whole["sha256"]
+    records.write(file, whole)
+    assert records.read(file, config, "mnist") == whole
 
 
 # What the paper's figures show, in percent.
@@ -647,8 +643,8 @@ def test_the_first_page_says_what_the_records_do():
 # By the programs of benchmarks/.
 MEASURED_ALONE = {"speed", "growth", "profile", "reading", "reading-public", "rejection", "mutants"}
 MEASURED_ALONE |= {"alexnet-speed", "pipeline", "speed-xla", "reader"}
-MEASURED_ALONE |= {"alexnet-shapes", "zfnet-shapes", "classic-one"}
-PROGRAMS = {"classic-one": "lenet_jax.reproduce --only classic --seeds 1"}
+MEASURED_ALONE |= {"alexnet-shapes", "zfnet-shapes", "classic-one", "hosts", "faults"}
+PROGRAMS = {"classic-one": "lenet_jax.reproduce --only classic --seeds 1", "faults": "tests.faults"}
 PROGRAMS |= dict.fromkeys(("alexnet-shapes", "zfnet-shapes"), "benchmarks.shapes")
 NOT_YET = {"gpu"}
 NOT_MNIST = {

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 import lenet_jax
-from lenet_jax import pretrained, train
+import lenet_jax.train as training
+from lenet_jax import pretrained
 from lenet_jax.data import prepared
 from lenet_jax.data.dataset import Dataset, Images
-from lenet_jax.experiment import SDLM, CrossEntropy, Experiment
+from lenet_jax.experiment import SDLM, CrossEntropy, Experiment, serialization
 from lenet_jax.models.nielsen import Nielsen
 from lenet_jax.training import loop
-from lenet_jax.training.folder import write_whole
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(lenet_jax.__file__).parent
@@ -154,6 +154,7 @@ def _record(folder: Path) -> None:
     from lenet_jax.measurement import records
 
     found = json.loads((ROOT / "results" / "classic.json").read_text())
+    del found["sha256"]
     records.write(folder / "classic.json", found)
 
 
@@ -164,7 +165,8 @@ def _left_by_record(folder: Path) -> str:
 def _read_record(folder: Path) -> str:
     from lenet_jax.measurement import records
 
-    config = json.loads((ROOT / "results" / "classic.json").read_text())["config"]
+    there = json.loads((ROOT / "results" / "classic.json").read_text())["config"]
+    config = serialization.as_json(serialization.from_json(there))
     return json.dumps(records.read(folder / "classic.json", config, "mnist"))
 
 
@@ -187,7 +189,7 @@ def program(folder: Path) -> None:
     flags += ["--data.limit", "200", "--batch-size", "50", "--workdir", str(folder)]
     sys.argv[0] = "train"
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        if code := train.main(flags):
+        if code := training.main(flags):
             raise SystemExit(code)
 
 
@@ -207,4 +209,3 @@ RECORD = Work("a record", ("training/folder.py",), _record, _left_by_record, _re
 BOOSTING = Work(
     "a boosting", ("baselines/boosting.py",), _boost, _left_by_boosting, _left_by_boosting
 )
-__all__ = ["BOOSTING", "NETWORK", "PROGRAM", "RECORD", "RUN", "SET", "Work", "write_whole"]

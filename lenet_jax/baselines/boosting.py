@@ -6,6 +6,8 @@ Their outputs are added. Of an example of which the first is sure the others are
 """
 
 import dataclasses
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lenet_jax.data import distort
+from lenet_jax.data import distort, kept
 from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.data.pictures import Pictures
 from lenet_jax.errors import UserError
@@ -72,19 +74,39 @@ def train(
     }
     with RunFolder(workdir, resolved) as folder:
         file = folder.path / "scores.npz"
-        if not file.exists():
-            trained = train_three(experiment, data, folder.path, log, stopping)
-            partial_file = folder.path / "scores.tmp.npz"
-            np.savez(partial_file, **dataclasses.asdict(trained))
-            partial_file.replace(file)
-        with np.load(file) as found:
-            return Boosted(
-                found["scores"],
-                int(found["train_errors"]),
-                float(found["unsure_below"]),
-                tuple(found["drawn"].tolist()),
-                float(found["seconds"]),
+        boosted = found(file, log)
+        if boosted is None:
+            boosted = train_three(experiment, data, folder.path, log, stopping)
+            kept.write(file, log, sha256=np.array(_sum(boosted)), **dataclasses.asdict(boosted))
+        return boosted
+
+
+def found(file: Path, log: Callable[[str], None]) -> Boosted | None:
+    """What was kept of three networks, if it is there and whole."""
+    try:
+        with np.load(file) as there:
+            boosted = Boosted(
+                there["scores"],
+                int(there["train_errors"]),
+                float(there["unsure_below"]),
+                tuple(there["drawn"].tolist()),
+                float(there["seconds"]),
             )
+            if str(there["sha256"]) == _sum(boosted):
+                return boosted
+        log(f"{file} does not match its SHA-256: computing the scores again")
+    except FileNotFoundError:
+        pass
+    except kept.DAMAGED as error:
+        log(f"{file} is damaged ({error}): computing the scores again")
+    return None
+
+
+def _sum(boosted: Boosted) -> str:
+    sum256 = hashlib.sha256()
+    for value in dataclasses.asdict(boosted).values():
+        sum256.update(np.ascontiguousarray(value).tobytes())
+    return sum256.hexdigest()
 
 
 def train_three(experiment: Experiment, data: Dataset, folder: Path, log, stopping) -> Boosted:
@@ -130,8 +152,8 @@ def early_stop(scores: np.ndarray, labels: np.ndarray) -> float:
     alone = (scores[0].argmax(1) != labels)[order]
     added = (scores.sum(0).argmax(1) != labels)[order]
     asked = np.r_[0, np.cumsum(added)]  # errors among the k of which the first is least sure
-    kept = np.r_[np.cumsum(alone[::-1])[::-1], 0]
-    enough = int(np.flatnonzero(asked + kept <= added.sum())[0])
+    spared = np.r_[np.cumsum(alone[::-1])[::-1], 0]
+    enough = int(np.flatnonzero(asked + spared <= added.sum())[0])
     return float(np.r_[sure[order], np.inf][enough])
 
 
