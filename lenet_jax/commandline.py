@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import io
 import os
 import re
 import sys
@@ -133,8 +134,34 @@ def log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+class _Lossy(io.FileIO):
+    """A file that loses what it has no room for."""
+
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content) or 0
+        except OSError:
+            return len(content)
+
+
+def open_streams() -> None:
+    """Makes a program work whatever became of its streams: closed, or stderr's disk full.
+
+    A closed one's number would be that of the next file which is opened, and libraries write to 2.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    if sys.stderr is sys.__stderr__:  # else a test's, or a notebook's
+        file = io.BufferedWriter(_Lossy(2, "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(file, errors="backslashreplace", line_buffering=True)
+
+
 def run(main: Callable[[Sequence[str]], int]) -> None:
     """Calls a program's main with the arguments; a UserError becomes a message and exit code 2."""
+    open_streams()
     # On a full disk or a damaged checkpoint Orbax and TensorBoard's writer leave coroutines and
     # threads behind, whose pages of traceback would bury the message.
     sys.unraisablehook = threading.excepthook = lambda _: None

@@ -206,6 +206,4 @@ NETWORK = Work(
     "a network with its card", ("pretrained/__init__.py",), _save, _left_by_save, _read_saved
 )
 RECORD = Work("a record", ("training/folder.py",), _record, _left_by_record, _read_record)
-BOOSTING = Work(
-    "a boosting", ("baselines/boosting.py",), _boost, _left_by_boosting, _left_by_boosting
-)
+BOOSTING = Work("a boosting", ("data/kept.py",), _boost, _left_by_boosting, _left_by_boosting)
