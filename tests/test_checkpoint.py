@@ -26,6 +26,7 @@ from lenet_jax.experiment import (
 )
 from lenet_jax.models.lenet import LeNet5
 from lenet_jax.models.nielsen import Nielsen
+from lenet_jax.training import folder
 from lenet_jax.training.checkpoint import Checkpoints, digest
 from lenet_jax.training.folder import RunFolder
 from lenet_jax.training.metrics import Metrics, read
@@ -43,8 +44,8 @@ def state(step):
     return State(weights, jax.random.key(step), jnp.asarray(step, jnp.int32))
 
 
-def saved(folder, steps, keep=3):
-    checkpoints = Checkpoints(folder, keep, print)
+def saved(into, steps, keep=3):
+    checkpoints = Checkpoints(into, keep, print)
     for step in steps:
         checkpoints.save(step, state(step), [{"step": step, "loss": 0.25}], {"seed": 1})
 
@@ -284,6 +285,24 @@ def test_a_folder_belongs_to_one_run_and_one_program(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="Not a directory"):
         RunFolder(tmp_path / "file" / "run", config)
+
+
+def test_a_file_system_without_locks_is_worked_on_with_a_remark(tmp_path, monkeypatch):
+    """As some network file systems are; none is at hand, so the lock says what they say."""
+
+    def no_locks(_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(folder, "_hold", no_locks)
+    with RunFolder(tmp_path / "run", {"seed": 1}) as run:
+        assert "no locks: see to it that no other program" in run.remark
+        with RunFolder(tmp_path / "run", {"seed": 1}):
+            pass
+    with pytest.raises(UserError, match="another run"):
+        RunFolder(tmp_path / "run", {"seed": 2})
+    monkeypatch.setattr(folder, "_hold", lambda _: None)
+    with RunFolder(tmp_path / "run", {"seed": 1}) as run:
+        assert not run.remark
 
 
 # What a run may be resumed with: where and on what it works, not what it computes.

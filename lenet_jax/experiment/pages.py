@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,8 @@ from lenet_jax.errors import UserError
 from lenet_jax.experiment.baseline import Baseline
 from lenet_jax.experiment.checks import require_local
 from lenet_jax.experiment.experiment import Experiment, Page
+
+PATIENCE = 20  # seconds that a page may run without a word
 
 Asked = TypeVar("Asked", Experiment, Baseline)
 
@@ -113,6 +116,12 @@ def _run(config: str) -> Iterator[tuple[Path, Any]]:
     if spec is None or spec.loader is None:
         raise UserError(f"--config {file}: not a Python file; give one that ends in .py")
     module = importlib.util.module_from_spec(spec)
+    remark = threading.Timer(
+        PATIENCE, print, (f"--config {config} still runs after {PATIENCE} s; Ctrl-C stops it",),
+        {"file": sys.stderr},
+    )  # fmt: skip
+    remark.daemon = True
+    remark.start()
     try:
         with _beside(path.parent):
             sys.modules[path.stem] = module
@@ -122,6 +131,8 @@ def _run(config: str) -> Iterator[tuple[Path, Any]]:
         raise
     except BaseException as error:  # whatever a user's file may raise, SystemExit too
         raise UserError(f"--config {config}: {type(error).__name__}: {error}") from error
+    finally:
+        remark.cancel()
 
 
 def page_in(folder: Path, path: str, variant: str) -> Page | None:

@@ -74,9 +74,6 @@ def every_seed(
     if written is None:
         return [[TrainedNetwork(*pretrained.load(source), pretrained.card(source))]]
     data = {name: written[name] for name in DATA if name in written}
-    experiment = _experiment_of(Path(source), written, experiment)
-    written = {name: value for name, value in written.items() if name not in BESIDE}
-    shape = tuple(data.get("dataset_shape", SHAPE))
 
     import jax
     import jax.numpy as jnp
@@ -89,17 +86,25 @@ def every_seed(
 
     run = Path(source).absolute()
     device = jax.devices()[0]
-    # No state's shape depends on how many examples there are.
-    recipe = step.recipe(experiment, 1, replicas.mesh([device]), shape)
-    seeds = np.asarray(experiment.all_seeds, np.uint32)
-    here = jax.sharding.SingleDeviceSharding(device)
-    like = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
-        jax.eval_shape(lambda: step.initial_state(recipe, seeds)),
-    )
+    try:
+        experiment = _experiment_of(run, written, experiment)
+        shape = tuple(data.get("dataset_shape", SHAPE))
+        # No state's shape depends on how many examples there are.
+        recipe = step.recipe(experiment, 1, replicas.mesh([device]), shape)
+        seeds = np.asarray(experiment.all_seeds, np.uint32)
+        here = jax.sharding.SingleDeviceSharding(device)
+        like = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
+            jax.eval_shape(lambda: step.initial_state(recipe, seeds)),
+        )
+        module = experiment.model
+        image = shown(module, jnp.zeros((1, *shape)))
+    except UserError:
+        raise
+    except Exception as error:  # whatever a damaged value makes of flax, jax or a page
+        raise _damaged(run, error) from error
+    written = {name: value for name, value in written.items() if name not in BESIDE}
     card = {"experiment": experiment.name, **data, "config": written}
-    module = experiment.model
-    image = shown(module, jnp.zeros((1, *shape)))
 
     def trained(place: int, seed: int, at: int, saved: Saved) -> TrainedNetwork:
         own = jax.tree.map(lambda a: np.asarray(a[place]), saved.state.params)
@@ -149,14 +154,19 @@ def check(
             _check_page(run, written.get("page"), trust_page)
     except UserError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"nothing here is called {error}" if isinstance(error, KeyError) else error
-        raise UserError(
-            f"{run / 'config.json'} is damaged or of another version ({reason}). Give another run"
-        ) from error
+    except Exception as error:  # whatever a damaged value makes of the parts
+        raise _damaged(run, error) from error
     if only and model != only:
         raise UserError(f"{run} holds a {model}, and this needs a {only}. {known}")
     return written
+
+
+def _damaged(run: Path, error: Exception) -> UserError:
+    reason = f"nothing here is called {error}" if isinstance(error, KeyError) else str(error)
+    first = (reason.strip().splitlines() or [type(error).__name__])[0]
+    return UserError(
+        f"{run / 'config.json'} is damaged or of another version ({first}). Give another run"
+    )
 
 
 def data_of(source: str, trust_page: bool = False) -> Data | Arrays:

@@ -16,6 +16,7 @@ from lenet_jax.experiment.serialization import needs_page
 FREE = {"workdir", "devices", "keep", "data.data_dir", "data.manual_dir", "data.fallback"}
 FREE |= {"kernels"}  # the last bits alone; the loop says so where a run goes on with others
 FREE |= {"dataset_names"}  # runs of before did not write them, and the data's sum tells sets apart
+WITHOUT_LOCKS = errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL
 # What a page says beside the configuration matters only where the page made a part of it.
 FREE_PAGE = {"page.path", "page.variant", "page.sha256"}
 
@@ -25,13 +26,14 @@ class RunFolder:
 
     Where several processes train it together only one of them `writes`, and holds the lock.
     `config` is the resolved configuration in JSON's types (`config.as_json`) with the data set;
-    `begun` is that with which the run was begun.
+    `begun` is that with which the run was begun, `remark` what the user should know, if anything.
     Raises UserError for a folder that cannot be written, that another program works in, or that
     holds a run with another configuration; on the way out of the `with`, for an OSError in it.
     """
 
     def __init__(self, path: Path, config: dict[str, Any], writes: bool = True) -> None:
         self.path, self.begun, self._writes = path.absolute(), config, writes
+        self.remark = ""
         if not writes:
             return
         try:
@@ -44,15 +46,20 @@ class RunFolder:
         try:
             _hold(self._lock)
         except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                self._lock.seek(0)
+                holder = self._lock.read().strip() or "another program"
+                self._lock.close()
+                raise UserError(
+                    f"--workdir {path}: in use by {holder}. Wait for it, stop it, or give another "
+                    "--workdir"
+                ) from None
+            if error.errno not in WITHOUT_LOCKS:
                 raise
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "another program"
-            self._lock.close()
-            raise UserError(
-                f"--workdir {path}: in use by {holder}. Wait for it, stop it, or give another "
-                "--workdir"
-            ) from None
+            self.remark = (
+                f"{path} lies on a file system that has no locks: see to it that no other program "
+                "works in it"
+            )
         try:
             self.begun = self._same_run(config)
         except UserError:

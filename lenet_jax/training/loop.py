@@ -94,6 +94,8 @@ def train(
     hosts.require_same("the experiment, data or kernels", json.dumps(about, sort_keys=True))
     writes = hosts.first()
     with RunFolder(workdir, resolved, writes) as folder:
+        if folder.remark:
+            log(folder.remark)
         folder.keep_page(experiment.page)
         state = step.initial_state(recipe, seeds)
         every = -(-examples // batch_size) * max(1, experiment.epochs // KEPT)
