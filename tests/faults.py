@@ -23,7 +23,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -171,12 +171,8 @@ def killed_at(work: Work, start: Path | None, whole: str, at: tuple, folder: Pat
     return finished(work, folder, whole)
 
 
-def killed_after(work: Work, whole: str, seconds: float, folder: Path) -> str:
-    return finished(work, folder, whole) if _sent(work, folder, signal.SIGKILL, seconds) else LOST
-
-
-def _sent(work: Work, folder: Path, number: int, seconds: float) -> str:
-    """Sends a signal to the work after some seconds, or says how it ended; never nothing."""
+def signalled(work: Work, whole: str, number: int, seconds: float, folder: Path) -> str:
+    """Killed, or told to stop, after some seconds: saved and 42, ended at once, or done already."""
 
     def do() -> None:
         timer = threading.Timer(seconds, os.kill, (os.getpid(), number))
@@ -185,13 +181,7 @@ def _sent(work: Work, folder: Path, number: int, seconds: float) -> str:
         work.do(folder)
 
     code, said = apart(do)
-    return f"{code} {said}"
-
-
-def signalled(work: Work, whole: str, number: int, seconds: float, folder: Path) -> str:
-    """SIGTERM or SIGINT at any moment: saved and 42, or ended at once, or done already."""
-    code, _, said = _sent(work, folder, number, seconds).partition(" ")
-    if int(code) not in (0, 42, 130, -signal.SIGTERM, -signal.SIGINT):
+    if code not in (0, 42, 130, -number):
         return f"ends with {code}: {said[-500:]}"
     return finished(work, folder, whole)
 
@@ -331,92 +321,89 @@ def surrounded(setting: str, whole: str, folder: Path) -> str:
     return f"ends with {done.returncode}: {text[-500:]}"
 
 
-def trials(base: Path, rng: random.Random) -> Iterator[Trial]:
-    """All of them, in the order of their faults."""
-    each = works.RUN, works.SET, works.NETWORK, works.RECORD, works.BOOSTING
-    wholes, seconds = {}, {}
-    for work in (*each, works.PROGRAM):
-        folder = base / "whole" / work.name
-        folder.mkdir(parents=True)
-        code, said = apart(lambda: work.do(folder))  # noqa: B023, done at once
-        assert code == 0, said
-        began = time.monotonic()
-        apart(lambda: work.do(base / "timed" / work.name))  # noqa: B023
-        seconds[work] = time.monotonic() - began
-        wholes[work] = apart(lambda: work.left(folder))[1]  # noqa: B023
-    half = halfway(base / "half", wholes[works.RUN])
-    for work in each:
-        for at in lines_of(work, base / "lines" / work.name):
-            about = f"{Path(at[0]).name}:{at[1]}"
-            run = partial(killed_at, work, None, wholes[work], at)
-            yield Trial(f"{work.name} killed at each line that writes", about, run)
-    for start, stage in ((half, "half-done"), (base / "whole" / works.RUN.name, "finished")):
-        resumed = base / "lines" / f"resumed {stage}"
-        shutil.copytree(start, resumed)
-        for at in lines_of(works.RUN, resumed):
-            about = f"{Path(at[0]).name}:{at[1]}"
-            run = partial(killed_at, works.RUN, start, wholes[works.RUN], at)
-            yield Trial(f"a {stage} run killed at each line as it goes on", about, run)
-    for work, number in ((works.RUN, 60), (works.PROGRAM, 20), (works.SET, 20)):
-        for after in sorted(rng.uniform(0, seconds[work]) for _ in range(number)):
-            run = partial(killed_after, work, wholes[work], after)
-            yield Trial(f"{work.name} killed at any moment", f"{after:.3f} s", run)
-    for name in ("SIGTERM", "SIGINT"):
-        for after in sorted(rng.uniform(0, seconds[works.PROGRAM]) for _ in range(20)):
-            number = getattr(signal, name)
-            run = partial(signalled, works.PROGRAM, wholes[works.PROGRAM], number, after)
-            yield Trial(f"{name} at any moment", f"{after:.3f} s", run)
-    yield from damages(base, half, wholes)
-    for work, start in (
-        (works.RUN, None),
-        (works.RUN, half),
-        (works.SET, None),
-        *((w, None) for w in (works.NETWORK, works.BOOSTING)),
-    ):  # noqa: E501
-        for room in sorted(int(2 ** rng.uniform(0, 17)) for _ in range(15)):
-            run = partial(without_room, work, start, wholes[work], room)
-            yield Trial("no room on the disk", f"{work.name}, {room} bytes a file", run)
-    for work, number in ((works.RUN, 20), (works.SET, 10)):
-        for later in (rng.uniform(0, seconds[work]) for _ in range(number)):
-            run = partial(two_at_once, work, wholes[work], later)
-            yield Trial("two programs at once", f"{work.name}, {later:.3f} s later", run)
-    usual = base / "usual"
-    usual.mkdir()
-    assert surrounded("true", "", usual).startswith("another end")
-    whole = works.PROGRAM.left(usual / "run")
-    for about, setting in SURROUNDINGS.items():
-        yield Trial("odd surroundings", about, partial(surrounded, setting, whole))
+class Ground:
+    """Where trials begin: what works leave undisturbed, made once each when it is asked for."""
 
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self._made: dict[str, tuple[Path, str, float]] = {}
 
-def halfway(folder: Path, whole: str) -> Path:
-    """A run that was killed in its third epoch."""
-    folder.mkdir()
+    def whole(self, work: Work) -> tuple[Path, str, float]:
+        """The folder of a work that was never disturbed, what it left, and the seconds it took."""
+        if work.name not in self._made:
+            folder, again = (self.base / kind / work.name for kind in ("whole", "timed"))
+            folder.mkdir(parents=True)
+            code, said = apart(lambda: work.do(folder))
+            assert code == 0, said
+            began = time.monotonic()
+            apart(lambda: work.do(again))  # what it compiles is kept now
+            seconds = time.monotonic() - began
+            self._made[work.name] = folder, apart(lambda: work.left(folder))[1], seconds
+        return self._made[work.name]
 
-    def do() -> None:
-        work = works.RUN
-        lines = 0
+    @cached_property
+    def half(self) -> Path:
+        """A run that was killed in its third epoch."""
+        folder = self.base / "half"
+        folder.mkdir()
+        loop = frozenset({str(works.PACKAGE / "training" / "loop.py")})
 
         def seen(file: str, line: int) -> None:
-            nonlocal lines
-            lines += 1
             if (folder / "checkpoints" / "4").exists():
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        with tracing(frozenset({str(works.PACKAGE / "training" / "loop.py")}), seen):
-            work.do(folder)
+        def do() -> None:
+            with tracing(loop, seen):
+                works.RUN.do(folder)
 
-    code, said = apart(do)
-    assert code == -signal.SIGKILL, said
-    return folder
+        code, said = apart(do)
+        assert code == -signal.SIGKILL, said
+        return folder
 
 
-def damages(base: Path, half: Path, wholes: dict[Work, str]) -> Iterator[Trial]:
-    finished_run = base / "whole" / works.RUN.name
-    stages = [(works.RUN, half, "a half-done run"), (works.RUN, finished_run, "a finished run")]
-    others = works.SET, works.NETWORK, works.RECORD, works.BOOSTING
-    stages += [(work, base / "whole" / work.name, work.name) for work in others]
+ALL = works.RUN, works.SET, works.NETWORK, works.RECORD, works.BOOSTING
+
+
+def kills_at_lines(ground: Ground, rng: random.Random) -> Iterator[Trial]:
+    for work in ALL:
+        _, whole, _ = ground.whole(work)
+        for at in lines_of(work, ground.base / "lines" / work.name):
+            run = partial(killed_at, work, None, whole, at)
+            yield Trial(f"{work.name} killed at each line that writes", _shown(at), run)
+
+
+def kills_at_lines_of_resumes(ground: Ground, rng: random.Random) -> Iterator[Trial]:
+    folder, whole, _ = ground.whole(works.RUN)
+    for start, stage in ((ground.half, "half-done"), (folder, "finished")):
+        resumed = ground.base / "lines" / f"resumed {stage}"
+        shutil.copytree(start, resumed)
+        for at in lines_of(works.RUN, resumed):
+            run = partial(killed_at, works.RUN, start, whole, at)
+            yield Trial(f"a {stage} run killed at each line as it goes on", _shown(at), run)
+
+
+def kills_at_moments(ground: Ground, rng: random.Random) -> Iterator[Trial]:
+    for work, number in ((works.RUN, 60), (works.PROGRAM, 20), (works.SET, 20)):
+        _, whole, seconds = ground.whole(work)
+        for after in sorted(rng.uniform(0, seconds) for _ in range(number)):
+            run = partial(signalled, work, whole, signal.SIGKILL, after)
+            yield Trial(f"{work.name} killed at any moment", f"{after:.3f} s", run)
+
+
+def signals(ground: Ground, rng: random.Random) -> Iterator[Trial]:
+    _, whole, seconds = ground.whole(works.PROGRAM)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        for after in sorted(rng.uniform(0, seconds) for _ in range(20)):
+            run = partial(signalled, works.PROGRAM, whole, number, after)
+            yield Trial(f"{number.name} at any moment", f"{after:.3f} s", run)
+
+
+def damages(ground: Ground, rng: random.Random) -> Iterator[Trial]:
+    stages = [(works.RUN, ground.half, "a half-done run")]
+    stages += [(work, ground.whole(work)[0], f"{work.name}, finished") for work in ALL]
     for work, start, name in stages:
-        code, read = apart(lambda: work.read(start))  # noqa: B023
+        _, whole, _ = ground.whole(work)
+        code, read = apart(partial(work.read, start))
         assert code == 0, read
         for file in sorted(path for path in start.rglob("*") if path.is_file()):
             at = str(file.relative_to(start))
@@ -424,10 +411,51 @@ def damages(base: Path, half: Path, wholes: dict[Work, str]) -> Iterator[Trial]:
                 continue  # of its three runs
             for damage in DAMAGES:
                 about = f"{at} {damage}"
-                run = partial(damaged, work, start, wholes[work], "", at, damage)
-                yield Trial(f"a file of {name} damaged", about, run)
-                run = partial(damaged, work, start, wholes[work], read, at, damage)
-                yield Trial(f"a damaged file of {name} read by another verb", about, run)
+                run = partial(damaged, work, start, whole, "", at, damage)
+                yield Trial(f"a file damaged of {name}", about, run)
+                run = partial(damaged, work, start, whole, read, at, damage)
+                yield Trial(f"a file damaged of {name}, read by another verb", about, run)
+
+
+def full_disks(ground: Ground, rng: random.Random) -> Iterator[Trial]:
+    starts = [(works.RUN, ground.half)] + [(work, None) for work in ALL if work != works.RECORD]
+    for work, start in starts:
+        for room in sorted(int(2 ** rng.uniform(0, 17)) for _ in range(15)):
+            run = partial(without_room, work, start, ground.whole(work)[1], room)
+            yield Trial("no room on the disk", f"{work.name}, {room} bytes a file", run)
+
+
+def pairs(ground: Ground, rng: random.Random) -> Iterator[Trial]:
+    for work, number in ((works.RUN, 20), (works.SET, 10)):
+        _, whole, seconds = ground.whole(work)
+        for later in (rng.uniform(0, seconds) for _ in range(number)):
+            run = partial(two_at_once, work, whole, later)
+            yield Trial("two programs at once", f"{work.name}, {later:.3f} s later", run)
+
+
+def surroundings(ground: Ground, rng: random.Random) -> Iterator[Trial]:
+    usual = ground.base / "usual"
+    usual.mkdir()
+    assert surrounded("true", "", usual).startswith("another end")
+    whole = works.PROGRAM.left(usual / "run")
+    for about, setting in SURROUNDINGS.items():
+        yield Trial("odd surroundings", about, partial(surrounded, setting, whole))
+
+
+KINDS: dict[str, Callable[[Ground, random.Random], Iterator[Trial]]] = {
+    "lines": kills_at_lines,
+    "resumes": kills_at_lines_of_resumes,
+    "moments": kills_at_moments,
+    "signals": signals,
+    "damages": damages,
+    "disks": full_disks,
+    "pairs": pairs,
+    "surroundings": surroundings,
+}
+
+
+def _shown(at: tuple[str, int]) -> str:
+    return f"{Path(at[0]).name}:{at[1]}"
 
 
 def write(rows: list[dict[str, Any]], seconds: float) -> None:
@@ -461,20 +489,21 @@ def worker(chosen: list[Trial], base: Path, into: Path) -> NoReturn:
             if end not in (SURVIVED, TOLD):
                 print(f"LOST: {trial.fault}: {trial.about}: {end}", file=sys.stderr, flush=True)
                 end = LOST
-            ends.write(json.dumps((trial.fault, end)) + "\n")
+            print(json.dumps((trial.fault, end)), file=ends, flush=True)
     os._exit(0)
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("python -m tests.faults", description=__doc__)
     parser.add_argument("--every", type=int, default=1, help="take only each so manyth trial")
-    parser.add_argument("--only", default="", help="faults whose name has this in it")
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND")
     parser.add_argument("--write", action="store_true", help="write down what is found")
     given = parser.parse_args(arguments)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         base = Path(folder)
-        chosen = [t for t in trials(base, random.Random(0)) if given.only in t.fault]
+        ground = Ground(base)
+        chosen = [t for kind in given.only for t in KINDS[kind](ground, random.Random(kind))]
         chosen = chosen[:: given.every]
         files = [base / f"ends-{at}" for at in range(WORKERS)]
         workers = [
