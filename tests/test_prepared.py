@@ -152,3 +152,12 @@ def test_any_bit_of_the_decoded_copy_may_be_flipped(copy, tiny):
         decoded.write_bytes(content)
         arrays = prepared.read(of, data_dir, SHAPE, None, lambda _: None)
         assert prepared.sha256_of(arrays) == sum256
+
+
+def test_what_is_left_of_one_killed_when_all_but_done_is_thrown_away_too(copy, tiny):
+    data_dir, _ = copy
+    begun = data_dir / ".preparing-tiny" / "tiny"
+    begun.mkdir(parents=True)
+    of, files = tiny
+    assert prepared.prepare(of, data_dir, files, print) == data_dir
+    assert not begun.parent.exists() and (data_dir / "tiny" / "1.0.0").exists()

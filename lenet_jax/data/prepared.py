@@ -97,6 +97,9 @@ def prepare(of: Set, data_dir: Path, files: Files | None, log: Log) -> Path:
     written, the download fails, or array_record is not installed.
     """
     if found := ready(of, data_dir):
+        shutil.rmtree(
+            _making(of, found), ignore_errors=True
+        )  # of a program killed when all but done
         return found
     taken = _file_format(of, data_dir)
     if taken is not None:
@@ -261,6 +264,10 @@ def _alone(of: Set, data_dir: Path, log: Log) -> Iterator[None]:
         yield
 
 
+def _making(of: Copy, data_dir: Path) -> Path:
+    return data_dir / f".preparing-{of.name}"
+
+
 def _move_aside(folder: Path, log: Log) -> None:
     aside = folder.with_name(f"{folder.name}.damaged")
     shutil.rmtree(aside, ignore_errors=True)
@@ -336,7 +343,7 @@ def _build(of: Set, data_dir: Path, files: Files | None, log: Log) -> None:
                 for url, (size, sha256) in of.sums.items()
             }
 
-    making = data_dir / f".preparing-{of.name}"
+    making = _making(of, data_dir)
     shutil.rmtree(making, ignore_errors=True)
     builder = Builder(data_dir=str(making), file_format="array_record")
     with contextlib.redirect_stdout(io.StringIO()):
@@ -346,7 +353,7 @@ def _build(of: Set, data_dir: Path, files: Files | None, log: Log) -> None:
         _move_aside(folder, log)
     folder.parent.mkdir(parents=True, exist_ok=True)
     of.folder(making).rename(folder)
-    shutil.rmtree(making)
+    shutil.rmtree(making, ignore_errors=True)
 
 
 def _decode(of: Set, data_dir: Path, shape: tuple[int, ...]) -> NamedArrays:

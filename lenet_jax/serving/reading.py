@@ -1,11 +1,12 @@
 """Reads pictures for many clients at once: finding in threads, the network in batches."""
 
 import base64
+import contextlib
 import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -23,14 +24,15 @@ from lenet_jax.serving import uploads
 from lenet_jax.serving.batching import Batcher
 
 WITH_MAPS = 10  # digits of a picture whose maps are sent, 11 kB each
+HELD = 4  # pictures for a core: while the network answers for one, the next is decoded
 ACTIVATED = 1.7159  # states are between minus and plus this (appendix A)
 
 
 class PictureReader:
     """What a network reads in pictures, as JSON.
 
-    The pictures of at most `requests` requests wait or are worked on, and no more are decoded at a
-    time than the machine has cores: one may need 1 GB.
+    The pictures of at most `requests` requests wait or are worked on, no more are decoded at a time
+    than the machine has cores, for one may need 1 GB, and no more are held than HELD for each.
     Raises UserError for an unknown network.
     """
 
@@ -42,7 +44,9 @@ class PictureReader:
         self.batcher = Batcher(scores)
         self._states = states(network)
         self._threads = ThreadPoolExecutor(requests, "picture")
-        self._cores = threading.Semaphore(os.cpu_count() or 1)
+        cores = os.cpu_count() or 1
+        self._cores = threading.Semaphore(cores)
+        self._held = threading.Semaphore(HELD * cores)
 
     def submit(self, pictures: list[bytes], maps: bool, until: float) -> Future[bytes]:
         """The prediction to come: a JSON object, for the first digits with the maps of all layers.
@@ -69,15 +73,10 @@ class PictureReader:
             return {"error": str(error)}
 
     def _answer(self, content: bytes, maps: bool, until: float) -> dict[str, Any]:
-        left = until - time.monotonic()
-        if left < 0 or not self._cores.acquire(timeout=left):
-            raise TimeoutError
-        try:
+        with taken(self._held, until), taken(self._cores, until):
             picture = uploads.decoded(content)
             grey = decoding.grey(picture.pixels)
             found = reader.read(grey, self._scores, self.card, scale=picture.scale)
-        finally:
-            self._cores.release()
         answer = answers.plain(found)
         if maps:
             for prediction, digit in zip(answer["digits"][:WITH_MAPS], found.digits, strict=False):
@@ -91,6 +90,18 @@ class PictureReader:
             return self.batcher(images)
         finally:
             self._cores.acquire()
+
+
+@contextlib.contextmanager
+def taken(places: threading.Semaphore, until: float) -> Iterator[None]:
+    """One of so many places. Raises TimeoutError where none is free `until` then."""
+    left = until - time.monotonic()
+    if left < 0 or not places.acquire(timeout=left):
+        raise TimeoutError
+    try:
+        yield
+    finally:
+        places.release()
 
 
 def states(network: str) -> Callable[[np.ndarray, int], dict[str, Any]]:
