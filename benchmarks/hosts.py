@@ -153,6 +153,9 @@ def main(arguments: list[str]) -> int:
     from lenet_jax.commandline import set_up_jax
 
     set_up_jax()
+    import jax
+
+    assert len(jax.devices()) == max(COUNTED)
     del os.environ["JAX_NUM_CPU_DEVICES"]  # the runs count their own cores
     found = conditions() | measure()
     (ROOT / "results" / "hosts.json").write_text(json.dumps(found, indent=1) + "\n")

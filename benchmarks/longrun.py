@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -21,7 +22,7 @@ COMMAND = "--config fully_connected --data.limit 100 --batch-size 50 --data.fall
 RECORDS = "metrics.jsonl", "times.jsonl", "events.*"
 
 
-def measure(folder: Path) -> dict[str, list[int] | float]:
+def measure(folder: Path) -> dict[str, Any]:
     """Bytes in memory after each epoch that was seen to end, and bytes of records an epoch."""
     command = [sys.executable, "-m", "lenet_jax.train", *COMMAND.split()]
     command += ["--epochs", str(EPOCHS), "--workdir", str(folder)]

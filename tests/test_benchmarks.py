@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from benchmarks import gpu, pipeline, reader, reading, runs, shapes, speed
+from benchmarks import gpu, hosts, pipeline, reader, reading, runs, shapes, speed
 from lenet_jax.data import dataset
 from lenet_jax.data.dataset import Images
 from lenet_jax.experiment import SGD, Data, Experiment, SquaredError
@@ -220,3 +220,25 @@ def test_the_work_that_is_timed_is_training():
         jax.tree.leaves(whole.params), jax.tree.leaves(state.params), strict=True
     ):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * np.abs(other).max())
+
+
+def test_the_tables_of_hosts_are_their_record():
+    found = json.loads((ROOT / "results" / "hosts.json").read_text())
+    page = (ROOT / "docs" / "hosts.md").read_text()
+    for name, table in zip(("measured", "model"), hosts.tables(found), strict=True):
+        assert f"<!-- {name} -->\n{table}\n<!-- /{name} -->" in page
+    assert set(found["bytes_of_an_update"]["a batch"].values()) == {243_612}
+    assert set(found["bytes_of_an_update"]["a network each"].values()) == {0}
+    assert "243,612 bytes" in page and "60,900 numbers" in page
+    # The kernels of C3 that the table leaves out are sent too; loss, errors and images are.
+    assert 4 * (60_000 + (6 * 16 - 60) * 25 + 3) == 243_612
+
+
+def test_bytes_are_counted_in_every_collective_of_a_program():
+    compiled = """
+  %a = f32[6,25]{1,0} all-reduce(%x), channel_id=1
+  %b = (f32[3]{0}, /*index=1*/bf16[2,2]{1,0}, s32[]) all-gather-start(%y, %z), channel_id=2
+  %c = f32[6] get-tuple-element(%all-reduce.1), index=0
+  %d = f32[7]{0} add(%e, %f)
+"""
+    assert hosts.exchanged(compiled) == 4 * 150 + 4 * 3 + 2 * 4 + 4

@@ -35,3 +35,13 @@ def test_reliability_says_what_was_found():
             total[key] += row[key]
     assert "| all | " + " | ".join(f"{n:,}" for n in total.values()) + " |" in page
     assert total["trials"] >= 1000 and total["lost"] == 0
+
+
+def test_what_is_said_of_a_long_run_is_its_record():
+    found = json.loads((ROOT / "results" / "longrun.json").read_text())
+    memory = dict(zip(found["epochs"], found["bytes_in_memory"], strict=True))
+    tenth, last = memory[10], memory[400]
+    assert last < 1.1 * tenth
+    page = " ".join((ROOT / "RELIABILITY.md").read_text().split())
+    assert f"held {tenth / 2**20:.0f} MiB after the tenth and {last / 2**20:.0f} after" in page
+    assert f"grow by {found['bytes_of_records_an_epoch']:.0f} bytes an epoch" in page

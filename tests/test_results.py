@@ -643,7 +643,7 @@ def test_the_first_page_says_what_the_records_do():
 # By the programs of benchmarks/.
 MEASURED_ALONE = {"speed", "growth", "profile", "reading", "reading-public", "rejection", "mutants"}
 MEASURED_ALONE |= {"alexnet-speed", "pipeline", "speed-xla", "reader"}
-MEASURED_ALONE |= {"alexnet-shapes", "zfnet-shapes", "classic-one", "hosts", "faults"}
+MEASURED_ALONE |= {"alexnet-shapes", "zfnet-shapes", "classic-one", "hosts", "faults", "longrun"}
 PROGRAMS = {"classic-one": "lenet_jax.reproduce --only classic --seeds 1", "faults": "tests.faults"}
 PROGRAMS |= dict.fromkeys(("alexnet-shapes", "zfnet-shapes"), "benchmarks.shapes")
 NOT_YET = {"gpu"}
