@@ -59,7 +59,7 @@ def program(devices: int, seeds: int) -> str:
     order = step.order_of_epoch(state.key, 1, batch, batch, "fixed")
     images, labels = np.zeros((batch, 28, 28), np.uint8), np.zeros(batch, np.int32)
     examples = replicas.replicated(mesh, (images, labels))
-    return step.run_steps.lower(recipe, state, *examples, order, 0, 1).compile().as_text()
+    return str(step.run_steps.lower(recipe, state, *examples, order, 0, 1).compile().as_text())
 
 
 def rate(processes: int, cores: int, flags: tuple[str, ...]) -> float:
