@@ -17,6 +17,7 @@ import lenet_jax.train as training
 from lenet_jax import pretrained
 from lenet_jax.data import prepared
 from lenet_jax.data.dataset import Dataset, Images
+from lenet_jax.errors import UserError
 from lenet_jax.experiment import SDLM, CrossEntropy, Experiment, serialization
 from lenet_jax.models.nielsen import Nielsen
 from lenet_jax.training import loop
@@ -83,7 +84,10 @@ def _read_run(folder: Path) -> str:
 
     from lenet_jax.recognition import networks
 
-    params = networks.load(str(folder), silent).params
+    said: list[str] = []
+    params = networks.load(str(folder), said.append).params
+    if said:  # an earlier checkpoint is taken, and that is told
+        raise UserError(said[0])
     flat = traverse_util.flatten_dict(params, sep=".")
     return hashlib.sha256(b"".join(np.asarray(flat[k]).tobytes() for k in sorted(flat))).hexdigest()
 
