@@ -496,3 +496,34 @@ def test_links_between_the_pages_lead_somewhere():
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
                 links += 1
     assert links > 50
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no ulimit -v that is kept (Linux has it)")
+@pytest.mark.parametrize(
+    "before, said",
+    [
+        ("export PYTHONOPTIMIZE=1", "Python is optimized"),
+        ("ulimit -v 1900000", "may use 1.9 GB of addresses, and jax needs 2 GB"),
+    ],
+)
+def test_where_jax_could_not_work_nothing_is_begun(environment, tmp_path, before, said):
+    command = f"{before}; exec {sys.executable} -m lenet_jax.train --config classic --workdir run"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    refused(done, said)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full (Linux has it)")
+@pytest.mark.parametrize("stream", ["2>&-", "2>/dev/full", ">&- 2>&-"])
+def test_a_run_outlives_its_streams(environment, tmp_path, stream):
+    flags = "--config fully_connected --epochs 1 --data.limit 50 --batch-size 50 --workdir run"
+    command = f"exec {sys.executable} -m lenet_jax.train {flags} {stream}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert (tmp_path / "run" / "result.json").exists()

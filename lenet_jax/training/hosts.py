@@ -107,7 +107,7 @@ def joined(distributed: Distributed, log: Callable[[str], None]) -> Iterator[Non
             "and --distributed.process"
         ) from error
     except RuntimeError as error:
-        _end(f"error: {told[0]} ({str(error).splitlines()[0][:200]})", 2)
+        _end(f"error: {told[0]} ({str(error).splitlines()[0][:200]})", LOST)
     if first():
         log(f"{jax.process_count()} processes with {jax.device_count()} devices")
     told[0] = (
