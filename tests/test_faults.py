@@ -34,7 +34,7 @@ def test_reliability_says_what_was_found():
         for key in total:
             total[key] += row[key]
     assert "| all | " + " | ".join(f"{n:,}" for n in total.values()) + " |" in page
-    assert total["trials"] >= 50 and total["lost"] == 0
+    assert total["trials"] >= 1000 and total["lost"] == 0
 
 
 def test_what_is_said_of_a_long_run_is_its_record():
