@@ -2,8 +2,10 @@
 
 import base64
 import contextlib
+import ctypes
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +27,7 @@ from lenet_jax.serving.batching import Batcher
 
 WITH_MAPS = 10  # digits of a picture whose maps are sent, 11 kB each
 HELD = 4  # pictures for a core: while the network answers for one, the next is decoded
+LARGE = 4_000_000  # pixels: more of them are not held for more pictures than there are cores
 ACTIVATED = 1.7159  # states are between minus and plus this (appendix A)
 
 
@@ -74,9 +77,13 @@ class PictureReader:
 
     def _answer(self, content: bytes, maps: bool, until: float) -> dict[str, Any]:
         with taken(self._held, until), taken(self._cores, until):
-            picture = uploads.decoded(content)
-            grey = decoding.grey(picture.pixels)
-            found = reader.read(grey, self._scores, self.card, scale=picture.scale)
+            grey, scale = _grey(content)
+            large = grey.size > LARGE  # its core takes no other picture while the network answers
+            scores = self.batcher if large else self._scores
+            found = reader.read(grey, scores, self.card, scale=scale)
+            del grey
+        if large:
+            _give_back()
         answer = answers.plain(found)
         if maps:
             for prediction, digit in zip(answer["digits"][:WITH_MAPS], found.digits, strict=False):
@@ -90,6 +97,18 @@ class PictureReader:
             return self.batcher(images)
         finally:
             self._cores.acquire()
+
+
+def _give_back() -> None:
+    """Gives free memory back to the system: glibc keeps hundreds of MB for each thread."""
+    if sys.platform == "linux":
+        getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)(0)  # musl has none
+
+
+def _grey(content: bytes) -> tuple[np.ndarray, int]:
+    """Grey levels and scale of a picture, whose colours are let go."""
+    picture = uploads.decoded(content)
+    return decoding.grey(picture.pixels), picture.scale
 
 
 @contextlib.contextmanager
