@@ -19,6 +19,7 @@ from types import SimpleNamespace
 import httpx
 import jax.numpy as jnp
 import numpy as np
+import psutil
 import pytest
 from conftest import ROOT, THREE, apply, draw, watched
 from hypothesis import HealthCheck, given, settings
@@ -647,6 +648,19 @@ def test_64_clients_at_once(client, server):
         return int(text.partition("\nlenet_jax_batches_total ")[2].split()[0])
 
     assert batches(client.get("/metrics").text) - batches(before) < 64
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems give memory back, or do not")
+def test_the_memory_of_large_pictures_is_given_back(client, server):
+    process = psutil.Process(server.process.pid)
+    large = encoded(three().resize((6300, 6300)), "JPEG", quality=50)
+    assert labels(client.post(RECOGNIZE, content=large)) == [3]  # what is loaded once is
+    before = process.memory_info().rss
+    with ThreadPoolExecutor(6) as clients:
+        answers = list(clients.map(lambda _: client.post(RECOGNIZE, content=large), range(6)))
+    assert [labels(answer) for answer in answers] == [[3]] * 6
+
+    wait_for(lambda: process.memory_info().rss < before + 2**28)
 
 
 def test_a_steady_load(server):
