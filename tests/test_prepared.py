@@ -37,7 +37,7 @@ def log(line):
     print(line, file=sys.stderr, flush=True)
 
 found = prepared.prepare(of, Path(sys.argv[1]), FILES, log)
-print(prepared.sha256_of(prepared.read(of, found, (28, 28), FILES, log)))
+print(prepared.sha256_of(prepared.read(of, found, (28, 28), lambda: FILES, log)))
 """
 
 
@@ -68,7 +68,7 @@ def copy(tiny, tmp_path):
     """A data_dir with the set, what is in it, and the sum of that."""
     of, files = tiny
     assert prepared.prepare(of, tmp_path, files, print) == tmp_path
-    arrays = prepared.read(of, tmp_path, SHAPE, files, print)
+    arrays = prepared.read(of, tmp_path, SHAPE, lambda: files, print)
     assert sorted(arrays["train_labels"]) == [0, 1, 2, 3, 4]
     return tmp_path, prepared.sha256_of(arrays)
 
@@ -122,14 +122,14 @@ def test_damaged_records_are_made_anew_or_named(copy, tiny, monkeypatch, how):
             if reason := prepared.missing(of, data_dir, None):
                 raise UserError(reason)
             found = prepared.prepare(of, data_dir, None, print)
-            arrays = prepared.read(of, found, SHAPE, None, print)
+            arrays = prepared.read(of, found, SHAPE, lambda: None, print)
         except UserError as error:
             assert str(data_dir) in str(error)
         else:
             assert prepared.sha256_of(arrays) == sum256, file.name
         said = []
         found = prepared.prepare(of, data_dir, files, said.append)
-        arrays = prepared.read(of, found, SHAPE, files, said.append)
+        arrays = prepared.read(of, found, SHAPE, lambda: files, said.append)
         assert prepared.sha256_of(arrays) == sum256, (file.name, said)
         (folder / "decoded.npz").unlink(missing_ok=True)
 
@@ -150,7 +150,7 @@ def test_any_bit_of_the_decoded_copy_may_be_flipped(copy, tiny):
         content = bytearray(whole)
         content[place] ^= 1 << int(rng.integers(8))
         decoded.write_bytes(content)
-        arrays = prepared.read(of, data_dir, SHAPE, None, lambda _: None)
+        arrays = prepared.read(of, data_dir, SHAPE, lambda: None, lambda _: None)
         assert prepared.sha256_of(arrays) == sum256
 
 

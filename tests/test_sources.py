@@ -186,6 +186,12 @@ def test_cifar_is_the_same_from_both_archives(name, tmp_path, monkeypatch):
             part, (images, labels) = getattr(found[form], split), arrays[split]
             assert pairs(part.images, part.labels) == pairs(images, labels[:, 0])
     assert found[0].sha256 == found[1].sha256
+    copy = tmp_path / "0" / "tfds" / name / "3.0.2"
+    for damaged in (*copy.glob("*.array_record*"), copy / "decoded.npz", copy / "features.json"):
+        damaged.write_bytes(b"something else")
+    said: list[str] = []
+    assert load(name, tmp_path / "0", said).sha256 == found[0].sha256
+    assert any("is damaged" in line and "preparing it anew" in line for line in said)
     (tmp_path / "0" / cifar.ARCHIVES[name][0].file).unlink()
     again = dataset.load(tmp_path / "0" / "tfds", name=name)
     assert (again.sha256, again.names) == (found[0].sha256, found[0].names)
@@ -280,6 +286,17 @@ def test_imagenette_through_tfds_from_its_archive(tmp_path, monkeypatch):
     assert again.shape == (64, 64, 3) and again.sha256 != found.sha256  # as loaded
     with pytest.raises(UserError, match="imagenette2-320.tgz is not there"):
         load("imagenette", tmp_path, size=161)
+    copy = tmp_path / "tfds" / "imagenette" / form.config / "1.0.0"
+    about = (copy / "dataset_info.json").read_text()
+    for file, content in (
+        ("features.json", "{"),
+        ("dataset_info.json", about.replace('"30"', '"3p"')),
+    ):
+        assert (copy / file).read_text() != content
+        (copy / file).write_text(content)
+        with pytest.raises(UserError, match="is damaged.*cannot be prepared anew: LENET_JAX_OFF"):
+            dataset.load(tmp_path / "tfds", name="imagenette", size=32)
+        assert load("imagenette", tmp_path, size=32).sha256 == found.sha256
 
 
 def test_folders_of_other_classes_are_not_imagenet(tmp_path):

@@ -122,7 +122,7 @@ def _prepare(folder: Path) -> None:
 
 def _read_set(folder: Path) -> str:
     found = prepared.prepare(TINY, folder, FILES, silent)
-    return prepared.sha256_of(prepared.read(TINY, found, (28, 28), FILES, silent))
+    return prepared.sha256_of(prepared.read(TINY, found, (28, 28), lambda: FILES, silent))
 
 
 def _left_by_set(folder: Path) -> str:

@@ -95,14 +95,18 @@ def find(asked: Data, log: Callable[[str], None]) -> Dataset:
     Raises UserError for an archive that is not the original, and where there is none of these.
     """
     of, data_dir = known(asked.name), prepared.data_dir_of(asked.data_dir)
-    files = None
-    if asked.manual_dir and not prepared.ready(of, data_dir):
+
+    def originals() -> prepared.Files | None:
+        if asked.manual_dir is None:
+            return None
         sums = {archive.file: archive.sha256 for archive in ARCHIVES[asked.name]}
-        files = {"archive": prepared.original(asked.manual_dir.expanduser(), sums, HOST)}
+        return {"archive": prepared.original(asked.manual_dir.expanduser(), sums, HOST)}
+
+    files = None if prepared.ready(of, data_dir) else originals()
     if missing := prepared.missing(of, data_dir, files):
         raise UserError(f"{missing}. Give {of.ways}")
     data_dir = prepared.prepare(of, data_dir, files, log)
-    arrays = prepared.read(of, data_dir, SHAPE, files, log)
+    arrays = prepared.read(of, data_dir, SHAPE, originals, log)
     names = prepared.names_of(of, data_dir)
     return of_arrays(of.name, f"{of} in {data_dir}", arrays, CLASSES[of.name], names)
 

@@ -75,18 +75,21 @@ def find(asked: Data, log: Callable[[str], None]) -> Dataset:
                 f"no ImageNet: none prepared as array_record in {IMAGENET.folder(data_dir)}, and "
                 f"it cannot be downloaded without an account. Give {IMAGENET.ways}"
             )
-        return _of_copy(IMAGENET, asked, found, log)
+        return _of_copy(IMAGENET, asked, found, lambda: None, log)
     forms = {form.file: imagenette(form) for form in ARCHIVES if form.side >= asked.side}
     of = next((of for of in forms.values() if prepared.ready(of, data_dir)), None)
-    files = None
-    if of is None and manual_dir:
-        sums = {form.file: form.sha256 for form in ARCHIVES if form.file in forms}
-        files = {"archive": prepared.original(manual_dir, sums, HOST)}
-        of = forms[files["archive"].name]
-    of = of or next(iter(forms.values()))
+
+    def originals(files: Iterable[str]) -> prepared.Files | None:
+        sums = {form.file: form.sha256 for form in ARCHIVES if form.file in files}
+        return {"archive": prepared.original(manual_dir, sums, HOST)} if manual_dir else None
+
+    files = None if of else originals(forms)
+    of = of or (forms[files["archive"].name] if files else next(iter(forms.values())))
+    own = [file for file, each in forms.items() if each is of]
     if missing := prepared.missing(of, data_dir, files):
         raise UserError(f"{missing}. Give {of.ways}")
-    return _of_copy(of, asked, prepared.prepare(of, data_dir, files, log), log)
+    data_dir = prepared.prepare(of, data_dir, files, log)
+    return _of_copy(of, asked, data_dir, lambda: originals(own), log)
 
 
 IMAGENET = prepared.Copy(
@@ -154,8 +157,20 @@ class Records:
         return self._files
 
 
-def _of_copy(of: prepared.Copy, asked: Data, data_dir: Path, log: Callable[[str], None]) -> Dataset:
-    train, test = (Records(of, data_dir, split) for split in of.splits)
+def _of_copy(
+    of: prepared.Copy,
+    asked: Data,
+    data_dir: Path,
+    originals: prepared.Originals,
+    log: Callable[[str], None],
+) -> Dataset:
+    try:
+        train, test = (Records(of, data_dir, split) for split in of.splits)
+    except UserError:
+        raise
+    except Exception as error:  # whatever TFDS makes of a damaged description
+        data_dir = prepared.anew(of, data_dir, originals, log, error)
+        train, test = (Records(of, data_dir, split) for split in of.splits)
     names = _named(prepared.names_of(of, data_dir))
     return folder.of_encoded(asked.name, f"{of} in {data_dir}", train, test, names, asked, log)
 

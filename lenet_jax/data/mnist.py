@@ -87,7 +87,7 @@ def find(asked: Data, log: Callable[[str], None]) -> Dataset:
         )
         return digits.find(asked, log)
     data_dir = prepared.prepare(of, data_dir, files, log)
-    arrays = prepared.read(of, data_dir, SHAPE, files, log)
+    arrays = prepared.read(of, data_dir, SHAPE, lambda: files, log)
     return of_arrays("mnist", f"{of} in {data_dir}", arrays)
 
 

@@ -28,6 +28,7 @@ from lenet_jax.errors import UserError
 
 Log = Callable[[str], None]
 Files = dict[str, Any]  # the original files, by what is in them
+Originals = Callable[[], Files | None]  # looks for them and checks their sums, which takes a while
 MADE = "take the set that this package makes, --data.name shapes"
 NO_FORMAT = "array_record, TFDS's file format, is not installed (there is none for Windows)"
 
@@ -127,7 +128,7 @@ def prepare(of: Set, data_dir: Path, files: Files | None, log: Log) -> Path:
 
 
 def read(
-    of: Set, data_dir: Path, shape: tuple[int, ...], files: Files | None, log: Log
+    of: Set, data_dir: Path, shape: tuple[int, ...], originals: Originals, log: Log
 ) -> NamedArrays:
     """The arrays of a prepared copy of small images: uint8 [n, *shape], and labels uint8 [n].
 
@@ -151,16 +152,25 @@ def read(
     except UserError:
         raise
     except Exception as error:  # whatever its libraries make of a flipped bit
-        damaged = f"{of.folder(data_dir)} is damaged ({_reason(error)})"
-        if not files and (reason := cannot_download(of)):
-            raise UserError(
-                f"{damaged}, and cannot be prepared anew: {reason}. Move it away and give {of.ways}"
-            ) from error
-        log(f"{damaged}: preparing it anew")
-        _move_aside(of.folder(data_dir), log)
-        arrays = _decode(of, prepare(of, data_dir, files, log), shape)
+        arrays = _decode(of, anew(of, data_dir, originals, log, error), shape)
     kept.write(decoded, log, sha256=np.array(sha256_of(arrays)), **arrays)
     return arrays
+
+
+def anew(of: Copy, data_dir: Path, originals: Originals, log: Log, error: Exception) -> Path:
+    """The data_dir of a set whose copy is damaged, as an error says, once it is prepared anew.
+
+    Raises UserError where that cannot be.
+    """
+    damaged = f"{of.folder(data_dir)} is damaged ({_reason(error)})"
+    files, reason = originals(), "it is only read here"
+    if not isinstance(of, Set) or (not files and (reason := cannot_download(of))):
+        raise UserError(
+            f"{damaged}, and cannot be prepared anew: {reason}. Move it away and give {of.ways}"
+        ) from error
+    log(f"{damaged}: preparing it anew")
+    _move_aside(of.folder(data_dir), log)
+    return prepare(of, data_dir, files, log)
 
 
 def records(of: Copy, data_dir: Path, split: str) -> Any:
@@ -288,9 +298,9 @@ def _reason(error: Exception) -> str:
 def _file_format(of: Copy, data_dir: Path) -> str | None:
     try:
         info = json.loads((of.folder(data_dir) / "dataset_info.json").read_text())
-    except (OSError, ValueError):
+        return info.get("fileFormat", "tfrecord")
+    except (OSError, ValueError, AttributeError):
         return None
-    return info.get("fileFormat", "tfrecord")
 
 
 def _tfds(of: Copy) -> Any:
