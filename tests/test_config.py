@@ -30,6 +30,7 @@ from lenet_jax.reproduction import sets
 
 BELOW = {
     "arithmetic": set(),
+    "graphs": set(),
     "layers": {"arithmetic"},
     "segmentation": set(),
     "data": {"experiment", "models", "layers", "segmentation", "settings"},
@@ -37,7 +38,7 @@ BELOW = {
     "native": {"data", "layers", "settings"},
     "experiment": {"models"},
 }
-BELOW["training"] = {"experiment", "layers", "models", "data", "native"}
+BELOW["training"] = {"experiment", "layers", "models", "data", "native", "graphs"}
 BELOW["pretrained"] = {"experiment", "layers", "models", "data"}
 BELOW["recognition"] = BELOW["training"] | {"training", "pretrained", "segmentation"}
 BELOW["serving"] = BELOW["measurement"] = BELOW["recognition"] | {"recognition"}

@@ -1,0 +1,1 @@
+"""Graph transformers (section IV): automata of strings, and paths through graphs of scores."""
