@@ -23,8 +23,11 @@ def main(arguments: Sequence[str]) -> int:
         found = dataset.of(data, log=commandline.log)
         known = found.shape, found.classes
     shape, classes = known
+    if experiment.strings is not None:
+        shape, classes = experiment.strings.shape, classes + 1
     model = experiment.fitted(shape, classes).model
-    contract.check(model, shape, classes)
+    lines = experiment.strings is not None and experiment.strings.examples == "whole"
+    contract.check(model, shape, classes, of_lines=lines)
     layers = counting.count(model, shape)
     table = Table(
         title=f"{experiment.name}, for one image", show_footer=True, show_edge=False, pad_edge=False

@@ -9,10 +9,11 @@ from lenet_jax.experiment.data import Data
 from lenet_jax.experiment.distortion import Distortion
 from lenet_jax.experiment.distributed import Distributed
 from lenet_jax.experiment.experiment import Experiment
-from lenet_jax.experiment.loss import MAP, ML, CrossEntropy, Loss, SquaredError
+from lenet_jax.experiment.loss import MAP, ML, CrossEntropy, Discriminative, Loss, SquaredError
 from lenet_jax.experiment.optimizer import SDLM, SGD, Adam, Muon, Optimizer
 from lenet_jax.experiment.pages import variant
 from lenet_jax.experiment.reproduced import Paper, Reproduced
+from lenet_jax.experiment.strings import Strings
 
 __all__ = [
     "MAP",
@@ -24,6 +25,7 @@ __all__ = [
     "Baseline",
     "CrossEntropy",
     "Data",
+    "Discriminative",
     "Distortion",
     "Distributed",
     "Experiment",
@@ -33,5 +35,6 @@ __all__ = [
     "Paper",
     "Reproduced",
     "SquaredError",
+    "Strings",
     "variant",
 ]

@@ -16,9 +16,10 @@ from lenet_jax.experiment.checks import require, require_local, require_types
 from lenet_jax.experiment.data import Data
 from lenet_jax.experiment.distortion import Distortion
 from lenet_jax.experiment.distributed import Distributed
-from lenet_jax.experiment.loss import MAP, SCORES, Loss
+from lenet_jax.experiment.loss import MAP, SCORES, Discriminative, Loss
 from lenet_jax.experiment.optimizer import SDLM, Optimizer
 from lenet_jax.experiment.reproduced import Paper, Reproduced
+from lenet_jax.experiment.strings import Strings
 
 MOST_SEEDS = 1_000_000  # of one run; more is a slip, and would fill the memory with its seeds alone
 MOST_EPOCHS = 1_000_000
@@ -60,6 +61,8 @@ class Experiment:
     optimizer: Any = field(default_factory=SDLM)
     data: Data | Arrays = field(default_factory=Data)
     distortion: Distortion = field(default_factory=Distortion)
+    strings: Strings | None = None
+    """examples are strings of the data's digits; None: single ones"""
     paper: Annotated[Paper | None, tyro.conf.Suppress] = None
     reproduced: Annotated[Reproduced | None, tyro.conf.Suppress] = field(
         default=None, compare=False, metadata=NOT_IN_JSON
@@ -110,6 +113,7 @@ class Experiment:
                     f"a multiple of {self.devices}, or leave --devices out"
                 )
         self._require_fitting_parts()
+        self._require_fitting_strings()
         if self.reported == "best-validation" and not self.data.validation:
             raise UserError(
                 "--reported best-validation needs examples held out: --data.validation 10000, or "
@@ -195,6 +199,34 @@ class Experiment:
                 f"optimizer SDLM does not go with {network}: its curvature (appendix C) is that "
                 "of the package's own layers, in a lenet_jax.layers.network.Network. Build it so, "
                 "or give --optimizer adam"
+            )
+
+    def _require_fitting_strings(self) -> None:
+        whole = self.strings is not None and self.strings.examples == "whole"
+        if whole != isinstance(self.loss, Discriminative):
+            raise UserError(
+                "loss Discriminative is for whole strings, and they are for no other: give both, "
+                "strings=Strings() and loss=Discriminative(), or none of them"
+            )
+        if self.strings is None:
+            return
+        if not getattr(self.model, "blank", False):
+            raise UserError(
+                "strings need a network that knows the space between digits (for example: "
+                "LeNet5(blank=True))"
+            )
+        if not isinstance(self.data, Data) or self.data.name not in ("mnist", "uci-digits"):
+            raise UserError(
+                "strings are made of digits alone: give --data.name mnist, or uci-digits"
+            )
+        if self.distortion.versions or self.distortion.shifted:
+            raise UserError(
+                "strings are new in every epoch: leave --distortion.versions and shifted out"
+            )
+        if isinstance(self.optimizer, SDLM):
+            raise UserError(
+                "optimizer SDLM does not go with strings: its curvature (appendix C) is that of "
+                "single examples. Give --optimizer muon"
             )
 
     def _require_seeds(self) -> None:

@@ -1,6 +1,7 @@
 """The losses that an experiment may name."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from lenet_jax.experiment.checks import require_positive, require_types
 
@@ -33,7 +34,22 @@ class SquaredError:
     """The squared distance of the outputs from +1 for the right class and -1 for the others."""
 
 
-Loss = ML | MAP | CrossEntropy | SquaredError
+@dataclass(frozen=True)
+class Discriminative:
+    """Of strings: the penalty of the right one less that of all readings (section VI)."""
+
+    paths: Literal["all", "best"] = "all"
+    """each is that of all its paths together (discriminative forward training), or that of its best
+    one (discriminative Viterbi training)"""
+
+    def __post_init__(self) -> None:
+        require_types(self)
+
+
+Loss = ML | MAP | CrossEntropy | SquaredError | Discriminative
 
 # Which scores a loss is over (`layers.network.Network.outputs`).
-SCORES = {ML: "penalties", MAP: "penalties", CrossEntropy: "logits", SquaredError: "activations"}
+SCORES = {
+    **{ML: "penalties", MAP: "penalties", Discriminative: "penalties"},
+    **{CrossEntropy: "logits", SquaredError: "activations"},
+}

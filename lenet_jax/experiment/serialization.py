@@ -16,16 +16,17 @@ from lenet_jax.experiment.baseline import Baseline
 from lenet_jax.experiment.data import Data
 from lenet_jax.experiment.distortion import Distortion
 from lenet_jax.experiment.experiment import Experiment
-from lenet_jax.experiment.loss import MAP, ML, CrossEntropy, SquaredError
+from lenet_jax.experiment.loss import MAP, ML, CrossEntropy, Discriminative, SquaredError
 from lenet_jax.experiment.optimizer import Optimizer
 from lenet_jax.experiment.reproduced import Paper
+from lenet_jax.experiment.strings import Strings
 
 OF_PAGE = "page:"
 PARTS: dict[str, Any] = {
     part.__name__: part
     for part in (
-        *(Experiment, ML, MAP, CrossEntropy, SquaredError, *get_args(Optimizer)),
-        *(Arrays, Baseline, Data, Distortion, Paper),
+        *(Experiment, ML, MAP, CrossEntropy, SquaredError, Discriminative, *get_args(Optimizer)),
+        *(Arrays, Baseline, Data, Distortion, Paper, Strings),
     )
 }
 

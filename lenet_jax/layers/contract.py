@@ -45,8 +45,11 @@ def scores(module: nn.Module, params: Any, images: Any) -> jax.Array:
     return run(module, {"params": params}, shown(module, images))[0]
 
 
-def check(module: nn.Module, shape: Shape, classes: int) -> None:
-    """Raises UserError where a module does not give images of a shape one score for each class."""
+def check(module: nn.Module, shape: Shape, classes: int, of_lines: bool = False) -> None:
+    """Raises UserError where a module does not give images of a shape one score for each class.
+
+    `of_lines`: at each of several positions beside one another (section VII).
+    """
     name = type(module).__name__
     images = jax.ShapeDtypeStruct((2, *shape), jnp.uint8)
     inputs = _shapes(name, shape, partial(shown, module), images)
@@ -59,11 +62,15 @@ def check(module: nn.Module, shape: Shape, classes: int) -> None:
     if not jax.tree.leaves(variables):
         raise UserError(f"{name} has no parameters, so there is nothing to train")
     found, _ = _shapes(name, shape, partial(run, module), variables, inputs)
-    if not isinstance(found, jax.ShapeDtypeStruct) or found.shape != (2, classes):
+    found_shape = found.shape if isinstance(found, jax.ShapeDtypeStruct) else ()
+    if of_lines:
+        found_shape = found_shape[:2] + found_shape[3:]  # whatever the number of positions
+    if found_shape != ((2, 1, classes) if of_lines else (2, classes)):
         given = list(found.shape) if hasattr(found, "shape") else type(found).__name__
         raise UserError(
             f"{name} returns {given} for two images of {_sized(shape)}, expected are scores "
-            f"[2, {classes}], one for each class of the data, or (scores, maps)"
+            f"[2, {'1, positions, ' * of_lines}{classes}], one for each class of the data, or "
+            "(scores, maps)"
         )
 
 

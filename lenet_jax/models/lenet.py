@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from lenet_jax.layers.codes import CHARACTERS, codes
 from lenet_jax.layers.convolution import Convolution
 from lenet_jax.layers.initialization import Initialization
 from lenet_jax.layers.inputs import images_last
@@ -49,6 +50,8 @@ class LeNet5(Network):
     """train the RBF codes too"""
     initialization: Initialization = "lush"
     """v/sqrt(Fi), as the authors' code does it, 2.4/Fi, as appendix A prints it, or another"""
+    blank: bool = False
+    """the last class is the space between digits (section VII)"""
 
     @property
     def outputs(self) -> Outputs:
@@ -67,11 +70,17 @@ class LeNet5(Network):
         if self.head == "linear":
             outputs = Convolution(self.classes, size=1, initialization=init, name="output")(x)
         elif self.head == "rbf":
-            outputs = RBF(self.adaptive, classes=self.classes, name="output")(x)
+            outputs = RBF(self.adaptive, self.code_table(), classes=self.classes, name="output")(x)
         else:
             logarithms = RBF(drawn=True, classes=self.classes, name="output")(x) / 2
             outputs = jnp.exp(logarithms) if self.head == "gaussian" else logarithms
         return self.scores_and_maps(outputs, maps)
+
+    def code_table(self) -> tuple[tuple[float, ...], ...] | None:
+        """The codes of the classes where they are not the first characters': Fig. 3's, too."""
+        if not self.blank:
+            return None
+        return tuple(map(tuple, codes(CHARACTERS[: self.classes - 1] + " ").tolist()))
 
     def pool(self, states: jax.Array, name: str) -> jax.Array:
         if self.pooling == "subsampling":

@@ -16,6 +16,7 @@ from jax.sharding import PartitionSpec as P
 
 from lenet_jax.data.dataset import Images
 from lenet_jax.data.pictures import Pictures
+from lenet_jax.experiment import Strings
 from lenet_jax.training import hosts, replicas, scoring
 
 RESIDENT = 0.25  # the share of a device's memory that a set of images may take for the whole run
@@ -43,9 +44,14 @@ class Feed(Protocol):
         ...
 
 
-def feed(on: Mesh, train: Images, batch_size: int, seeds: int) -> Feed:
-    """The training examples for so many networks, resident where the devices have room."""
-    if _has_room(on, train):
+def feed(
+    on: Mesh, train: Images, batch_size: int, seeds: int, strings: Strings | None = None
+) -> Feed:
+    """The training examples for so many networks, resident where the devices have room.
+
+    Those of which strings are composed always are: any may be in any string.
+    """
+    if strings is not None or _has_room(on, train):
         return Resident(on, train)
     return Streamed(on, train, min(_fitting(batch_size * seeds, train), at_first(seeds)))
 

@@ -18,6 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 import lenet_jax
+from lenet_jax.data import strings
 from lenet_jax.data.dataset import Dataset, Images
 from lenet_jax.errors import UserError
 from lenet_jax.experiment import MAP, SDLM, Experiment, Optimizer, serialization
@@ -73,10 +74,13 @@ def train(
     devices that cannot share the batch, for more seeds than memory, for examples of no class
     where the loss has none for them, and for a loss that is not finite.
     """
+    if experiment.strings is not None:
+        dataset = strings.of(dataset, experiment.strings, experiment.distortion)
     experiment = experiment.fitted(dataset.shape, dataset.classes, len(dataset.train))
     seeds = np.asarray(experiment.all_seeds, np.uint32)
     mesh = replicas.mesh(choose_devices(experiment, log), len(seeds))
-    contract.check(experiment.model, dataset.shape, dataset.classes)
+    of_lines = dataset.test.labels.ndim > 1
+    contract.check(experiment.model, dataset.shape, dataset.classes, of_lines)
     if dataset.train.labels.max() >= dataset.classes and not isinstance(experiment.loss, MAP):
         raise UserError(
             f"{dataset.name} has examples of no class, for the rubbish class of eq. 9, and the "
@@ -104,7 +108,7 @@ def train(
         rows: list[dict[str, Any]] = []
         if restored is not None:
             state, rows = restored
-        feed = feeding.feed(mesh, dataset.train, batch_size, len(seeds))
+        feed = feeding.feed(mesh, dataset.train, batch_size, len(seeds), experiment.strings)
         held_out = feeding.counted(mesh, dataset.validation)
         test = feeding.counted(mesh, dataset.test)
         steps = -(-examples // batch_size)
@@ -147,7 +151,10 @@ def train(
                 row = row_of_epoch(experiment, recipe, dataset, held_out, test, state, number)
                 bar.log(_line(row, dataset, experiment.epochs, speed))
                 if number == experiment.epochs:
-                    pieces = feeding.counted(mesh, dataset.train)
+                    shown = dataset.train
+                    if experiment.strings is not None:
+                        shown = strings.fixed(experiment.strings, experiment.distortion, shown)
+                    pieces = feeding.counted(mesh, shown)
                     row["train_errors"] = errors(recipe, state, len(dataset.train), pieces)
                 metrics.record(row, speed)
                 _save(checkpoints, state, metrics, resolved)

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from lenet_jax.experiment import MAP, ML, CrossEntropy, Loss, SquaredError
+from lenet_jax.experiment import MAP, ML, CrossEntropy, Discriminative, Loss, SquaredError
+from lenet_jax.graphs import automaton, paths
 
 LossFunction = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -40,6 +41,25 @@ def squared_error(scores: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.sum((scores - targets) ** 2, axis=1)
 
 
+def discriminative(scores: jax.Array, texts: jax.Array, best: bool = False) -> jax.Array:
+    """The penalty of the right string less that of all that could be read (section VI).
+
+    That of a string is the forward penalty of all its paths (discriminative forward training,
+    section VI), or with `best` that of the best one (discriminative Viterbi training).
+    scores [n, 1, positions, classes], of which the last is blank, texts int [n, length], -1 behind
+    their ends -> [n], never negative.
+    """
+    joined, sweep = (jnp.max, paths.highest) if best else (jax.nn.logsumexp, paths.total)
+    # Everything may be read, and then a path is free at every position.
+    of_all = joined(scores[:, 0], axis=2).sum(axis=1)
+
+    def of_right(scores: jax.Array, text: jax.Array) -> jax.Array:
+        graph = automaton.spelled(text, blank=scores.shape[1] - 1)
+        return sweep(graph, scores[:, None], len(scores))
+
+    return of_all - jax.vmap(of_right)(scores[:, 0], texts)
+
+
 def per_example(loss: Loss) -> LossFunction:
     """The function (scores, labels) -> losses that a configuration names."""
     match loss:
@@ -51,6 +71,8 @@ def per_example(loss: Loss) -> LossFunction:
             return cross_entropy
         case SquaredError():
             return squared_error
+        case Discriminative(paths=kind):
+            return lambda scores, texts: discriminative(scores, texts, kind == "best")
 
 
 def curvature_at_scores(loss: Loss, scores: jax.Array, labels: jax.Array) -> jax.Array:

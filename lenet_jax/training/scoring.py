@@ -12,6 +12,7 @@ from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from lenet_jax.graphs import paths
 from lenet_jax.layers import contract
 from lenet_jax.layers.network import Network
 from lenet_jax.native import formulation
@@ -19,6 +20,7 @@ from lenet_jax.training.replicas import for_each_seed, laid_out
 
 Params = Any
 
+NEITHER = -2  # a label that no prediction is, nor is -1, the end of a string
 CACHED = 32  # images whose states stay in a CPU core's cache, forward and backward
 
 
@@ -52,21 +54,30 @@ def _rounded(next_method: Callable[..., Any], args: tuple, kwargs: dict, context
     return next_method(weights, states).astype(jnp.float32)
 
 
+def right(scores: jax.Array, labels: jax.Array) -> jax.Array:
+    """Which predictions are right, bool [n]: the best of scores [n, classes], by labels int [n].
+
+    What is none of the classes, by its label, counts as right: no prediction is asked for. Of
+    strings, scores [n, 1, positions, classes] and texts [n, length], that on the best path.
+    """
+    if labels.ndim == 1:
+        return (jnp.argmax(scores, axis=1) == labels) | (labels >= scores.shape[1])
+    best = jnp.argmax(scores[:, 0], axis=2)
+    longer = labels.shape[1] + 1  # room for a digit too many
+    texts = jax.vmap(lambda path: paths.text(path, scores.shape[-1] - 1, longer))(best)
+    return jnp.all(texts == jnp.pad(labels, ((0, 0), (0, 1)), constant_values=-1), axis=1)
+
+
 @partial(jax.jit, static_argnums=(0, 1))
 def count_right(
     model: Network, on: Mesh, params: Params, images: jax.Array, labels: jax.Array
 ) -> jax.Array:
-    """How many predictions are right, int32 [seeds], of `blocks`' images and labels.
-
-    What is none of the classes, by its label, counts as right: no prediction is asked for.
-    """
+    """How many predictions are `right`, int32 [seeds], of `blocks`' images and labels."""
 
     def one(params: Params, shared) -> jax.Array:
         def block(pair):
             images, labels = pair
-            scores, labels = predict(model, params, images[0]), labels[0]
-            none = labels >= scores.shape[1]
-            return jnp.sum((jnp.argmax(scores, axis=1) == labels) | none)
+            return jnp.sum(right(predict(model, params, images[0]), labels[0]))
 
         return lax.psum(lax.map(block, shared).sum(), "data")
 
@@ -90,13 +101,14 @@ def blocks(
 ) -> tuple[jax.Array, jax.Array]:
     """Images and labels cut up for `count_right`, on the devices that share each network's.
 
-    uint8 [blocks, shares, size, *shape] and int32 [blocks, shares, size]; the last block is filled
-    with the label -1.
+    uint8 [blocks, shares, size, *shape] and int32 [blocks, shares, size], of strings also their
+    length; the last block is filled with the label NEITHER.
     """
     shares = on.shape["data"]
     missing = -len(labels) % (shares * size)
     images = np.pad(images, ((0, missing),) + ((0, 0),) * (images.ndim - 1))
-    labels = np.pad(labels, (0, missing), constant_values=-1)
+    rest = ((0, missing),) + ((0, 0),) * (labels.ndim - 1)
+    labels = np.pad(labels, rest, constant_values=NEITHER)
 
     def one(array: np.ndarray) -> jax.Array:
         cut = array.reshape(-1, shares, size, *array.shape[1:])

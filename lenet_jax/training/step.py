@@ -16,17 +16,17 @@ import optax
 from jax import lax
 from jax.sharding import Mesh
 
-from lenet_jax.data import distort, views
+from lenet_jax.data import distort, strings, views
 from lenet_jax.data.frames import SHAPE
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import SDLM, Distortion, Experiment, Loss
+from lenet_jax.experiment import SDLM, Distortion, Experiment, Loss, Strings
 from lenet_jax.layers import contract
 from lenet_jax.layers.contract import Shape, shown, window
 from lenet_jax.layers.network import Network
 from lenet_jax.native import formulation
 from lenet_jax.training import curvature, losses, optimizers
 from lenet_jax.training.replicas import BATCHES, STACKED, for_each_seed, on_cores, summed
-from lenet_jax.training.scoring import CACHED, Params, predict
+from lenet_jax.training.scoring import CACHED, Params, predict, right
 
 ABSENT = -1  # in an order: no sample here, the last batch of an epoch is short
 
@@ -48,6 +48,7 @@ class Recipe:
     mesh: Mesh
     shape: Shape
     precision: str = "float32"
+    strings: Strings | None = None
 
     @property
     def sdlm(self) -> SDLM | None:
@@ -96,6 +97,7 @@ def recipe(experiment: Experiment, examples: int, on: Mesh, shape: Shape = SHAPE
         on,
         shape,
         experiment.precision,
+        experiment.strings,
     )
 
 
@@ -163,8 +165,7 @@ def update(
     ):
         scores = predict(recipe.model, params, images, draw, places, recipe.precision)
         each = losses.per_example(recipe.loss)(scores, labels)
-        # No digit is no error: its label is one more than there are classes.
-        misclassified = (jnp.argmax(scores, axis=1) != labels) & (labels < scores.shape[1])
+        misclassified = ~right(scores, labels)
         return jnp.sum(each * present), jnp.sum(misclassified & present, dtype=jnp.int32)
 
     gradient = jax.value_and_grad(objective, has_aux=True)
@@ -236,6 +237,23 @@ def distorted(
     return jnp.where(original[:, None, None], images, changed)
 
 
+def composed(
+    recipe: Recipe,
+    of: Strings,
+    key: jax.Array,
+    number: jax.Array | int,
+    samples: jax.Array,
+    digits: jax.Array,
+    labels: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """The strings that epoch `number` shows for some samples, each of which leads its own."""
+    draw = jax.random.fold_in(jax.random.fold_in(key, 2), number)
+    keys = jax.vmap(partial(jax.random.fold_in, draw))(samples)
+    first = samples % len(labels)
+    ranges = recipe.distortion
+    return strings.compose(of, ranges, keys, digits, labels, first, formulation.sample)
+
+
 @partial(jax.jit, static_argnums=0, donate_argnums=1, compiler_options=IN_PLACE)
 def run_steps(
     recipe: Recipe,
@@ -260,8 +278,11 @@ def run_steps(
 
         def body(i: jax.Array, state: TrainState) -> TrainState:
             samples, number = order[i], state.step // len(order) + 1
-            shown, labels = (a[i - first] for a in sent) if sent else _of(whole, samples)
-            batch = distorted(recipe, state.key, number, samples, shown)
+            if recipe.strings is None:
+                shown, labels = (a[i - first] for a in sent) if sent else _of(whole, samples)
+                batch = distorted(recipe, state.key, number, samples, shown)
+            else:
+                batch, labels = composed(recipe, recipe.strings, state.key, number, samples, *whole)
             return update(recipe, state, batch, labels, samples != ABSENT)
 
         return lax.fori_loop(first, last, body, state)
