@@ -1,6 +1,7 @@
 """Counts what a network misclassifies, on MNIST's test digits or on labelled pictures.
 
-A run that was trained on another set is tested on the test images of that one.
+A run that was trained on another set is tested on the test images of that one, and one that was
+trained on strings of digits on whole strings of test digits.
 
 python -m lenet_jax.evaluate                          the best pretrained network
 python -m lenet_jax.evaluate lenet5-classic           another one
@@ -26,7 +27,9 @@ WIDEST = 26  # classes whose confusion matrix is printed
 def main(arguments: Sequence[str]) -> int:
     """Prints and draws what is misclassified; returns the exit code."""
     given = parse(arguments)
-    networks.check(given.network, trust_page=given.trust_page)
+    run = networks.check(given.network, trust_page=given.trust_page)
+    if given.ten_views or given.pictures:
+        networks.require_single(given.network, run)
     if given.out:
         commandline.out_folder(given.out)
 
@@ -37,6 +40,8 @@ def main(arguments: Sequence[str]) -> int:
     from lenet_jax.recognition import answers, reader
     from lenet_jax.reports import figures
 
+    if (run or {}).get("strings"):
+        return on_strings(given)
     if given.ten_views:
         trained = networks.load(given.network, commandline.log, given.trust_page)
         scores, card = evaluation.of_ten_views(trained), trained.card
@@ -63,6 +68,34 @@ def main(arguments: Sequence[str]) -> int:
     figures.rejection(left, f"{title}, by the difference alone", given.out / "rejection.png")
     print_tables(record)
     print(f"In {given.out}: evaluation.json, confusion.png, misclassified.png, rejection.png")
+    return 0
+
+
+def on_strings(given: argparse.Namespace) -> int:
+    """The same for a network whose examples are strings of digits."""
+    import numpy as np
+
+    from lenet_jax.data import dataset, strings
+    from lenet_jax.measurement import lines
+
+    trained = networks.load(given.network, commandline.log, given.trust_page)
+    of, ranges = networks.strings_of(trained.card)
+    asked = networks.data_of(given.network, given.trust_page)
+    digits = dataset.of(to_test_on(asked, given.manual_dir), log=commandline.log)
+    test = strings.fixed(dataclasses.replace(of, examples="whole"), ranges, digits.test)
+    found = lines.read(trained, np.asarray(test.images))
+    record = {"network": given.network, **lines.as_json(f"strings of {digits.name}", test, found)}
+    out = commandline.out_folder(
+        given.out or commandline.folder_for("evaluation", given.network, record["data"])
+    )
+    (out / "evaluation.json").write_text(json.dumps(record) + "\n")
+    print(f"{given.network} on {record['data']}\n\ndigits  strings  wrong")
+    for row in record["by_length"]:
+        percent = 100 * row["errors"] / row["size"]
+        print(f"{row['length']:6}{row['size']:9,}{row['errors']:7,}{percent:8.2f} %")
+    errors, size = record["errors"], record["size"]
+    print(f"\n{errors:,} of {size:,} strings misread, {100 * errors / size:.2f} %")
+    print(f"In {out}: evaluation.json")
     return 0
 
 

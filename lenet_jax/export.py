@@ -26,7 +26,8 @@ IMAGES = 1000  # embedded digits, on which each file is compared; of larger imag
 def main(arguments: Sequence[str]) -> int:
     """Writes a file for each format and prints how close it is; returns the exit code."""
     given = parse(arguments)
-    networks.check(given.network, trust_page=given.trust_page)
+    run = networks.check(given.network, trust_page=given.trust_page)
+    networks.require_single(given.network, run)
     formats.check(given.format or list(formats.FORMATS))
     commandline.out_folder(given.out)
 

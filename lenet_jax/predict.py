@@ -29,6 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     if given.annotate:
         check_annotate(given.annotate, len(names))
     run = networks.check(given.network, trust_page=given.trust_page)
+    networks.require_single(given.network, run)
     of_digits = objects.shows_digits(run or {})
     if not of_digits and (given.annotate or given.explain or given.reject_below is not None):
         raise UserError(

@@ -34,7 +34,8 @@ def main(arguments: Sequence[str]) -> int:
     for package in ("starlette", "uvicorn", "python_multipart"):
         if importlib.util.find_spec(package) is None:
             raise UserError(f"{package} is not installed: pip install 'lenet_jax[serve]'")
-    networks.check(given.network, only="LeNet5")
+    run = networks.check(given.network, only="LeNet5")
+    networks.require_single(given.network, run)
     with listening(given.host, given.port) as listener:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: sys.exit(0))  # uvicorn hands them on when it is done

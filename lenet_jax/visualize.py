@@ -109,6 +109,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def check(given: argparse.Namespace) -> None:
     """Raises UserError for what can be told from the files alone, before jax is imported."""
     run = networks.check(given.network, trust_page=given.trust_page)
+    networks.require_single(given.network, run)
     shape = tuple((run or {}).get("dataset_shape", SHAPE))
     sized = "x".join(map(str, shape))
     if shape[2:] not in ((), (1,), (3,)):

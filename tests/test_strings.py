@@ -1,6 +1,7 @@
 """Strings of digits: how they are composed, what is lost on them, and a network over a line."""
 
 import itertools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -194,7 +195,7 @@ def test_held_out_strings_are_of_held_out_digits():
 
 
 def texts_of(*given, length=4):
-    return np.array([[*text, *[-1] * (length - len(text))] for text in given], np.int32)
+    return jnp.array([[*text, *[-1] * (length - len(text))] for text in given], jnp.int32)
 
 
 def test_the_loss_over_all_paths_is_ctc():
@@ -251,8 +252,9 @@ def test_over_a_line_it_is_the_network_at_each_place(height, width):
 
 def test_the_blank_has_the_code_of_the_space():
     network = LeNet5(classes=11, blank=True)
-    np.testing.assert_array_equal(network.code_table()[10], -np.ones(84))
-    np.testing.assert_array_equal(network.code_table()[:10], codes())
+    table = np.array(network.code_table())
+    np.testing.assert_array_equal(table[10], -np.ones(84))
+    np.testing.assert_array_equal(table[:10], codes())
     assert LeNet5(classes=11).code_table() is None
 
 
@@ -325,3 +327,40 @@ def test_what_does_not_go_with_strings(more, said):
 def test_numbers_of_strings_that_are_not_allowed(more, said):
     with pytest.raises(UserError, match=said):
         Strings(**more)
+
+
+# ---- the programs
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("strings") / "run"
+    experiment = Experiment(epochs=2, **SDNN)
+    loop.train(experiment, dataset.of(experiment.data), folder, lambda _: None, quiet=True)
+    return folder
+
+
+def test_evaluate_counts_strings_by_their_length(run, tmp_path, program):
+    done = program("evaluate", run, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "evaluation.json").read_text())
+    rows = record["by_length"]
+    assert [row["length"] for row in rows] == [1, 2, 3]
+    assert sum(row["size"] for row in rows) == record["size"] > 100
+    assert sum(row["errors"] for row in rows) == record["errors"] == len(record["wrong"])
+    assert f"{record['errors']:,} of {record['size']:,} strings misread" in done.stdout
+    row = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert record["errors"] == row["test_errors"]  # the same strings, read the same way
+    for _, right, read in record["wrong"]:
+        assert right != read and 1 <= len(right) <= 3
+
+
+@pytest.mark.parametrize("verb", ["predict", "visualize", "export", "serve", "evaluate"])
+def test_verbs_of_single_digits_refuse_it(run, verb, before_jax, tmp_path):
+    given = {
+        "predict": [tmp_path / "a.png", "--network", run],
+        "evaluate": [run, "--pictures", tmp_path],
+    }.get(verb, ["--network", run])
+    (tmp_path / "a.png").write_bytes(b"")
+    done = before_jax(verb, *given)
+    assert done.returncode == 2 and "was trained on strings of digits" in done.stderr

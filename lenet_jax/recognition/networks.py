@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lenet_jax import pretrained
 from lenet_jax.data.frames import SHAPE
 from lenet_jax.errors import UserError
-from lenet_jax.experiment import Arrays, Data, Experiment, pages, serialization
+from lenet_jax.experiment import Arrays, Data, Distortion, Experiment, Strings, pages, serialization
 from lenet_jax.experiment.checks import require_local
 
 # What config.json has beside the experiment.
@@ -159,6 +159,21 @@ def check(
     if only and model != only:
         raise UserError(f"{run} holds a {model}, and this needs a {only}. {known}")
     return written
+
+
+def require_single(source: str, written: dict[str, Any] | None) -> None:
+    """Raises UserError for a run whose examples are strings of digits (`check`'s configuration)."""
+    if written and written.get("strings"):
+        raise UserError(
+            f"{source} was trained on strings of digits, and this is for networks of single ones. "
+            "Give one of those; `evaluate` counts what it misreads"
+        )
+
+
+def strings_of(card: dict[str, Any]) -> tuple[Strings, Distortion]:
+    """The strings that a network was trained on, and the distortion of their digits."""
+    config = card["config"]
+    return serialization.from_json(config["strings"]), serialization.from_json(config["distortion"])
 
 
 def _damaged(run: Path, error: Exception) -> UserError:
