@@ -53,9 +53,11 @@ def best(
         here = node == due
         over = span[node, state] + 1
         start = node - over  # below 0 it comes from nowhere
-        earlier = before[start, state], start
-        carry = tuple(jnp.where(here, *pair) for pair in zip(earlier, carry, strict=True))
-        return carry, (jnp.where(here, state, -1), jnp.where(here, over, -1))
+        entered = jnp.where(here, state, -1), jnp.where(here, over, -1)
+        return (
+            (jnp.where(here, before[start, state], state), jnp.where(here, start, due)),
+            entered,
+        )
 
     begin = last, jnp.asarray(length) - 1
     _, (states, overs) = lax.scan(back, begin, jnp.arange(len(scores)), reverse=True)
