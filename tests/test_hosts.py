@@ -160,7 +160,7 @@ def test_processes_that_do_not_fit_together_are_told(start, tmp_path):
 
     few = *CLASSIC, "--workdir", tmp_path / "few"
     codes, said = ended(start(2, *few))
-    assert codes == [2, 2]
+    assert codes[0] == 2 and codes[1] in (2, hosts.LOST)  # gone before the other could say it
     assert "--batch-size 1 cannot be shared by 2 processes. Give a multiple of 2" in said[0]
 
     (alone, other) = start(2, *BATCH, "--distributed.wait", 3, "--workdir", tmp_path / "alone")

@@ -648,6 +648,7 @@ PROGRAMS = {"classic-one": "lenet_jax.reproduce --only classic --seeds 1", "faul
 PROGRAMS |= dict.fromkeys(("alexnet-shapes", "zfnet-shapes"), "benchmarks.shapes")
 NOT_YET = {"gpu"}
 NOT_MNIST = {
+    "sdnn",  # strings of MNIST's digits
     "alexnet",
     "zfnet",
     "nin:cifar10",
