@@ -8,7 +8,7 @@ every four pixels, and what is read is the string on the best path through them.
 composed of MNIST's training digits, anew in each epoch, each in one hand, with gaps from an overlap
 of four pixels to twelve apart, and trained on as a whole: by the penalty of the right string less
 that of all readings (section VI). `centred` is what the paper trained on: a digit between two
-others, or none, with 10 % of the pixels inverted.
+others, or none, with 10 % of the pixels inverted. What they read is not recorded yet.
 """
 
 from typing import Any

@@ -62,13 +62,15 @@ class Model:
     def scores(self, images: Any) -> np.ndarray:
         """float32 [n, classes], higher is better; of several networks the mean.
 
-        Raises UserError for images of another shape or type.
+        Of a network over lines they are [n, 1, positions, classes] (section VII). Raises UserError
+        for images of another shape or type.
         """
         levels = self._levels(images)
         return np.mean([scores(levels) for scores in self._scores], axis=0)
 
     def predict(self, images: Any) -> np.ndarray:
-        """The predicted labels, int [n]. Raises as `scores` does."""
+        """The predicted labels, int [n]. Raises as `scores` does, and for a network of strings."""
+        self._require_single()
         return self.scores(images).argmax(axis=1)
 
     def maps(self, images: Any) -> dict[str, np.ndarray]:
@@ -88,6 +90,7 @@ class Model:
         """
         from lenet_jax.measurement.evaluation import confusion
 
+        self._require_single()
         scores, labels = self.scores(images), np.asarray(labels)
         if labels.shape != (len(scores),) or labels.dtype.kind not in "iu":
             raise UserError(
@@ -107,6 +110,7 @@ class Model:
         """The digits of a picture, as `lenet_jax.recognize` gives them."""
         from lenet_jax.recognition import decoding, reader
 
+        self._require_single()
         shown = decoding.decode(picture)
         grey = decoding.grey(shown.pixels)
         return reader.read(grey, self.scores, self.card, reject_below, shown.scale).digits
@@ -119,7 +123,13 @@ class Model:
         """
         from lenet_jax.recognition import decoding, objects
 
+        self._require_single()
         return objects.classify(decoding.pixels(picture), self.scores, self.card)
+
+    def _require_single(self) -> None:
+        from lenet_jax.recognition import networks
+
+        networks.require_single(self.card["experiment"], self.card["config"])
 
     def _levels(self, images: Any) -> np.ndarray:
         levels = np.asarray(images)

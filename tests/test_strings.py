@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+import lenet_jax
 from lenet_jax import pretrained
 from lenet_jax.data import dataset, strings
 from lenet_jax.data.dataset import Dataset, Images
@@ -353,6 +354,21 @@ def test_evaluate_counts_strings_by_their_length(run, tmp_path, program):
     assert record["errors"] == row["test_errors"]  # the same strings, read the same way
     for _, right, read in record["wrong"]:
         assert right != read and 1 <= len(right) <= 3
+
+
+def test_python_gives_its_scores_and_refuses_the_rest(run):
+    found = lenet_jax.load(run)
+    lines = np.zeros((130, *found.shape), np.uint8)  # more than a block
+    assert found.scores(lines).shape == (130, 1, (72 + 4 - 32) // 4 + 1, 11)
+    for refused in (
+        lambda: found.predict(lines),
+        lambda: found.evaluate(lines, np.zeros(130, int)),
+        lambda: found.recognize(lines[0]),
+        lambda: found.classify(lines[0]),
+        lambda: lenet_jax.recognize(lines[0], str(run)),
+    ):
+        with pytest.raises(UserError, match="was trained on strings of digits"):
+            refused()
 
 
 @pytest.mark.parametrize("verb", ["predict", "visualize", "export", "serve", "evaluate"])

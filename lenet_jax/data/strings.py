@@ -42,14 +42,22 @@ def compose(
     their labels int32 [m]. Returns images float32 [n, 28, width] of 0 to 255 and texts int32 [n,
     longest], ABSENT behind their ends; of centred examples [n, 28, 28] and labels int32 [n].
     """
-    one = _whole if strings.examples == "whole" else _centred
-    make = partial(one, strings, ranges, sample, digits, labels)
-    lines, texts = jax.vmap(make)(keys, first)
-    if ranges.inverted:
-        noise = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
-        flip = jax.vmap(lambda k: jax.random.bernoulli(k, ranges.inverted, lines.shape[1:]))(noise)
-        lines = jnp.where(flip, 255 - lines, lines)
-    return lines, texts
+    whole = strings.examples == "whole"
+    number, place = (strings.longest, _whole) if whole else (3, _centred)
+
+    def one(key: jax.Array, first: jax.Array) -> tuple[jax.Array, jax.Array]:
+        for_others, for_ink, for_line, for_strokes, for_noise = jax.random.split(key, 5)
+        chosen = jax.random.randint(for_others, (number,), 0, len(labels)).at[0].set(first)
+        ink = _written(strings, ranges, sample, for_ink, digits[chosen])
+        line, text = place(strings, for_line, ink, labels[chosen])
+        if whole and strings.strokes:
+            line = _with_strokes(strings, for_strokes, line, digits)
+        if ranges.inverted:
+            inverted = jax.random.bernoulli(for_noise, ranges.inverted, line.shape)
+            line = jnp.where(inverted, 255 - line, line)
+        return line, text
+
+    return jax.vmap(one)(keys, first)
 
 
 def of(data: Dataset, strings: Strings, ranges: Distortion) -> Dataset:
@@ -89,50 +97,36 @@ def fixed(
 
 
 def _whole(
-    strings: Strings,
-    ranges: Distortion,
-    sample: Callable[..., jax.Array],
-    digits: jax.Array,
-    labels: jax.Array,
-    key: jax.Array,
-    first: jax.Array,
+    strings: Strings, key: jax.Array, ink: jax.Array, labels: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    longest, width = strings.longest, strings.width
-    for_length, for_others, for_ink, for_gaps, for_place, for_strokes = jax.random.split(key, 6)
+    """The line of as many digits as are drawn and have room, and its text."""
+    longest, room = strings.longest, strings.width - 2 * EDGE
+    for_length, for_gaps, for_place = jax.random.split(key, 3)
     length = jax.random.randint(for_length, (), strings.shortest, longest + 1)
-    chosen = jax.random.randint(for_others, (longest,), 0, len(labels)).at[0].set(first)
-    ink, left, right = _written(strings, ranges, sample, for_ink, digits[chosen])
+    left, right = _extent(ink)
+    width = right - left
     gaps = jax.random.randint(for_gaps, (longest,), strings.gaps[0], strings.gaps[1] + 1)
-    starts = jnp.cumsum(right - left + gaps) - (right - left + gaps)  # of the ink
-    place, tilt = jax.random.uniform(for_place, (2,))
-    fits = (jnp.arange(longest) < length) & (starts + right - left <= width - 2 * EDGE)
+    starts = jnp.cumsum(width + gaps) - (width + gaps)  # of the ink
+    fits = (jnp.arange(longest) < length) & (starts + width <= room)
     fits = jnp.cumprod(fits).astype(bool)
-    room = width - 2 * EDGE - jnp.max(jnp.where(fits, starts + right - left, 0))
-    starts += EDGE + jnp.floor(place * (room + 1)).astype(jnp.int32)
-    slope = strings.slope * (2 * tilt - 1)
+    place, tilt = jax.random.uniform(for_place, (2,))
+    spare = room - jnp.max(jnp.where(fits, starts + width, 0))
+    starts += EDGE + jnp.floor(place * (spare + 1)).astype(jnp.int32)
     middle = jnp.sum(jnp.where(fits, starts, 0)) / fits.sum()
-    down = jnp.round(slope * (starts - middle)).astype(jnp.int32)
-    line = _line(ink, starts - left, down, fits, width)
-    if strings.strokes:
-        line = _with_strokes(strings, for_strokes, line, digits)
-    return line, jnp.where(fits, labels[chosen], ABSENT)
+    down = jnp.round(strings.slope * (2 * tilt - 1) * (starts - middle)).astype(jnp.int32)
+    line = _line(ink, starts - left, down, fits, strings.width)
+    return line, jnp.where(fits, labels, ABSENT)
 
 
 def _centred(
-    strings: Strings,
-    ranges: Distortion,
-    sample: Callable[..., jax.Array],
-    digits: jax.Array,
-    labels: jax.Array,
-    key: jax.Array,
-    first: jax.Array,
+    strings: Strings, key: jax.Array, ink: jax.Array, labels: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    for_others, for_ink, for_gaps, for_place, for_blank = jax.random.split(key, 5)
-    chosen = jax.random.randint(for_others, (3,), 0, len(labels)).at[0].set(first)
-    ink, left, right = _written(strings, ranges, sample, for_ink, digits[chosen])
+    """The first digit between the other two, or only these, and its label or BLANK."""
+    for_gaps, for_place, for_blank = jax.random.split(key, 3)
     before, after = jax.random.randint(for_gaps, (2,), strings.gaps[0], strings.gaps[1] + 1)
     off = jax.random.randint(for_place, (), -OFF, OFF + 1)
     blank = jax.random.bernoulli(for_blank, NO_DIGIT)
+    left, right = _extent(ink)
     width = jnp.where(blank, 0, right - left)
     # Without a digit in the middle its neighbours are as far apart as one gap.
     before = jnp.where(blank, before // 2, before)
@@ -141,7 +135,7 @@ def _centred(
     starts = jnp.stack([start, start - before - (right - left)[1], start + width[0] + after])
     shown = jnp.array([True, True, True]).at[0].set(~blank)
     line = _line(ink, starts - left, jnp.zeros(3, jnp.int32), shown, SIDE)
-    return line, jnp.where(blank, BLANK, labels[first])
+    return line, jnp.where(blank, BLANK, labels[0])
 
 
 def _written(
@@ -150,10 +144,8 @@ def _written(
     sample: Callable[..., jax.Array],
     key: jax.Array,
     digits: jax.Array,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Digits [n, 28, 28] in one hand, float32 of 0 to 255, and the columns where the ink of each
-    begins and ends, int32 [n].
-    """
+) -> jax.Array:
+    """Digits [n, 28, 28] in one hand, float32 of 0 to 255."""
     for_hand, for_each = jax.random.split(key)
     common, _ = distort.affine_map(strings.hand, for_hand)
 
@@ -165,13 +157,17 @@ def _written(
             places += distort.elastic_field(for_field, SHAPE, ranges.elastic, ranges.smoothness)
         return sample(digit.astype(jnp.float32), places)
 
-    ink = digits.astype(jnp.float32)
-    if strings.hand.moves or ranges.moves:
-        ink = jax.vmap(one)(jax.random.split(for_each, len(digits)), digits)
-    inked = ink.max(axis=1) >= INK
-    left = jnp.argmax(inked, axis=1)
-    right = SIDE - jnp.argmax(inked[:, ::-1], axis=1)
-    return ink, left, right
+    if not (strings.hand.moves or ranges.moves):
+        return digits.astype(jnp.float32)
+    return jax.vmap(one)(jax.random.split(for_each, len(digits)), digits)
+
+
+def _extent(ink: jax.Array, axis: int = 1) -> tuple[jax.Array, jax.Array]:
+    """Where the ink of images [n, 28, 28] begins and ends, int32 [n]: in columns, or along the rows
+    with axis 2.
+    """
+    inked = ink.max(axis=axis) >= INK
+    return jnp.argmax(inked, axis=1), SIDE - jnp.argmax(inked[:, ::-1], axis=1)
 
 
 def _line(
@@ -200,8 +196,7 @@ def _with_strokes(
     """A line with ends of digits of the lines above and below it."""
     for_which, for_place, for_reach, for_each = jax.random.split(key, 4)
     ink = digits[jax.random.randint(for_which, (2,), 0, len(digits))].astype(jnp.float32)
-    rows = ink.max(axis=2) >= INK
-    top, bottom = jnp.argmax(rows, axis=1), HEIGHT - jnp.argmax(rows[:, ::-1], axis=1)
+    top, bottom = _extent(ink, axis=2)
     reach = jax.random.randint(for_reach, (2,), 1, REACH + 1)
     down = jnp.stack([reach[0] - bottom[0], HEIGHT - reach[1] - top[1]])
     left = jax.random.randint(for_place, (2,), 0, strings.width - SIDE)

@@ -1,7 +1,7 @@
 """Which strings of digits there may be: by a regular expression, or by their number."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -129,14 +129,11 @@ def _times(each: Any) -> Language:
 
 
 def _repeated(base: Language, least: int, most: int | None) -> Language:
+    if not base.reads:
+        return NOTHING  # however often
     copies = max(1, least) if most is None else most
-    if copies * len(base.reads) > POSITIONS:
-        raise UserError(
-            f"the pattern has more than {POSITIONS} positions, each digit or class as often as it "
-            "may be repeated. Give one for shorter strings"
-        )
-    optional = _optional(base)
-    found = reduce(_then, [base if n < least else optional for n in range(copies)], NOTHING)
+    optional = replace(base, empty=True)
+    found = reduce(_then, (base if n < least else optional for n in range(copies)), NOTHING)
     if most is None:
         # The last copy may go on.
         own = range(len(found.reads) - len(base.reads), len(found.reads))
@@ -145,12 +142,8 @@ def _repeated(base: Language, least: int, most: int | None) -> Language:
             after | first if at in own and at in found.last else after
             for at, after in enumerate(found.follow)
         ]
-        found = Language(found.reads, found.first, tuple(follow), found.last, found.empty)
+        found = replace(found, follow=tuple(follow))
     return found
-
-
-def _optional(base: Language) -> Language:
-    return Language(base.reads, base.first, base.follow, base.last, True)
 
 
 def _either(one: Language, other: Language) -> Language:

@@ -64,6 +64,15 @@ def best(
     return ends[last], states, overs
 
 
+def texts(scores: jax.Array, longest: int) -> jax.Array:
+    """The strings on the best paths where anything may be read, int32 [n, longest] (`text`).
+
+    scores [n, positions, classes], of which the last is blank.
+    """
+    blank = scores.shape[2] - 1
+    return jax.vmap(lambda path: text(path, blank, longest))(jnp.argmax(scores, axis=2))
+
+
 def text(classes: jax.Array, blank: int, longest: int) -> jax.Array:
     """The string of a path through classes int [positions]: without its blanks, and of what stays
     the same one. int32 [longest], -1 behind its end; of a longer string the beginning.

@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lenet_jax.data.dataset import Images
@@ -22,9 +21,7 @@ def read(network: TrainedNetwork, lines: np.ndarray) -> list[str]:
     def forward(params: Any, lines: jax.Array) -> jax.Array:
         with formulation.fastest():
             scores = contract.scores(network.module, params, lines)[:, 0]
-        longest, blank = scores.shape[1], scores.shape[2] - 1
-        best = jnp.argmax(scores, axis=2)
-        return jax.vmap(lambda path: paths.text(path, blank, longest))(best)
+        return paths.texts(scores, longest=scores.shape[1])
 
     found = []
     for at in range(0, len(lines), PIECE):

@@ -25,6 +25,8 @@ def predictor(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """The function from uint8 images [n, *shape] to float32 scores [n, classes].
 
+    Of a network over lines they are [n, 1, positions, classes].
+
     Higher is better, the prediction is the argmax. Compiled once for each n; more images than a
     block are spread over jax's devices, block by block.
     Raises ValueError for other shapes and dtypes.
@@ -51,7 +53,8 @@ def predictor(
             out_specs=P("data"),
             check_vma=False,
         )
-        return spread(params, blocks).reshape(len(blocks) * BLOCK, -1)[:number]
+        found = spread(params, blocks)
+        return found.reshape(len(blocks) * BLOCK, *found.shape[2:])[:number]
 
     def predict(images: np.ndarray) -> np.ndarray:
         if images.shape[1:] != shape or images.dtype != np.uint8:

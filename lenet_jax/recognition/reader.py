@@ -62,6 +62,7 @@ def reader(source: str, trust_page: bool = False) -> tuple[Scores, dict[str, Any
     Compiled for `SIZES` alone. `source` as in `recognition.network.load`.
     """
     network = networks.load(source, trust_page=trust_page)
+    networks.require_single(source, network.card["config"])
     predict = predictor(network.module, network.params, network.shape)
 
     def scores(images: np.ndarray) -> np.ndarray:

@@ -62,10 +62,8 @@ def right(scores: jax.Array, labels: jax.Array) -> jax.Array:
     """
     if labels.ndim == 1:
         return (jnp.argmax(scores, axis=1) == labels) | (labels >= scores.shape[1])
-    best = jnp.argmax(scores[:, 0], axis=2)
-    longer = labels.shape[1] + 1  # room for a digit too many
-    texts = jax.vmap(lambda path: paths.text(path, scores.shape[-1] - 1, longer))(best)
-    return jnp.all(texts == jnp.pad(labels, ((0, 0), (0, 1)), constant_values=-1), axis=1)
+    read = paths.texts(scores[:, 0], labels.shape[1] + 1)  # with room for a digit too many
+    return jnp.all(read == jnp.pad(labels, ((0, 0), (0, 1)), constant_values=-1), axis=1)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

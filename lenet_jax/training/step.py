@@ -228,13 +228,18 @@ def distorted(
         return distort.shifted(images, samples // recipe.examples)
     if not (recipe.distortion.any or recipe.distortion.of_pictures):
         return images
-    draw = jax.random.fold_in(jax.random.fold_in(key, 2), 0 if fixed else number)
-    keys = jax.vmap(partial(jax.random.fold_in, draw))(samples)
+    keys = _keys(key, 0 if fixed else number, samples)
     if recipe.distortion.of_pictures:
         return views.view(recipe.distortion, keys, images, window(recipe.model))
     changed = distort.distort(recipe.distortion, keys, images, formulation.sample)
     original = fixed & (samples < recipe.examples)
     return jnp.where(original[:, None, None], images, changed)
+
+
+def _keys(key: jax.Array, number: jax.Array | int, samples: jax.Array) -> jax.Array:
+    """Of what chance does to some samples in epoch `number`, one for each."""
+    draw = jax.random.fold_in(jax.random.fold_in(key, 2), number)
+    return jax.vmap(partial(jax.random.fold_in, draw))(samples)
 
 
 def composed(
@@ -247,8 +252,7 @@ def composed(
     labels: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """The strings that epoch `number` shows for some samples, each of which leads its own."""
-    draw = jax.random.fold_in(jax.random.fold_in(key, 2), number)
-    keys = jax.vmap(partial(jax.random.fold_in, draw))(samples)
+    keys = _keys(key, number, samples)
     first = samples % len(labels)
     ranges = recipe.distortion
     return strings.compose(of, ranges, keys, digits, labels, first, formulation.sample)
