@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,7 @@ from lenet_jax.experiment import (
 from lenet_jax.layers.codes import codes
 from lenet_jax.layers.inputs import BACKGROUND
 from lenet_jax.models.lenet import LeNet5
-from lenet_jax.training import loop, losses, scoring
+from lenet_jax.training import loop, losses, replicas, scoring, step
 
 PLAIN = Distortion()
 WIDTHS = np.arange(3, 13)  # of the bar that stands for each label
@@ -101,6 +102,16 @@ def test_what_has_no_room_is_left_out():
         assert [end - start for _, start, end in runs(line)] == WIDTHS[digits].tolist()
 
 
+def test_a_text_has_no_hole():
+    """Where they overlap by more than their width a later digit may end before an earlier one."""
+    of = Strings(shortest=10, longest=10, gaps=(-11, 8), width=64)
+    _, texts, _ = composed(of)
+    lengths = (texts >= 0).sum(axis=1)
+    assert lengths.min() < lengths.max()
+    for text, length in zip(texts, lengths, strict=True):
+        assert (text[:length] >= 0).all()
+
+
 def test_a_key_makes_the_same_line_whatever_is_beside_it():
     of = Strings(hand=Distortion(shear=0.3), strokes=0.5, width=96)
     ranges = Distortion(rotation=10.0, elastic=0.5)
@@ -114,10 +125,9 @@ def test_a_key_makes_the_same_line_whatever_is_beside_it():
     assert len({line.tobytes() for line in np.asarray(every)}) == 6
 
 
-def test_one_hand_slants_all_digits_of_a_line_alike():
-    """Upright bars lean by one angle in a line, and by others in other lines."""
-    of = Strings(shortest=3, longest=3, gaps=(6, 6), width=96, hand=Distortion(shear=0.4))
-    lines, _, _ = composed(of, number=30)
+def slants(of, ranges=PLAIN):
+    """How the three bars of each line lean, where each stands free."""
+    lines, _, _ = composed(of, ranges, number=30)
 
     def lean(line, start, end):
         rows = np.arange(6, 22)
@@ -125,23 +135,50 @@ def test_one_hand_slants_all_digits_of_a_line_alike():
         middles = (part @ np.arange(start, end)) / part.sum(axis=1)
         return np.polyfit(rows, middles, 1)[0]
 
-    slants = []
     for line in lines:
         columns = np.flatnonzero(line.max(axis=0) > 1)
         cuts = np.flatnonzero(np.diff(columns) > 1)
         starts, ends = [columns[0], *columns[cuts + 1]], [*columns[cuts] + 1, columns[-1] + 1]
         if len(starts) == 3:
-            each = [lean(line, start, end) for start, end in zip(starts, ends, strict=True)]
-            assert np.ptp(each) < 0.06
-            slants.append(np.mean(each))
-    assert len(slants) > 10 and np.ptp(slants) > 0.4
+            yield [lean(line, start, end) for start, end in zip(starts, ends, strict=True)]
+
+
+def test_one_hand_slants_all_digits_of_a_line_alike():
+    of = Strings(shortest=3, longest=3, gaps=(6, 6), width=96, hand=Distortion(shear=0.4))
+    found = np.array(list(slants(of)))
+    assert len(found) > 10 and np.ptp(found.mean(axis=1)) > 0.4
+    assert np.ptp(found, axis=1).max() < 0.06
+
+
+def test_each_digit_of_a_line_is_distorted_by_itself():
+    of = Strings(shortest=3, longest=3, gaps=(9, 9), width=96)
+    found = np.array(list(slants(of, Distortion(shear=0.4))))
+    assert len(found) > 10
+    assert np.abs(np.diff(np.sort(found, axis=1), axis=1)).min(axis=1).mean() > 0.05
+
+
+def test_a_line_may_rise_or_fall():
+    images, labels = bars(brightness=200)
+    of = Strings(shortest=8, longest=8, gaps=(8, 8), width=160, slope=0.05)
+    lines, _, _ = composed(of, digits=(images, labels), number=60)
+    falls = []
+    for line in lines:
+        shown = np.flatnonzero(line.max(axis=0))
+        tops = np.where(line[:, shown] > 0, np.arange(28)[:, None], 99).min(axis=0)
+        fall, at_the_middle = np.polyfit(shown - shown.mean(), tops, 1)
+        falls.append(fall)
+        assert abs(at_the_middle - 4) < 1
+    assert -0.06 < min(falls) < -0.02 and 0.02 < max(falls) < 0.06
 
 
 def test_strokes_of_other_lines_reach_in_from_above_and_below():
     plain = Strings(shortest=1, longest=1, width=96)
     with_strokes = Strings(shortest=1, longest=1, width=96, strokes=1.0)
-    without, texts, _ = composed(plain, number=50)
-    lines, same, _ = composed(with_strokes, number=50)
+    images, labels = bars()
+    for n, image in enumerate(images):  # of different heights
+        image[: 4 + n % 7] = image[24 - n % 5 :] = 0
+    without, texts, _ = composed(plain, number=50, digits=(images, labels))
+    lines, same, _ = composed(with_strokes, number=50, digits=(images, labels))
     np.testing.assert_array_equal(texts, same)
     added = (lines != without).any(axis=(0, 2))
     assert added[: strings.REACH].all() and added[-strings.REACH :].all()
@@ -259,7 +296,21 @@ def test_the_blank_has_the_code_of_the_space():
     assert LeNet5(classes=11).code_table() is None
 
 
-SDNN = {
+def test_each_digit_leads_a_string_of_its_own_in_an_epoch():
+    experiment, of = Experiment(**SDNN), SDNN["strings"]
+    mesh = replicas.mesh(jax.devices()[:1])
+    recipe = step.recipe(experiment, 40, mesh, of.shape)
+    images, labels = map(jnp.asarray, bars())
+    key, samples = jax.random.key(3), jnp.array([7, 1, 39, step.ABSENT])
+    lines, texts = step.composed(recipe, of, key, 1, samples, images, labels)
+    np.testing.assert_array_equal(texts[:3, 0], labels[samples[:3]])
+    some, _ = step.composed(recipe, of, key, 1, samples[1:2], images, labels)
+    np.testing.assert_array_equal(some[0], lines[1])
+    others, _ = step.composed(recipe, of, key, 2, samples, images, labels)
+    assert (np.asarray(lines != others).any(axis=(1, 2))).all()
+
+
+SDNN: dict[str, Any] = {
     "name": "lines",
     "model": LeNet5(blank=True),
     "loss": Discriminative(),
