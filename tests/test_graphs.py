@@ -191,6 +191,14 @@ def test_what_nothing_fits_has_no_path():
     assert paths.total(graph, scores, 4) < NEVER / 2
 
 
+def test_the_same_digit_twice_has_a_blank_between():
+    scores = jnp.zeros((3, 1, 11))
+    graph = reading(languages.matching("11"), 10)
+    assert paths.best(graph, scores, 2)[0] < NEVER / 2
+    score, states, _ = paths.best(graph, scores, 3)
+    assert score == 0 and graph.emits[states].tolist() == [1, 10, 1]
+
+
 def test_sharp_scores_leave_the_best_path_alone():
     scores = drawn(5, 6, 1, 11)
     graph = reading(languages.of_length(2, 3), 10)

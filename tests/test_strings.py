@@ -28,7 +28,9 @@ from lenet_jax.experiment import (
 )
 from lenet_jax.layers.codes import codes
 from lenet_jax.layers.inputs import BACKGROUND
+from lenet_jax.measurement import lines as measured
 from lenet_jax.models.lenet import LeNet5
+from lenet_jax.recognition import networks
 from lenet_jax.training import loop, losses, replicas, scoring, step
 
 PLAIN = Distortion()
@@ -329,6 +331,11 @@ def test_a_network_is_trained_on_strings_and_goes_on_where_it_was(tmp_path):
     assert run.rows[2]["loss"] < 0.5 * run.rows[0]["loss"]
     assert run.record["test_size"] == len(data.test) and run.record["validation_size"] == 100
     assert serialization.from_json(serialization.as_json(experiment)) == experiment
+    shown = strings.fixed(SDNN["strings"], PLAIN, data.train)
+    network = networks.load(str(tmp_path / "whole"))
+    read = measured.read(network, np.asarray(shown.images))
+    wrong = measured.as_json("", shown, read)["errors"]
+    assert run.record["train_errors"] == wrong and 0 < wrong < len(shown) == 200
 
     asked = itertools.count()
     with pytest.raises(loop.Interrupted):
@@ -339,6 +346,14 @@ def test_a_network_is_trained_on_strings_and_goes_on_where_it_was(tmp_path):
     for one, other in zip(*map(jax.tree.leaves, (run.params, again.params)), strict=True):
         np.testing.assert_array_equal(one, other)
     assert again.rows == run.rows
+
+
+def test_every_epoch_has_strings_of_its_own(tmp_path):
+    still: dict[str, Any] = {"optimizer": Muon(learning_rate=1e-9, adam_learning_rate=1e-9)}
+    experiment = Experiment(epochs=2, **(SDNN | still))
+    run = loop.train(experiment, dataset.of(experiment.data), tmp_path, lambda _: None, quiet=True)
+    first, second = (row["loss"] for row in run.rows)
+    assert abs(first - second) > 1e-3 * first
 
 
 def test_centred_examples_are_trained_on_as_any(tmp_path):

@@ -44,7 +44,7 @@ def spelled(text: Any, blank: int | None = None) -> Automaton:
     states = np.arange(2 * len(text) + 1)
     emits = jnp.full(len(states), blank).at[1::2].set(jnp.maximum(text, 0))
     start, end = states[:, None], states
-    other = (emits != blank) & (emits != jnp.roll(emits, 2))  # than the digit before
+    other = emits != jnp.roll(emits, 2)  # than two states before, as a blank never is
     skips = (end == start + 2) & other[None]
     return Automaton(
         emits,
